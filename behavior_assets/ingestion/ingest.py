@@ -1,0 +1,396 @@
+"""Files into bronze: staged, parsed, deduplicated day by day, and committed once with their ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from behavior_assets.ingestion import landing, ledger
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS, CONTRACT_VERSION, QUARANTINE_EVENTS
+from behavior_assets.ingestion.deduplicate import Duplicates, find_duplicates
+from behavior_assets.ingestion.ledger import FileEntry
+from behavior_assets.ingestion.reader import FileReading, Reject, open_reading, raw_rows, stream
+from behavior_assets.ingestion.sources.base import Source
+from resources.errors import InputRefusedError
+from resources.lake import Lake, LakeTable
+from resources.parquet import DataFile
+from resources.settings import Settings
+
+INGEST_APPLICATION = "ingest"
+MAX_UNPACKED = 64 * 2**30
+_FILES_PER_COMMIT = 500
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A file to ingest, how to read it, and whether it lies in ``landing/`` (and leaves it after the commit)."""
+
+    path: Path
+    source: Source
+    from_landing: bool = False
+
+
+@dataclass
+class IngestReport:
+    """What an ingestion did. ``days`` are the event days with new rows."""
+
+    entries: list[FileEntry] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    days: set[str] = field(default_factory=set)
+    staging_seconds: float = 0.0
+
+
+@dataclass
+class _Counts:
+    accepted: int = 0
+    duplicate: int = 0
+    events: int = 0
+    late: int = 0
+    conflicts: int = 0
+
+
+@dataclass
+class _Batch:
+    """Files that share a commit, and the bronze files written for them so far."""
+
+    batch_id: str
+    arrived_us: int
+    counts: dict[str, _Counts] = field(default_factory=lambda: defaultdict(_Counts))
+    sources: dict[str, str] = field(default_factory=dict)
+    readings: list[tuple[Delivery, FileReading]] = field(default_factory=list)
+    written: list[DataFile] = field(default_factory=list)
+    pending: list[pa.Table] = field(default_factory=list)
+    pending_rows: int = 0
+
+
+class Ingestion:
+    """Ingests deliveries into the bronze and quarantine tables of one lake."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        settings: Settings,
+        connection: duckdb.DuckDBPyConnection,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self.bronze = lake.table(BRONZE_EVENTS)
+        self.quarantine = lake.table(QUARANTINE_EVENTS)
+        self.settings = settings
+        self.con = connection
+        self.now_us = now_us
+        bits = settings.ipv4_prefix
+        self.con.execute(_ip_macro(bits))
+
+    def run(
+        self, deliveries: Iterable[Delivery], progress: Callable[[str, int], None] = lambda _name, _rows: None
+    ) -> IngestReport:
+        """Ingest every delivery that is not in the ledger yet; refused files do not stop the others."""
+        report = IngestReport()
+        known = {e.file_sha256: e for e in ledger.read_ledger(self.bronze)}
+        batch: _Batch | None = None
+        for delivery in deliveries:
+            batch = batch or self._new_batch()
+            if self._take(delivery, batch, known, report):
+                progress(delivery.path.name, batch.readings[-1][1].rows_in)
+            if len(batch.readings) >= _FILES_PER_COMMIT or len(batch.written) > _FILES_PER_COMMIT:
+                self._commit(batch, known, report)
+                batch = None
+        if batch is not None:
+            self._commit(batch, known, report)
+        return report
+
+    def _new_batch(self) -> _Batch:
+        number = self.bronze.transaction(INGEST_APPLICATION) + 1
+        return _Batch(f"b{number:08d}", self.now_us())
+
+    def _take(
+        self, delivery: Delivery, batch: _Batch, known: dict[str, FileEntry], report: IngestReport
+    ) -> bool:
+        """Read one file into the batch. A file in trouble is refused whole and leaves no row behind."""
+        started = time.perf_counter()
+        staged = None
+        before = (len(batch.written), len(batch.pending), batch.pending_rows)
+        try:
+            staged = landing.stage(
+                delivery.path, delivery.source.name, self.settings.home.staging, MAX_UNPACKED
+            )
+            report.staging_seconds += time.perf_counter() - started
+            taken = {r.staged.sha256 for _, r in batch.readings}
+            if staged.sha256 in known or staged.sha256 in taken:
+                report.repeated.append(delivery.path.name)
+                landing.archive(staged, delivery.path if delivery.from_landing else None, self.settings.home, keep=False)
+                return False
+            reading = open_reading(self.con, staged, delivery.source, self.settings, batch.arrived_us)
+            self._read(reading, batch)
+        except InputRefusedError as error:
+            report.refused.append((str(delivery.path), str(error)))
+            self._forget(staged, batch, before)
+            landing.refuse(delivery.path, self.settings.home, str(error))
+            return False
+        except duckdb.Error as error:
+            # DuckDB's text may quote the data: only its kind is told.
+            reason = (
+                f"{delivery.path.name}: cannot be read as {delivery.source.name} ({type(error).__name__}). "
+                "Check that the format name fits the file."
+            )
+            if not isinstance(error, duckdb.InvalidInputException | duckdb.ConversionException):
+                raise
+            report.refused.append((str(delivery.path), reason))
+            self._forget(staged, batch, before)
+            landing.refuse(delivery.path, self.settings.home, reason)
+            return False
+        batch.readings.append((delivery, reading))
+        return True
+
+    def _forget(self, staged: landing.Staged | None, batch: _Batch, before: tuple[int, int, int]) -> None:
+        """Undo what a refused file put into the batch."""
+        if staged is None:
+            return
+        batch.counts.pop(staged.sha256, None)
+        for file in batch.written[before[0] :]:
+            (self.bronze.root / file.path).unlink(missing_ok=True)
+        del batch.written[before[0] :]
+        batch.pending = [t for t in batch.pending if t.schema.metadata[b"file"] != staged.sha256.encode()]
+        batch.pending_rows = sum(t.num_rows for t in batch.pending)
+        landing.discard(staged)
+
+    def _read(self, reading: FileReading, batch: _Batch) -> None:
+        cursor = self.con.cursor()
+        cursor.execute("SET TimeZone = 'UTC'")
+        sha = reading.staged.sha256
+        batch.sources[sha] = reading.source.name
+        # A large file shares no chunk with others, so that refusing it later undoes only its own.
+        if reading.rows_in > self.settings.chunk_rows // 2:
+            self._settle(batch)
+        delivered = 0
+        semantic: dict[int, int] = {}
+        rejected = np.array(reading.parser_rejects, dtype=np.int64) - np.arange(len(reading.parser_rejects))
+        for record_batch in stream(cursor, reading, self.settings):
+            table = pa.Table.from_batches([record_batch])
+            index = table["_index"].to_numpy()
+            row = index + np.searchsorted(rejected, index, side="right")
+            failure = table["_failure"]
+            bad = pc.is_valid(failure)
+            if pc.any(bad).as_py():
+                mask = bad.to_numpy()
+                semantic.update(zip(row[mask].tolist(), failure.filter(bad).to_pylist(), strict=True))
+            items = table["_item"].to_numpy()
+            delivered += int(np.count_nonzero(items == 0))
+            keep = ~bad.to_numpy()
+            if reading.unterminated:
+                keep &= row != reading.rows_in
+            good = table.append_column("row_number", pa.array(row)).drop_columns(["_failure", "_index"])
+            if not keep.all():
+                good = good.filter(pa.array(keep))
+            if good.num_rows:
+                batch.pending.append(good.replace_schema_metadata({"file": sha}))
+                batch.pending_rows += good.num_rows
+            if batch.pending_rows >= self.settings.chunk_rows:
+                self._settle(batch)
+        self._balance(reading, delivered, semantic)
+
+    def _balance(self, reading: FileReading, delivered: int, semantic: dict[int, int]) -> None:
+        """What the parser delivered and rejected must be what the bytes hold."""
+        total = delivered + len(reading.parser_rejects)
+        if total != reading.rows_in:
+            msg = (
+                f"{reading.staged.name}: the bytes hold {reading.rows_in:,} rows, the parser found {total:,}. "
+                "Check quotes and line ends, and deliver the file again."
+            )
+            raise InputRefusedError(msg)
+        wanted = {r for r in semantic if r not in reading.rejects}
+        unterminated = reading.rows_in if reading.unterminated and reading.rows_in not in reading.rejects else 0
+        raw = raw_rows(reading, wanted | ({unterminated} if unterminated else set())) if wanted or unterminated else {}
+        for row in sorted(wanted):
+            check = reading.checks[semantic[row]]
+            reading.rejects[row] = Reject(row, check.failure_class, check.column, check.message, raw.get(row, b""))
+        if unterminated:
+            reading.rejects[unterminated] = Reject(
+                unterminated, "unterminated_record", "record", "the file ends inside this row (no line end)",
+                raw.get(unterminated, b""),
+            )  # fmt: skip
+
+    def _settle(self, batch: _Batch) -> None:
+        """Drop duplicates from the pending rows and write one bronze file per day."""
+        if not batch.pending_rows:
+            return
+        parts = [t.append_column("_file", pa.array(np.full(t.num_rows, i, dtype=np.int32)))
+                 for i, t in enumerate(batch.pending)]  # fmt: skip
+        files = [t.schema.metadata[b"file"].decode() for t in batch.pending]
+        chunk = pa.concat_tables([t.replace_schema_metadata(None) for t in parts])
+        batch.pending, batch.pending_rows = [], 0
+        days = sorted({d.isoformat() for d in pc.unique(chunk["event_date"]).to_pylist()})
+        live = self.bronze.parts()
+        stored = [f for d in days for f in live.get(d, [])]
+        stored += [f for f in batch.written if f.part in set(days)]
+        found = find_duplicates(self.con, chunk, self.bronze.absolute(stored))
+        self._count(batch, chunk, files, found, max(live, default=None))
+        if len(found.rows):
+            keep = np.ones(chunk.num_rows, dtype=bool)
+            keep[found.rows] = False
+            chunk = chunk.filter(pa.array(keep))
+        for day, rows in _by_day(chunk, days):
+            table = self._bronze_rows(rows, batch, files)
+            batch.written.append(self.bronze.write(day, f"{batch.batch_id}-{len(batch.written):04d}", [table]))
+
+    def _count(
+        self, batch: _Batch, chunk: pa.Table, files: list[str], found: Duplicates, last: str | None
+    ) -> None:
+        file_of = chunk["_file"].to_numpy()
+        first_item = chunk["_item"].to_numpy() == 0
+        duplicate = np.zeros(chunk.num_rows, dtype=bool)
+        duplicate[found.rows] = True
+        conflict = np.zeros(chunk.num_rows, dtype=bool)
+        conflict[found.conflicts] = True
+        late = np.zeros(chunk.num_rows, dtype=bool)
+        if last is not None:
+            late = pc.less(chunk["event_date"].cast(pa.string()), last).to_numpy(zero_copy_only=False)
+        for position in np.unique(file_of).tolist():
+            mine = file_of == position
+            counts = batch.counts[files[position]]
+            counts.accepted += int(np.count_nonzero(mine & first_item & ~duplicate))
+            counts.duplicate += int(np.count_nonzero(mine & first_item & duplicate))
+            counts.events += int(np.count_nonzero(mine & ~duplicate))
+            counts.late += int(np.count_nonzero(mine & first_item & ~duplicate & late))
+            counts.conflicts += int(np.count_nonzero(mine & first_item & conflict))
+
+    def _bronze_rows(self, rows: pa.Table, batch: _Batch, files: list[str]) -> pa.Table:
+        names = [batch.sources[f] for f in files]
+        count = rows.num_rows
+        extra: dict[str, Any] = {
+            "source": pa.DictionaryArray.from_arrays(rows["_file"].combine_chunks(), pa.array(names)).cast(pa.string()),
+            "batch_id": pa.repeat(batch.batch_id, count),
+            "arrived_ts_us": pa.repeat(pa.scalar(batch.arrived_us, pa.int64()), count),
+        }
+        for name, values in extra.items():
+            rows = rows.append_column(name, values)
+        return rows
+
+    def _commit(self, batch: _Batch, known: dict[str, FileEntry], report: IngestReport) -> None:
+        self._settle(batch)
+        if not batch.readings:
+            return
+        self._commit_quarantine(batch)
+        entries = [self._entry(reading, batch) for _, reading in batch.readings]
+        for entry in entries:
+            if not entry.balanced():  # a defect of ours: better no commit than a wrong one
+                msg = f"{entry.file_name}: its rows do not add up ({entry}); nothing was committed."
+                raise InputRefusedError(msg)
+        number = int(batch.batch_id[1:])
+        self.bronze.commit(
+            batch.written, replace=False, metadata={ledger.LEDGER_KEY: ledger.encode(entries)},
+            transaction=(INGEST_APPLICATION, number),
+        )  # fmt: skip
+        report.entries += entries
+        report.days |= {f.part for f in batch.written}
+        known.update({e.file_sha256: e for e in entries})
+        started = time.perf_counter()
+        for delivery, reading in batch.readings:
+            landing.archive(
+                reading.staged, delivery.path if delivery.from_landing else None, self.settings.home,
+                keep=self.settings.archive,
+            )  # fmt: skip
+        report.staging_seconds += time.perf_counter() - started
+
+    def _commit_quarantine(self, batch: _Batch) -> None:
+        """Rejects first: a part per file, so that a rerun after a crash replaces instead of doubling."""
+        files = []
+        for _, reading in batch.readings:
+            if not reading.rejects:
+                continue
+            rejects = [reading.rejects[r] for r in sorted(reading.rejects)]
+            staged = reading.staged
+            table = pa.table(
+                {
+                    "source": [reading.source.name] * len(rejects),
+                    "source_file": [staged.name] * len(rejects),
+                    "file_sha256": [staged.sha256] * len(rejects),
+                    "row_number": [r.row for r in rejects],
+                    "failure_class": [r.failure_class for r in rejects],
+                    "column_name": [r.column for r in rejects],
+                    "message": [r.message for r in rejects],
+                    "raw": [r.raw for r in rejects],
+                    "arrived_ts_us": [batch.arrived_us] * len(rejects),
+                },
+                schema=QUARANTINE_EVENTS.schema,
+            )
+            files.append(self.quarantine.write(staged.sha256[:32], batch.batch_id, [table]))
+        if files:
+            self.quarantine.commit(files)
+
+    def _entry(self, reading: FileReading, batch: _Batch) -> FileEntry:
+        counts = batch.counts[reading.staged.sha256]
+        return FileEntry(
+            batch_id=batch.batch_id,
+            source=reading.source.name,
+            file_name=reading.staged.name,
+            file_sha256=reading.staged.sha256,
+            size=reading.staged.size,
+            arrived_ts_us=batch.arrived_us,
+            contract_version=CONTRACT_VERSION,
+            rows_in=reading.rows_in,
+            accepted=counts.accepted,
+            quarantined=len(reading.rejects),
+            duplicate=counts.duplicate,
+            suppressed=0,
+            events=counts.events,
+            late=counts.late,
+            conflicts=counts.conflicts,
+            capabilities=dict(reading.source.capabilities),
+        )
+
+
+def _by_day(chunk: pa.Table, days: list[str]) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each day, in the order in which they came."""
+    if len(days) == 1:
+        yield days[0], chunk
+        return
+    ordinals = chunk["event_date"].cast(pa.int32()).to_numpy()
+    order = np.argsort(ordinals, kind="stable")
+    if not np.array_equal(order, np.arange(len(order))):
+        chunk = chunk.take(pa.array(order))
+        ordinals = ordinals[order]
+    starts = np.flatnonzero(np.diff(ordinals, prepend=ordinals[0] - 1)) if len(ordinals) else np.array([], dtype=int)
+    for start, end in zip(starts, [*starts[1:], len(ordinals)], strict=True):
+        yield chunk["event_date"][int(start)].as_py().isoformat(), chunk.slice(int(start), int(end - start))
+
+
+def _ip_macro(bits: int) -> str:
+    """SQL macro that truncates an address: IPv4 to /24 or /16, IPv6 to /48; anything else becomes NULL."""
+    kept, zeros = bits // 8, ".0" * (4 - bits // 8)
+    octets = f"([0-9]{{1,3}}(?:\\.[0-9]{{1,3}}){{{kept - 1}}})(?:\\.[0-9]{{1,3}}){{{4 - kept}}}"
+    return f"""CREATE OR REPLACE MACRO truncated_ip(address) AS (CASE
+        WHEN regexp_full_match(address, '(::ffff:)?{octets}', 'i')
+            THEN regexp_replace(address, '^(?:::[fF]{{4}}:)?{octets}$', '\\1{zeros}')
+        WHEN regexp_full_match(address, '[0-9A-Fa-f:]{{2,39}}') AND contains(address, ':') THEN
+            concat(array_to_string(list_slice(CASE
+                WHEN contains(address, '::') THEN list_concat(
+                    list_filter(string_split(string_split(address, '::')[1], ':'), lambda g: g <> ''),
+                    ['0', '0', '0'])
+                ELSE string_split(address, ':') END, 1, 3), ':'), '::')
+        END)"""
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, for callers that want to know whether it is in the ledger."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(2**20):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def tables(lake: Lake) -> tuple[LakeTable, LakeTable]:
+    """Bronze events and quarantine of a lake."""
+    return lake.table(BRONZE_EVENTS), lake.table(QUARANTINE_EVENTS)

@@ -1,0 +1,198 @@
+"""From a path a user names to a file that is safe to read: found, copied, hashed, unpacked."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from resources.errors import InputRefusedError, UsageError
+from resources.parquet import disk_errors
+from resources.settings import Home
+
+KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+         ".parquet": "parquet"}  # fmt: skip
+COMPRESSIONS = (".gz", ".zst")
+_COPY = 4 * 2**20
+_SETTLED_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A private copy of an input file.
+
+    ``path`` holds the plain bytes to parse; ``original`` the bytes as delivered, which ``sha256`` names.
+    """
+
+    name: str
+    source: str
+    kind: str
+    path: Path
+    original: Path
+    sha256: str
+    size: int
+
+
+def kind_of(path: Path) -> tuple[str, str]:
+    """File kind (csv, jsonl, parquet) and compression suffix ("" if none) by the name's ending."""
+    suffixes = [s.lower() for s in path.suffixes]
+    compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
+    kind = KINDS.get(suffixes[-1] if suffixes else "")
+    if kind is None:
+        msg = f"{path.name}: not an event file; its name must end in {', '.join(KINDS)}, with or without .gz or .zst."
+        raise InputRefusedError(msg)
+    return kind, compression
+
+
+def find_files(paths: Iterable[Path]) -> list[Path]:
+    """Files named by a user: files as they are, folders with all they hold, in the order of their names.
+
+    Raises UsageError for a path that is not there and InputRefusedError for a folder with nothing in it.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            msg = f"{path}: there is no such file or folder."
+            raise InputRefusedError(msg)
+        if path.is_dir():
+            inside = [p for p in sorted(path.rglob("*")) if not p.is_dir() and not _hidden(p, path)]
+            if not inside:
+                msg = f"{path}: the folder holds no event files."
+                raise InputRefusedError(msg)
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def _hidden(path: Path, below: Path) -> bool:
+    return any(piece.startswith(".") for piece in path.relative_to(below).parts)
+
+
+def landed(home: Home, formats: Iterable[str], now: float) -> dict[str, list[Path]]:
+    """Files dropped into ``landing/<format>/`` that have stopped growing, by format."""
+    ready: dict[str, list[Path]] = {}
+    for name in formats:
+        folder = home.landing / name
+        files = sorted(folder.rglob("*")) if folder.is_dir() else []
+        ready[name] = [
+            p for p in files
+            if not p.is_dir() and not _hidden(p, folder) and now - p.lstat().st_mtime >= _SETTLED_SECONDS
+        ]  # fmt: skip
+    return {name: files for name, files in ready.items() if files}
+
+
+def stage(path: Path, source: str, staging: Path, max_bytes: int) -> Staged:
+    """Copy a file under our control, hash it and unpack it. Raises InputRefusedError naming file and reason."""
+    if path.is_symlink() or not path.is_file():
+        msg = f"{path}: only regular files are read (this is a link, a pipe or a device)."
+        raise InputRefusedError(msg)
+    kind, compression = kind_of(path)
+    folder = staging / uuid.uuid4().hex
+    with disk_errors(staging):
+        folder.mkdir(parents=True)
+        original = folder / "original"
+        digest = hashlib.sha256()
+        try:
+            with path.open("rb") as reader, original.open("wb") as writer:
+                while data := reader.read(_COPY):
+                    digest.update(data)
+                    writer.write(data)
+        except PermissionError as error:
+            msg = f"{path}: the file cannot be read (permission denied)."
+            raise InputRefusedError(msg) from error
+        size = original.stat().st_size
+        if size == 0:
+            msg = f"{path}: the file is empty, it has not even a header. Deliver it again."
+            raise InputRefusedError(msg)
+        plain = original
+        if compression:
+            plain = folder / "plain"
+            _unpack(path, original, plain, compression, max_bytes)
+    return Staged(path.name, source, kind, plain, original, digest.hexdigest(), size)
+
+
+def _unpack(path: Path, packed: Path, plain: Path, compression: str, max_bytes: int) -> None:
+    written = 0
+    try:
+        with _open_packed(packed, compression) as reader, plain.open("wb") as writer:
+            while data := reader.read(_COPY):
+                written += len(data)
+                if written > max_bytes:
+                    msg = f"{path}: unpacks to more than {max_bytes:,} bytes. Split it into smaller files."
+                    raise InputRefusedError(msg)
+                writer.write(data)
+    except (EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowInvalid) as error:
+        msg = f"{path}: the compressed file is damaged or cut short ({type(error).__name__}). Deliver it again."
+        raise InputRefusedError(msg) from error
+    except OSError as error:
+        if error.errno is None:  # pyarrow's way to report a broken stream
+            msg = f"{path}: the compressed file is damaged or cut short. Deliver it again."
+            raise InputRefusedError(msg) from error
+        raise
+    if written == 0:
+        msg = f"{path}: the compressed file holds nothing or is cut short. Deliver it again."
+        raise InputRefusedError(msg)
+
+
+def _open_packed(packed: Path, compression: str) -> BinaryIO:
+    if compression == ".gz":
+        return gzip.open(packed, "rb")  # type: ignore[return-value]
+    return pa.input_stream(str(packed), compression="zstd")  # type: ignore[no-any-return]
+
+
+def archive(staged: Staged, landed_path: Path | None, home: Home, *, keep: bool) -> None:
+    """After the commit: keep the original below ``archive/`` and take the landed file away."""
+    with disk_errors(home.archive):
+        if keep:
+            folder = home.archive / staged.source
+            folder.mkdir(parents=True, exist_ok=True)
+            target = folder / f"{staged.sha256[:16]}-{staged.name}"
+            descriptor = os.open(staged.original, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+            staged.original.replace(target)
+        if landed_path is not None:
+            landed_path.unlink(missing_ok=True)
+    discard(staged)
+
+
+def discard(staged: Staged) -> None:
+    """Remove a staged copy."""
+    shutil.rmtree(staged.original.parent, ignore_errors=True)
+
+
+def refuse(path: Path, home: Home, reason: str) -> None:
+    """Keep a refused file below ``landing/.refused/`` with its reason beside it."""
+    if not path.is_file() or path.is_symlink():
+        return
+    home.refused.mkdir(parents=True, exist_ok=True)
+    target = home.refused / path.name
+    if path.is_relative_to(home.landing):
+        path.replace(target)
+    elif path.stat().st_size != (target.stat().st_size if target.exists() else -1):
+        shutil.copyfile(path, target)
+    target.with_name(target.name + ".reason.txt").write_text(reason + "\n", "utf-8")
+
+
+def require_format(name: str, known: Iterable[str]) -> None:
+    """Raise UsageError naming the formats there are."""
+    known = sorted(known)
+    if name not in known:
+        msg = f"--format {name}: there is no such format. Known: {', '.join(known)}."
+        raise UsageError(msg)
+
+
+def sources_of(folder: Path) -> Iterator[str]:
+    """Names of the format folders below ``landing/``."""
+    if folder.is_dir():
+        yield from sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))

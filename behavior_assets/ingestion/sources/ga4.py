@@ -1,0 +1,113 @@
+"""The GA4 BigQuery export's event rows, as JSON lines or Parquet.
+
+A record with items becomes one event row per item for the events that are about products. The export has no event
+id: the whole record is its natural key, unless a collector adds ``event_id``. ``ip`` and ``user_agent`` at the top
+level are what a collector adds; Google's export has neither.
+"""
+
+from __future__ import annotations
+
+from behavior_assets.ingestion.canonical import EVENT_NAMES
+from behavior_assets.ingestion.sources.base import Check, Source
+
+STRUCTURE = """{
+ "event_timestamp":"VARCHAR","event_name":"VARCHAR","event_id":"VARCHAR","user_id":"VARCHAR",
+ "user_pseudo_id":"VARCHAR","ip":"VARCHAR","user_agent":"VARCHAR",
+ "event_params":[{"key":"VARCHAR","value":{"string_value":"VARCHAR","int_value":"VARCHAR","double_value":"VARCHAR"}}],
+ "privacy_info":{"analytics_storage":"VARCHAR","ads_storage":"VARCHAR"},
+ "device":{"category":"VARCHAR"},
+ "geo":{"country":"VARCHAR"},
+ "traffic_source":{"name":"VARCHAR","medium":"VARCHAR","source":"VARCHAR"},
+ "collected_traffic_source":{"manual_campaign_name":"VARCHAR","manual_medium":"VARCHAR","manual_source":"VARCHAR",
+  "gclid":"VARCHAR"},
+ "ecommerce":{"transaction_id":"VARCHAR"},
+ "items":[{"item_id":"VARCHAR","item_name":"VARCHAR","item_brand":"VARCHAR","item_category":"VARCHAR",
+  "item_category2":"VARCHAR","item_category3":"VARCHAR","price":"VARCHAR","quantity":"VARCHAR"}]
+}"""
+
+_PRODUCT_EVENTS = ("view_item", "add_to_cart", "remove_from_cart", "add_to_wishlist", "purchase", "refund")
+_ABOUT_PRODUCTS = "r.event_name IN (" + ", ".join(f"'{n}'" for n in _PRODUCT_EVENTS) + ")"
+_MEDIUM = "lower(coalesce(r.collected_traffic_source.manual_medium, r.traffic_source.medium))"
+_TIME = ("CASE WHEN regexp_full_match(r.event_timestamp, '[0-9]{1,18}') "
+         "THEN try_cast(r.event_timestamp AS BIGINT) END")  # fmt: skip
+_KNOWN = ", ".join(f"'{n}'" for n in EVENT_NAMES)
+_PRICE = "try_cast(item.price AS DECIMAL(18,4))"
+_QUANTITY = "coalesce(try_cast(item.quantity AS BIGINT), 1)"
+
+
+def _param(key: str, kind: str = "string_value") -> str:
+    return f"list_filter(r.event_params, lambda p: p.key = '{key}')[1].value.{kind}"
+
+
+# Google's default channel grouping, reduced to what source and medium tell.
+_CHANNEL = f"""CASE
+    WHEN r.collected_traffic_source.gclid IS NOT NULL OR {_MEDIUM} IN ('cpc', 'ppc', 'paid') THEN 'Paid Search'
+    WHEN {_MEDIUM} IN ('organic') THEN 'Organic Search'
+    WHEN {_MEDIUM} IN ('email', 'e-mail', 'newsletter') THEN 'Email'
+    WHEN {_MEDIUM} IN ('social', 'paid_social', 'paidsocial') THEN 'Social'
+    WHEN {_MEDIUM} IN ('display', 'banner', 'cpm') THEN 'Display'
+    WHEN {_MEDIUM} = 'affiliate' THEN 'Affiliates'
+    WHEN {_MEDIUM} = 'referral' THEN 'Referral'
+    WHEN {_MEDIUM} IS NULL OR {_MEDIUM} IN ('(none)', '(not set)', '', 'none') THEN 'Direct'
+    ELSE 'Other' END"""
+
+SOURCE = Source(
+    name="ga4",
+    columns=("event_timestamp", "event_name", "user_pseudo_id"),
+    kinds=("jsonl", "parquet"),
+    nested=True,
+    structure=STRUCTURE,
+    explode=f"CASE WHEN {_ABOUT_PRODUCTS} AND len(r.items) > 0 THEN r.items ELSE [NULL] END",
+    fields={
+        "event_ts_us": _TIME,
+        "event_name": "r.event_name",
+        "user_id": "nullif(r.user_id, '')",
+        "client_id": "nullif(r.user_pseudo_id, '')",
+        "session_id": f"coalesce({_param('ga_session_id', 'int_value')}, {_param('ga_session_id')})",
+        "product_id": "nullif(item.item_id, '')",
+        "product_name": "nullif(item.item_name, '')",
+        "category_path": "nullif(concat_ws('.', nullif(item.item_category, ''), nullif(item.item_category2, ''), "
+        "nullif(item.item_category3, '')), '')",
+        "brand": "nullif(item.item_brand, '')",
+        "price": _PRICE,
+        "quantity": f"CASE WHEN item IS NULL THEN NULL WHEN r.event_name = 'refund' THEN -abs({_QUANTITY}) "
+        f"ELSE {_QUANTITY} END",
+        "currency": f"nullif({_param('currency')}, '')",
+        "transaction_id": "CASE WHEN r.event_name IN ('purchase', 'refund') THEN "
+        f"coalesce(nullif(r.ecommerce.transaction_id, ''), {_param('transaction_id')}) END",
+        "transaction_line": "CASE WHEN r.event_name IN ('purchase', 'refund') THEN _item + 1 END",
+        "line_type": "CASE r.event_name WHEN 'purchase' THEN 'sale' WHEN 'refund' THEN 'refund' END",
+        "channel": _CHANNEL,
+        "campaign": "coalesce(nullif(r.collected_traffic_source.manual_campaign_name, ''), "
+        "nullif(r.traffic_source.name, ''))",
+        "device": "nullif(r.device.category, '')",
+        "country": "nullif(r.geo.country, '')",
+        "url": _param("page_location"),
+        "referrer": _param("page_referrer"),
+        "search_query": _param("search_term"),
+        "ip": "truncated_ip(r.ip)",
+        "user_agent": "nullif(r.user_agent, '')",
+        "consent": "CASE lower(r.privacy_info.analytics_storage) WHEN 'yes' THEN 'granted' WHEN 'no' THEN 'denied' "
+        "WHEN 'true' THEN 'granted' WHEN 'false' THEN 'denied' END",
+    },
+    identity="line",
+    own_id="nullif(r.event_id, '')",
+    checks=(
+        Check("malformed", "record", "r IS NULL", "not a JSON object"),
+        Check("missing_required", "event_name", "coalesce(r.event_name, '') = ''", "required and empty"),
+        Check("missing_required", "event_timestamp", "coalesce(r.event_timestamp, '') = ''", "required and empty"),
+        Check("missing_required", "user_pseudo_id",
+              "coalesce(r.user_pseudo_id, '') = '' AND coalesce(r.user_id, '') = ''", "and user_id: both are empty"),
+        Check("wrong_type", "event_timestamp", f"({_TIME}) IS NULL", "not microseconds since 1970"),
+        Check("unplanned_event", "event_name", f"NOT regexp_full_match(r.event_name, '[A-Za-z][A-Za-z0-9_]{{0,63}}')",
+              "not an event name"),
+        Check("wrong_type", "items.price", "len(list_filter(r.items, lambda i: i.price IS NOT NULL AND NOT "
+              "regexp_full_match(i.price, '[0-9]{1,14}(\\.[0-9]{1,4}0*)?'))) > 0",
+              "not a decimal number of at most 14 digits and 4 places, or below zero"),
+        Check("wrong_type", "items.quantity", "len(list_filter(r.items, lambda i: i.quantity IS NOT NULL AND NOT "
+              "regexp_full_match(i.quantity, '-?[0-9]{1,12}'))) > 0", "not a whole number"),
+    ),
+    capabilities={"has_price": True, "has_sessions": True, "has_cart": True, "has_categories": True,
+                  "has_checkout": True, "has_channel": True, "has_device": True, "has_country": True,
+                  "has_refunds": True, "has_consent": True},
+)  # fmt: skip

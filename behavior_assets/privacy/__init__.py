@@ -1,0 +1,1 @@
+"""Bronze events become silver events without personal data."""

@@ -1,0 +1,1 @@
+"""Silver events become sessions."""

@@ -1,0 +1,1 @@
+"""Silver becomes the dimensions and facts of the star schema."""

@@ -1,0 +1,1 @@
+"""The published star: its contract, snapshots, the DuckDB file and the checks of what was published."""

@@ -1,0 +1,39 @@
+"""The errors a user can meet; each carries the exit code of DESIGN §5 and says what to do."""
+
+from __future__ import annotations
+
+
+class BehaviorError(Exception):
+    """An error whose text is meant for the user. ``exit_code`` is the command's exit status."""
+
+    exit_code = 1
+
+
+class UsageError(BehaviorError):
+    """A wrong option, setting or name."""
+
+    exit_code = 2
+
+
+class InputRefusedError(BehaviorError):
+    """An input file that was refused as a whole."""
+
+    exit_code = 3
+
+
+class QualityError(BehaviorError):
+    """A blocking rule that failed."""
+
+    exit_code = 4
+
+
+class IntegrityError(BehaviorError):
+    """A lake or export that contradicts itself."""
+
+    exit_code = 5
+
+
+class StorageError(BehaviorError):
+    """The disk refused a write; what was committed before stays readable."""
+
+    exit_code = 1

@@ -1,0 +1,164 @@
+"""Writing one Parquet file so that it can be trusted: content-addressed, page checksums, fsync before its name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from resources.errors import StorageError
+
+ROW_GROUP = 262_144
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data file of a lake table.
+
+    ``path`` is relative to the table; ``part`` is its day, month or other unit of replacement; ``fingerprint``
+    names the recorded inputs it was made from (empty where it only appends).
+    """
+
+    path: str
+    part: str
+    fingerprint: str
+    sha256: str
+    rows: int
+    size: int
+
+    @classmethod
+    def parse(cls, path: str, rows: int, size: int) -> DataFile:
+        """Read part, fingerprint and hash back from a file's name."""
+        part, fingerprint, digest = Path(path).stem.rsplit("_", 2)
+        return cls(path, part, fingerprint, digest, rows, size)
+
+
+class _HashingFile:
+    """A file object that hashes what pyarrow writes through it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._sha = hashlib.sha256()
+        self.size = 0
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data)
+        self._sha.update(view)
+        self.size += view.nbytes
+        return self._file.write(view)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def hexdigest(self) -> str:
+        return self._sha.hexdigest()
+
+    def seekable(self) -> bool:
+        return False
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+
+@contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """Turn a refused write into an error that says where and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS} or "No space left" in str(error):
+            msg = (
+                f"{where}: the disk refused a write ({error.strerror or 'no space left'}). Nothing was committed by "
+                "this step; free some space and run the same command again."
+            )
+            raise StorageError(msg) from error
+        raise
+
+
+def write_part(
+    table_root: Path,
+    folder: str,
+    part: str,
+    fingerprint: str,
+    batches: Iterable[pa.RecordBatch | pa.Table],
+    schema: pa.Schema,
+    undictionaried: frozenset[str] = frozenset(),
+) -> DataFile:
+    """Write batches as one file ``<part>_<fingerprint>_<sha256>.parquet`` below ``table_root/folder``.
+
+    The name appears only after the bytes are on disk. ``undictionaried`` columns hold nearly distinct values, for
+    which trying a dictionary costs time and saves nothing. Raises StorageError when the disk refuses.
+    """
+    target = table_root / folder
+    with disk_errors(table_root):
+        target.mkdir(parents=True, exist_ok=True)
+        draft = target / f".{uuid.uuid4().hex}.tmp"
+        sink = _HashingFile(draft)
+        try:
+            rows = _write(sink, batches, schema, undictionaried)
+            sink.close()
+            digest = sink.hexdigest()
+            name = f"{part}_{fingerprint}_{digest}.parquet"
+            draft.replace(target / name)
+        except BaseException:
+            sink.close()
+            draft.unlink(missing_ok=True)
+            raise
+    path = f"{folder}/{name}" if folder else name
+    return DataFile(path, part, fingerprint, digest, rows, sink.size)
+
+
+def _write(
+    sink: _HashingFile,
+    batches: Iterable[pa.RecordBatch | pa.Table],
+    schema: pa.Schema,
+    undictionaried: frozenset[str],
+) -> int:
+    rows = 0
+    held: list[pa.Table] = []
+    held_rows = 0
+    with pq.ParquetWriter(
+        pa.PythonFile(sink, mode="w"),
+        schema,
+        compression="snappy",
+        write_page_checksum=True,
+        write_statistics=False,
+        store_schema=False,
+        version="2.6",
+        coerce_timestamps="us",
+        store_decimal_as_integer=True,
+        use_dictionary=[name for name in schema.names if name not in undictionaried],
+    ) as writer:
+        for batch in batches:
+            table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+            held.append(table.select(schema.names).cast(schema))
+            held_rows += table.num_rows
+            rows += table.num_rows
+            if held_rows >= ROW_GROUP:
+                writer.write_table(pa.concat_tables(held), row_group_size=ROW_GROUP)
+                held, held_rows = [], 0
+        if held_rows or rows == 0:
+            writer.write_table(pa.concat_tables(held) if held else schema.empty_table(), row_group_size=ROW_GROUP)
+    return rows

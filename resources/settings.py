@@ -1,0 +1,184 @@
+"""The home folder and its settings (``behavior.toml``), read when asked and never at import."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from resources.errors import UsageError
+
+SETTINGS_FILE = "behavior.toml"
+DEFAULT_HOME = "data"
+GIB = 1024**3
+
+
+def _default_memory_limit() -> int:
+    """Bytes: the smaller of 4 GiB and half of the machine (DESIGN §8)."""
+    try:
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        machine = 8 * GIB
+    return min(4 * GIB, machine // 2)
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders of DESIGN §4 below one root."""
+
+    root: Path
+
+    @property
+    def landing(self) -> Path:
+        """Where event files are dropped, in a folder named after their format."""
+        return self.root / "landing"
+
+    @property
+    def refused(self) -> Path:
+        """Where files go that were refused as a whole."""
+        return self.landing / ".refused"
+
+    @property
+    def archive(self) -> Path:
+        """Landed files after their commit."""
+        return self.root / "archive"
+
+    @property
+    def lake(self) -> Path:
+        """The Delta tables."""
+        return self.root / "lake"
+
+    @property
+    def staging(self) -> Path:
+        """Files being read; emptied when a run ends."""
+        return self.root / "lake" / ".staging"
+
+    @property
+    def exports(self) -> Path:
+        """Published snapshots."""
+        return self.root / "exports"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME."""
+        return self.root / "dagster"
+
+    @property
+    def settings_file(self) -> Path:
+        """``behavior.toml``."""
+        return self.root / SETTINGS_FILE
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a user can set in ``behavior.toml``; the fields' comments are their documentation."""
+
+    home: Home
+    timezone: str = "UTC"  # the shop's zone; fixed when the home is created
+    currency: str = ""  # the shop's currency; empty: as the source says
+    first_day: date = date(2000, 1, 1)  # earliest event day; partitions of the Dagster graph start here
+    session_gap_minutes: int = 30  # a longer silence starts a new session
+    session_cap_hours: int = 24  # a chain of events is cut after this long
+    cart_abandonment_hours: int = 24  # a cart untouched for so long counts as abandoned
+    consent_when_absent: str = "granted"  # for sources that say nothing: "granted" or "denied"
+    key_file: str = ""  # path of the pseudonym key; default <home>/keys/pseudonym.key
+    ipv4_prefix: int = 24  # bits of an IPv4 address that are kept: 24 or 16
+    memory_limit: int = field(default_factory=_default_memory_limit)  # bytes for DuckDB
+    threads: int = field(default_factory=lambda: os.cpu_count() or 2)
+    chunk_rows: int = 1_000_000  # rows worked on at a time; what bounds memory
+    snapshots_kept: int = 3  # published snapshots that stay whole
+    archive: bool = True  # keep a copy of every committed file
+    max_field_bytes: int = 2_000_000  # a longer record is quarantined as oversize
+
+    @property
+    def key_path(self) -> Path:
+        """Where the pseudonym key lies."""
+        return Path(self.key_file) if self.key_file else self.home.root / "keys" / "pseudonym.key"
+
+
+_SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_CHOICES: dict[str, set[Any]] = {"consent_when_absent": {"granted", "denied"}, "ipv4_prefix": {16, 24}}
+
+
+def _size(value: object, where: str) -> int:
+    """``"2GB"`` or a number of bytes, as bytes."""
+    if isinstance(value, int):
+        return value
+    text = str(value).upper().replace(" ", "")
+    for unit in sorted(_SIZES, key=len, reverse=True):
+        number = text.removesuffix(unit)
+        if number != text and number.replace(".", "", 1).isdigit():
+            return int(float(number) * _SIZES[unit])
+    msg = f"{where}: {value!r} is not a size; write for example \"2GB\"."
+    raise UsageError(msg)
+
+
+def resolve_home(home: str | Path | None) -> Home:
+    """The home from the option, else ``BEHAVIOR_HOME``, else ``./data``."""
+    return Home(Path(home or os.environ.get("BEHAVIOR_HOME") or DEFAULT_HOME).expanduser().resolve())
+
+
+def load_settings(home: str | Path | None = None) -> Settings:
+    """Settings of a home. Raises UsageError naming file and key for an unknown key or a wrong value."""
+    place = resolve_home(home)
+    path = place.settings_file
+    if not path.exists():
+        return Settings(home=place)
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path}: not valid TOML ({error}). Mend it or remove it."
+        raise UsageError(msg) from error
+    known = {f.name: f for f in fields(Settings) if f.name != "home"}
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        where = f"{path}: {key}"
+        if key not in known:
+            msg = f"{where} is not a setting. Known: {', '.join(sorted(known))}."
+            raise UsageError(msg)
+        values[key] = _checked(key, value, known[key].type, where)
+    return Settings(home=place, **values)
+
+
+def _checked(key: str, value: object, wanted: object, where: str) -> object:
+    if key == "memory_limit":
+        return _size(value, where)
+    if key == "first_day" and isinstance(value, str):
+        value = date.fromisoformat(value)
+    kinds = {"str": str, "int": int, "bool": bool, "date": date}
+    kind = kinds[str(wanted)]
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        msg = f"{where} = {value!r}: a {kind.__name__} is wanted."
+        raise UsageError(msg)
+    if key in _CHOICES and value not in _CHOICES[key]:
+        msg = f"{where} = {value!r}: one of {sorted(_CHOICES[key])} is wanted."
+        raise UsageError(msg)
+    if kind is int and isinstance(value, int) and value <= 0:
+        msg = f"{where} = {value!r}: a number above 0 is wanted."
+        raise UsageError(msg)
+    if key == "timezone":
+        try:
+            ZoneInfo(str(value))
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            msg = f"{where} = {value!r} is not a time zone; write for example \"Europe/London\"."
+            raise UsageError(msg) from error
+    return value
+
+
+def create_home(home: str | Path | None, timezone: str = "UTC") -> Settings:
+    """Make the folders and, at the first time, ``behavior.toml`` with the shop's zone, which then is fixed."""
+    place = resolve_home(home)
+    for folder in (place.landing, place.archive, place.lake, place.exports, place.dagster, place.root / "logs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not place.settings_file.exists():
+        place.settings_file.write_text(
+            "# Settings of this home; docs/settings.md lists all of them.\n"
+            "# The shop's time zone: days and hours follow it. It is fixed once events are in.\n"
+            f'timezone = "{timezone}"\n',
+            "utf-8",
+        )
+    return load_settings(place.root)
