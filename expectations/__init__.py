@@ -1,1 +1,1 @@
-"""Quality rules as data, one YAML file per table, and the bridge that runs them with great-expectations."""
+"""Quality rules as data, one YAML file per table, and the bridge to great-expectations."""

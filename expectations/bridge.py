@@ -6,35 +6,35 @@ Only for broken rules does SQL of our own count the rows, and on which days they
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from expectations import sql
+from expectations.reading import read
+from expectations.validation import prepare, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from expectations.rules import Rule, RuleSet
 
+__all__ = ["UNKNOWN_DAY", "RuleError", "RuleResult", "evaluate", "prepare"]
+
 UNKNOWN_DAY = "unknown"
 """The day of a breach in a row that has none."""
 
 _RELATION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_MOST_ASSETS = 128
 
 
 class RuleError(RuntimeError):
-    """A rule could not be evaluated; says nothing of the data, and names table and rules."""
+    """Rules could not be evaluated; names the table and the rules, and no value of a row."""
 
     def __init__(self, table: str, rules: tuple[str, ...], why: str) -> None:
-        named = f"rule {', '.join(map(repr, rules))} could not be evaluated" if rules else "not evaluated"
-        super().__init__(f"{table}: {named}: {why}")
+        named = f"rule {', '.join(rules)}: " if rules else ""
+        super().__init__(f"{table}: {named}could not be evaluated: {why}")
         self.table = table
         self.rules = rules
 
@@ -43,9 +43,10 @@ class RuleError(RuntimeError):
 class RuleResult:
     """What came of one rule.
 
-    `unexpected` and `total` count rows; for `columns` they count columns, for `row_count`
-    `unexpected` is how many rows there are too few or too many. A rule that is broken without
-    days in `failed_days` is broken for the whole table. `reason` names columns, never values.
+    `unexpected` and `total` count rows; for `columns` they count columns, and for `row_count`
+    `unexpected` is how many rows there are too few or too many. `failed_days` is the number of
+    breaking rows by ISO day; a broken rule without days is broken for the table as a whole.
+    `reason` speaks of columns, never of values.
     """
 
     rule: Rule
@@ -56,60 +57,77 @@ class RuleResult:
     reason: str = ""
 
 
-def evaluate(connection: duckdb.DuckDBPyConnection, relation: str, rules: RuleSet) -> list[RuleResult]:
-    """Evaluate the rules of a table on a relation that is visible in this very connection.
+def evaluate(
+    connection: duckdb.DuckDBPyConnection, relation: str, rules: RuleSet
+) -> list[RuleResult]:
+    """Evaluate the rules of a table on a relation that this very connection can see.
 
-    Results come in the order of the rules. A result of the connection that was not read yet is
-    lost. A column that the relation lacks breaks every rule that needs it.
+    Results come in the order of the rules. A rule whose columns are missing is broken for every
+    row. An unread result of the connection is lost, and one thread at a time may use it.
     """
     if not _RELATION.fullmatch(relation):
-        raise RuleError(rules.table, (), "the relation's name is not a plain identifier")
+        raise RuleError(rules.table, (), "the name of the relation is not a plain identifier")
     return _Evaluation(connection, relation, rules).results()
-
-
-def prepare() -> None:
-    """Import great-expectations now: seconds that a thread can spend while the database works."""
-    _session.start()
 
 
 class _Evaluation:
     """One relation under the rules of one table."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, relation: str, rules: RuleSet) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, relation: str, rules: RuleSet
+    ) -> None:
         self.connection = connection
         self.relation = relation
         self.rules = rules
         described = self._read((), f"DESCRIBE {sql.quoted(relation)}")
         self.types: dict[str, str] = {row[0]: row[1] for row in described}
+        self.wanted = [column for rule in rules.rules for column in rule.columns]
         self.day = self._day()
-        self.total: int = self._read((), f"SELECT count(*) FROM {sql.quoted(relation)}")[0][0]  # noqa: S608
+        self.total: int = self._read((), self._over_relation(sql.HOW_MANY))[0][0]
 
     def results(self) -> list[RuleResult]:
         unmet = {rule.name: why for rule in self.rules.rules if (why := self._unmet(rule))}
-        asked = [rule for rule in self.rules.rules if rule.name not in unmet]
-        passed = self._verdicts(asked)
+        passed = self._verdicts([rule for rule in self.rules.rules if rule.name not in unmet])
         return [
-            RuleResult(rule, passed=True, unexpected=0, total=self._population(rule))
-            if passed.get(rule.name)
-            else self._broken(rule, unmet.get(rule.name, ""))
+            self._result(rule, passed=passed.get(rule.name, False), unmet=unmet.get(rule.name, ""))
             for rule in self.rules.rules
         ]
 
-    def _read(self, names: tuple[str, ...], query: str) -> list[tuple[Any, ...]]:
-        """Run SQL of our own; an error is raised without what it may quote from a row."""
-        from expectations.duckdb_dialect import safe_error
+    def _result(self, rule: Rule, *, passed: bool, unmet: str) -> RuleResult:
+        total = len(rule.columns) if rule.kind == "columns" else self.total
+        if passed:
+            return RuleResult(rule, passed=True, unexpected=0, total=total)
+        days: dict[str, int] = {}
+        reason = unmet
+        if unmet:
+            unexpected = self.total
+            days = self._days(rule, sql.EVERY_ROW)
+        elif rule.kind == "columns":
+            unexpected, reason = self._wrong_columns(rule)
+            days = self._days(rule, sql.EVERY_ROW)
+        elif rule.kind == "row_count":
+            unexpected = _rows_outside(rule, self.total)
+        else:
+            unexpected, days = self._breaches(rule)
+        return RuleResult(rule, False, unexpected, total, days, reason)  # noqa: FBT003
 
-        withheld: duckdb.Error | None = None
+    def _read(self, names: tuple[str, ...], query: str) -> list[tuple[Any, ...]]:
+        """Run SQL of our own."""
         try:
-            return self.connection.execute(query).fetchall()
-        except duckdb.Error as error:
-            withheld = safe_error(error)
-        raise RuleError(self.rules.table, names, f"{type(withheld).__name__}: {withheld}")
+            return read(self.connection, query)[1]
+        except duckdb.Error as error:  # its text is safe to pass on
+            why = f"{type(error).__name__}: {error}"
+            raise RuleError(self.rules.table, names, why) from None
 
     def _day(self) -> str | None:
+        """Return the day of a row as SQL."""
         column = self.rules.day_column
-        if column is None or column not in self.types:
+        if column is None:
             return None
+        if column not in self.types:
+            if column in self.wanted:  # then a rule says so, which is better than an error
+                return None
+            raise RuleError(self.rules.table, (), f"there is no day column {column!r}")
         day = sql.day_expression(column, self.types[column])
         if day is None:
             why = f"the day column {column!r} is of type {self.types[column]}"
@@ -117,62 +135,85 @@ class _Evaluation:
         return day
 
     def _missing(self, columns: Iterable[str]) -> list[str]:
-        return [column for column in columns if column not in self.types]
+        return [column for column in dict.fromkeys(columns) if column not in self.types]
 
     def _unmet(self, rule: Rule) -> str:
-        """Return why a rule cannot be asked: columns that it needs and the relation lacks."""
+        """Return why a rule cannot be asked: the columns that it needs and the relation lacks."""
         if rule.kind == "columns":
             return ""
         if missing := self._missing(rule.columns):
             return f"missing columns: {', '.join(missing)}"
-        # Which columns SQL needs, only the database can say, and it need not unless some are missing.
-        expected = [column for other in self.rules.rules for column in other.columns]
-        if rule.kind in {"holds", "query"} and self._missing(expected):
-            bound = sql.over(sql.quoted(self.relation), sql.any_breach(rule))
+        # Which columns a piece of SQL needs only the database knows. It is asked when some are
+        # missing: otherwise a name that it does not find is a mistake in the rule.
+        missing = self._missing(self.wanted)
+        if missing and rule.kind in {"holds", "query"}:
             try:
-                self.connection.execute(f"DESCRIBE {bound}")
+                read(self.connection, f"DESCRIBE {self._over_relation(sql.any_breach(rule))}")
             except duckdb.BinderException:
-                return f"may need missing columns: {', '.join(self._missing(expected))}"
+                return f"needs a column that is missing; missing columns: {', '.join(missing)}"
             except duckdb.Error:
-                return ""
+                return ""  # great-expectations meets it again and it becomes a RuleError
         return ""
 
     def _verdicts(self, rules: list[Rule]) -> dict[str, bool]:
-        """Return which rules hold; one that great-expectations could not evaluate is an error."""
         if not rules:
             return {}
-        verdicts, raised = _session.validate(self.connection, self.relation, rules)
+        passed, raised = verdicts(self.connection, self.relation, rules)
         if raised:
             self._blame([rule for rule in rules if rule.name in raised])
-        return verdicts
+        return passed
 
     def _blame(self, rules: list[Rule]) -> None:
-        """Raise for the rules that are at fault: one bad rule spoils the query that it shares."""
+        """Raise for the rule at fault: a bad one spoils the query that it shares with good ones."""
         for rule in rules:
             if rule.kind not in {"columns", "row_count"}:
-                self._read((rule.name,), sql.over(sql.quoted(self.relation), sql.any_breach(rule)))
+                self._read((rule.name,), self._over_relation(sql.any_breach(rule)))
         names = tuple(rule.name for rule in rules)
         raise RuleError(self.rules.table, names, "great-expectations raised an exception")
 
-    def _population(self, rule: Rule) -> int:
-        return len(rule.columns) if rule.kind == "columns" else self.total
+    def _over_relation(self, query: str) -> str:
+        return sql.over(sql.quoted(self.relation), query)
 
-    def _broken(self, rule: Rule, reason: str) -> RuleResult:
-        """Count what breaks a rule."""
-        if rule.kind == "columns":
-            wrong = self._missing(rule.columns)
-            reason = f"missing columns: {', '.join(wrong)}" if wrong else "the columns differ"
-            if rule.exact:
-                extra = [column for column in self.types if column not in rule.columns]
-                reason += f"; unexpected columns: {', '.join(extra)}" if extra else ""
-                wrong = wrong + extra or [
-                    found for found, named in zip(self.types, rule.columns, strict=False) if found != named
-                ]
-                reason = reason.removeprefix("the columns differ; ").replace("the columns differ", "the order of the columns differs")  # noqa: E501
-            return RuleResult(rule, False, len(wrong), len(rule.columns), self._days(sql.all_rows()), reason)
-        if rule.kind == "row_count":
-            low, high = rule.minimum, rule.maximum
-            short = int(low) - self.total if low is not None else 0  # type: ignore[arg-type]
-            surplus = self.total - int(high) if high is not None else 0  # type: ignore[arg-type]
-            return RuleResult(rule, passed=False, unexpected=max(short, surplus), total=self.total)
-        return RuleResult(rule, False, 0, 0)
+    def _breaches(self, rule: Rule) -> tuple[int, dict[str, int]]:
+        """Return how many rows break a rule, and how many on each day."""
+        query = sql.breaches(rule)
+        if self.day and rule.kind == "query":
+            found = self._read((rule.name,), f"DESCRIBE {self._over_relation(query)}")
+            if self.rules.day_column not in {row[0] for row in found}:
+                rows = self._read((rule.name,), self._over_relation(sql.count_by_day(query, None)))
+                return rows[0][1], {}
+        days = self._days(rule, query)
+        if days:
+            return sum(days.values()), days
+        rows = self._read((rule.name,), self._over_relation(sql.count_by_day(query, None)))
+        if not rows:
+            why = "great-expectations calls it broken, but no row breaks it"
+            raise RuleError(self.rules.table, (rule.name,), why)
+        return rows[0][1], {}
+
+    def _days(self, rule: Rule, query: str) -> dict[str, int]:
+        if self.day is None:
+            return {}
+        rows = self._read((rule.name,), self._over_relation(sql.count_by_day(query, self.day)))
+        return {UNKNOWN_DAY if day is None else day: count for day, count in rows}
+
+    def _wrong_columns(self, rule: Rule) -> tuple[int, str]:
+        """Return how many columns are wrong, and which."""
+        missing = self._missing(rule.columns)
+        extra = (
+            [column for column in self.types if column not in rule.columns] if rule.exact else []
+        )
+        if not missing and not extra:
+            moved = [a for a, b in zip(self.types, rule.columns, strict=True) if a != b]
+            return len(moved), f"columns out of order: {', '.join(moved)}"
+        named = {"missing columns": missing, "unexpected columns": extra}
+        return len(missing) + len(extra), "; ".join(
+            f"{what}: {', '.join(columns)}" for what, columns in named.items() if columns
+        )
+
+
+def _rows_outside(rule: Rule, total: int) -> int:
+    """Return how many rows a table has too few or too many."""
+    low = rule.minimum if isinstance(rule.minimum, int) else total
+    high = rule.maximum if isinstance(rule.maximum, int) else total
+    return max(low - total, total - high, 0)

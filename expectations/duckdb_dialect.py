@@ -1,8 +1,8 @@
-"""The SQLAlchemy dialect through which great-expectations reads one borrowed DuckDB connection.
+"""The SQLAlchemy dialect through which great-expectations reads a borrowed DuckDB connection.
 
-duckdb-engine hands out lazy results, which DuckDB drops when the transaction ends; great-expectations
-fetches after that, and every expectation then fails quietly. Here a statement is read to its end while
-it runs, a transaction is never touched, and nothing but SELECT passes.
+duckdb-engine hands out lazy results, which DuckDB drops when the transaction ends, and
+great-expectations fetches after that: every expectation then fails quietly. Here a statement is
+read to its end while it runs, no transaction is touched, and nothing but a SELECT passes.
 """
 
 from __future__ import annotations
@@ -17,26 +17,18 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.sql.compiler import IdentifierPreparer
 
+from expectations.reading import read
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 URL = "duckdb+borrowed://"
-MOST_ROWS = 10_000
-"""A verdict needs a handful of rows. More than this means that data is being pulled out."""
-
-# Their texts speak of SQL and schemas. Those of every other error can quote a row.
-_SPEAKING_ERRORS = (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException)
-
-# Rule SQL goes through `str.format` (great-expectations) and `text()` (SQLAlchemy), which would read the
-# braces and colons of a regex as placeholders. They travel as private-use characters instead.
+# Rule SQL goes through `str.format` (great-expectations) and `text()` (SQLAlchemy), which would
+# read the braces and colons of a regex as placeholders. They travel as private-use characters.
 _SHIELD = str.maketrans({"{": "\ue000", "}": "\ue001", ":": "\ue002"})
 _UNSHIELD = str.maketrans({"\ue000": "{", "\ue001": "}", "\ue002": ":"})
 
 _borrowed: ContextVar[duckdb.DuckDBPyConnection] = ContextVar("borrowed duckdb connection")
-
-
-class NotReadOnlyError(duckdb.ProgrammingError):
-    """A statement that is not one SELECT was sent to the read-only dialect."""
 
 
 def shield(sql: str) -> str:
@@ -59,13 +51,6 @@ def lent(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         _borrowed.reset(token)
 
 
-def safe_error(error: duckdb.Error) -> duckdb.Error:
-    """Return an error of the same class whose text cannot hold a value of a row."""
-    if isinstance(error, _SPEAKING_ERRORS):
-        return type(error)(str(error).strip().split("\n", 1)[0])
-    return type(error)("details withheld: they could quote a row")
-
-
 class _Cursor:
     """A DB-API cursor that has read its result before `execute` returns."""
 
@@ -79,29 +64,8 @@ class _Cursor:
         self.description: Any = None
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:
-        withheld: duckdb.Error | None = None
-        try:
-            self._read(statement.translate(_UNSHIELD), parameters)
-        except NotReadOnlyError:
-            raise
-        except duckdb.Error as error:
-            withheld = safe_error(error)
-        # Raised out here so that the original is not kept as the context of this one.
-        if withheld is not None:
-            raise withheld
-
-    def _read(self, sql: str, parameters: Sequence[Any]) -> None:
-        kinds = [statement.type for statement in self._connection.extract_statements(sql)]
-        if kinds != [duckdb.StatementType.SELECT]:
-            message = "one SELECT was expected"
-            raise NotReadOnlyError(message)
-        self._connection.execute(sql, list(parameters))
-        self.description = self._connection.description
-        self._rows = self._connection.fetchmany(MOST_ROWS + 1)
-        if len(self._rows) > MOST_ROWS:
-            self._rows = []
-            message = f"a rule read more than {MOST_ROWS} rows"
-            raise NotReadOnlyError(message)
+        query = statement.translate(_UNSHIELD)
+        self.description, self._rows = read(self._connection, query, parameters)
 
     def fetchone(self) -> tuple[Any, ...] | None:
         return self._rows.pop(0) if self._rows else None
@@ -132,13 +96,13 @@ class _Connection:
         return _Cursor(self._connection)
 
     def commit(self) -> None:
-        """Reading needs no commit."""
+        """Do nothing: the transaction is the lender's."""
 
     def rollback(self) -> None:
-        """The transaction is the lender's."""
+        """Do nothing: the transaction is the lender's."""
 
     def close(self) -> None:
-        """The connection is the lender's."""
+        """Do nothing: the connection is the lender's."""
 
 
 class _QuoteEverything(IdentifierPreparer):
@@ -177,7 +141,7 @@ class BorrowedDuckDBDialect(DefaultDialect):
         connection = _borrowed.get(None)
         if connection is None:
             message = "no connection is lent"
-            raise duckdb.InterfaceError(message)
+            raise duckdb.ProgrammingError(message)
         return _Connection(connection)
 
     def create_connect_args(self, url: Any) -> Any:  # noqa: ARG002
@@ -187,15 +151,17 @@ class BorrowedDuckDBDialect(DefaultDialect):
         """Ask the server nothing: what would be asked is known."""
 
     def do_begin(self, dbapi_connection: Any) -> None:
-        """The transaction is the lender's."""
+        """Do nothing: the transaction is the lender's."""
 
     def do_commit(self, dbapi_connection: Any) -> None:
-        """The transaction is the lender's."""
+        """Do nothing: the transaction is the lender's."""
 
     def do_rollback(self, dbapi_connection: Any) -> None:
-        """The transaction is the lender's."""
+        """Do nothing: the transaction is the lender's."""
 
-    def has_table(self, connection: Any, table_name: str, schema: str | None = None, **_kw: Any) -> bool:
+    def has_table(
+        self, connection: Any, table_name: str, schema: str | None = None, **_kw: Any
+    ) -> bool:
         try:
             self.get_columns(connection, table_name, schema)
         except duckdb.CatalogException:
@@ -214,5 +180,6 @@ class BorrowedDuckDBDialect(DefaultDialect):
             name = f"{self.identifier_preparer.quote(schema)}.{name}"
         rows = connection.exec_driver_sql(f"DESCRIBE {name}").fetchall()
         return [
-            {"name": row[0], "type": types.NullType(), "nullable": True, "default": None} for row in rows
+            {"name": row[0], "type": types.NullType(), "nullable": True, "default": None}
+            for row in rows
         ]

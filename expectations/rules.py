@@ -6,7 +6,6 @@ import math
 import re
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +14,7 @@ import yaml
 
 FOLDER = Path(__file__).parent
 
-Scalar = str | int | float | bool | Decimal | date | datetime
+Scalar = str | int | float | bool | date | datetime
 
 _FILE_KEYS = {"table", "day_column", "rules"}
 _COMMON_KEYS = {"name", "kind", "blocking", "description"}
@@ -138,13 +137,11 @@ class _Loader(yaml.SafeLoader):
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (the name and shape are PyYAML's)
-        first: [
-            (tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"
-        ]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
@@ -198,10 +195,10 @@ class _Mapping:
             self.refuse(key, "names a column twice")
         return tuple(value)
 
-    def bound(self, key: str) -> Scalar | None:
-        value = self.content.get(key)
+    def bound(self, key: str) -> Any:
         if key not in self.content:
             return None
+        value = self.content[key]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not (number and math.isfinite(value)) and not isinstance(value, date):
             self.refuse(key, "must be a number, a date or a time")
@@ -275,6 +272,6 @@ def _bounds(kind: str, rule: _Mapping, given: dict[str, Any]) -> None:
     if low is not None and high is not None:
         if (isinstance(low, date) or isinstance(high, date)) and type(low) is not type(high):
             rule.refuse("max", "must be of the same type as 'min'")
-        if low > high:  # type: ignore[operator]
+        if low > high:
             rule.refuse("max", "is below 'min'")
     given["minimum"], given["maximum"] = low, high

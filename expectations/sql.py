@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from expectations.rules import Rule, Scalar
 
 ROWS = "rule_rows"
+EVERY_ROW = f"SELECT * FROM {ROWS}"  # noqa: S608
+HOW_MANY = f"SELECT count(*) FROM {ROWS}"  # noqa: S608
 
 SQL_KINDS = frozenset({"unique", "matches", "references", "holds", "query"})
 """Kinds that great-expectations is given as SQL.
@@ -56,27 +58,30 @@ def breaches(rule: Rule) -> str:
         return rule.sql.replace("{table}", ROWS)
     if rule.kind == "unique":
         keys = ", ".join(map(quoted, rule.columns))
-        return f"SELECT * FROM {ROWS} WHERE {_filled(rule)} QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"  # noqa: E501, S608
-    return f"SELECT * FROM {ROWS} WHERE {_breach(rule)}"  # noqa: S608
+        repeated = f"QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"
+        return f"{EVERY_ROW} WHERE {_filled(rule)} {repeated}"
+    return f"{EVERY_ROW} WHERE {_breach(rule)}"
 
 
 def any_breach(rule: Rule) -> str:
-    """Return a query that has a row if, and only if, the rule is broken, and no value in that row."""
+    """Return a query that has a row only if the rule is broken, and no value in that row."""
     found = breaches(rule)
     if rule.kind == "unique":
         # A GROUP BY answers much sooner than the window that finds the rows.
         keys = ", ".join(map(quoted, rule.columns))
-        found = f"SELECT 1 FROM {ROWS} WHERE {_filled(rule)} GROUP BY {keys} HAVING count(*) > 1"  # noqa: S608
+        repeated = f"GROUP BY {keys} HAVING count(*) > 1"
+        found = f"SELECT 1 FROM {ROWS} WHERE {_filled(rule)} {repeated}"  # noqa: S608
     return f"SELECT 1 AS breach FROM (\n{found}\n) LIMIT 1"  # noqa: S608
 
 
 def count_by_day(query: str, day: str | None) -> str:
     """Return the query for (day, rows) of a query; without a day expression it has one row."""
-    return f"SELECT {day or 'NULL'} AS day, count(*) FROM (\n{query}\n) GROUP BY 1 ORDER BY 1"  # noqa: S608
+    counted = f"SELECT {day or 'NULL'} AS day, count(*) FROM (\n{query}\n)"  # noqa: S608
+    return f"{counted} GROUP BY 1 ORDER BY 1"
 
 
 def day_expression(column: str, kind: str) -> str | None:
-    """Return a day as ISO text from a date, a time or a yyyymmdd number, or None for other types."""
+    """Return a date, a time or a yyyymmdd number as ISO text; None for columns of other types."""
     if kind.startswith(_DATES):
         return f"CAST(CAST({quoted(column)} AS DATE) AS VARCHAR)"
     if kind in _INTEGERS:
@@ -99,20 +104,15 @@ def _breach(rule: Rule) -> str:
     if rule.kind == "in_set":
         broken = f"{column} NOT IN ({', '.join(map(literal, rule.values))})"
     elif rule.kind == "between":
-        sign = "" if rule.strict else "="
-        broken = " OR ".join(
-            f"{column} {beyond} {literal(bound)}"
-            for beyond, bound in (
-                ("<" if sign else "<=", rule.minimum),
-                (">" if sign else ">=", rule.maximum),
-            )
-            if bound is not None
-        )
+        below, above = ("<=", ">=") if rule.strict else ("<", ">")
+        bounds = ((below, rule.minimum), (above, rule.maximum))
+        broken = " OR ".join(f"{column} {sign} {literal(b)}" for sign, b in bounds if b is not None)
     elif rule.kind == "matches":
         broken = f"NOT regexp_full_match({column}, {literal(rule.pattern)})"
     elif rule.kind == "references":
         other, key = quoted(relation_name(rule.to_table)), quoted(rule.to_column)
-        broken = f"NOT EXISTS (SELECT 1 FROM {other} AS target WHERE target.{key} = {ROWS}.{column})"  # noqa: S608
+        found = f"SELECT 1 FROM {other} AS target WHERE target.{key} = {ROWS}.{column}"  # noqa: S608
+        broken = f"NOT EXISTS ({found})"
     else:
         message = f"{rule.kind} is not a rule of rows"
         raise ValueError(message)

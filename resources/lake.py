@@ -59,6 +59,7 @@ class LakeTable:
         self.root = root
         self.spec = spec
         self._handle: DeltaTable | None = None
+        self._listed: tuple[int, list[DataFile]] = (-1, [])
 
     def exists(self) -> bool:
         """Whether the table has been created."""
@@ -91,10 +92,13 @@ class LakeTable:
         handle = self.handle()
         if handle is None:
             return []
+        if self._listed[0] == handle.version():
+            return list(self._listed[1])
         actions = pa.table(handle.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records"])
         rows = actions.to_pylist()
         found = [DataFile.parse(r["path"], r["num_records"], r["size_bytes"]) for r in rows]
-        return sorted(found, key=lambda f: f.path)
+        self._listed = (handle.version(), sorted(found, key=lambda f: f.path))
+        return list(self._listed[1])
 
     def parts(self) -> dict[str, list[DataFile]]:
         """Live files by part, parts in order."""

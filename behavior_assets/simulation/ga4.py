@@ -1,10 +1,10 @@
 """GA4's event rows as JSON lines, as the BigQuery export writes them (64-bit integers are JSON strings).
 
-Three fields are not in GA4's export: `event_id`, `ip` and `user_agent` are what a server-side collector in
-front of it would add, and they are there so that privacy and bot code has something to work on. So are
-the e-mail addresses in a few page addresses and search terms. A denied consent keeps its identifiers
-here: leaving such rows out is the chain's task. Refunds come from the server: they have no session.
-Lines are put together from ready-made pieces, column by column, because that is fast and fixes the bytes.
+Three fields are not in GA4's export: `event_id`, `ip` and `user_agent` are what a collector in front of it
+would add. They give privacy and bot code something to work on, and so do the e-mail addresses in a few
+pages and search terms. A denied consent keeps its identifiers here: leaving such rows out is the chain's
+task. Refunds come from the server: they have no session. Lines are put together from ready-made pieces,
+column by column, because that is fast and fixes the bytes.
 """
 
 from __future__ import annotations
@@ -106,7 +106,6 @@ class Ga4Format:
         rng: np.random.Generator,
     ) -> None:
         self.config, self.catalogue, self.calendar, self.rng = config, catalogue, calendar, rng
-        self.people = population.customers
         self.country = population.country
         count = len(population.rate)
         self.device = rng.choice(len(DEVICES), (count, 2), p=DEVICE_SHARES)
@@ -115,10 +114,8 @@ class Ga4Format:
         self.agent = rng.integers(0, len(BOT_AGENTS), count)
         self.emails = pa.array([f"customer{c:06d}@example.com" for c in range(count)])
         # Drawn apart by construction: a stride of its own for each client.
-        clients = np.arange(2 * count) * (CLIENT_IDS // (2 * count)) + rng.integers(
-            0, CLIENT_IDS // (2 * count), 2 * count
-        )
-        clients = rng.permutation(clients)
+        stride = CLIENT_IDS // (2 * count)
+        clients = rng.permutation(np.arange(2 * count) * stride + rng.integers(0, stride, 2 * count))
         midnight = int(datetime.combine(config.start, datetime.min.time(), UTC).timestamp())
         self.epoch_us = midnight * SECOND_US
         self.clients = pa.array([f"{c + 100_000_000}.{midnight - 86_400 - int(c) % 9_000_000}" for c in clients])
@@ -147,7 +144,9 @@ class Ga4Format:
             '","event_timestamp":"', pc.cast(pa.array(events.time_us + self.epoch_us), pa.string()),
             '","event_name":"', pa.array(EVENTS).take(pa.array(events.kind)),
             '","event_id":"', event_id,
-            '","event_params":[', self._session_parameters(events, key, who, channel, campaign, noise, started),
+            '","event_params":[', self._session_parameters(
+                events, key, who, channel=channel, campaign=campaign, noise=noise, started=started
+            ),
             price,
             "]", _where(knows, _join(',"user_id":"', self.emails.take(pa.array(who)), '"')),
             ',"user_pseudo_id":"', client,
@@ -170,6 +169,7 @@ class Ga4Format:
         events: Events,
         key: NDArray[np.uint8],
         who: NDArray[np.int64],
+        *,
         channel: NDArray[np.int64],
         campaign: NDArray[np.int64],
         noise: NDArray[np.uint8],
@@ -182,12 +182,11 @@ class Ga4Format:
         path = _pieces(["/", "/checkout", "/order/confirmed", "/search"], np.select(
             [events.kind == CHECKOUT, events.kind == PURCHASE, events.kind == SEARCH], [1, 2, 3], 0
         ))  # fmt: skip
-        number = pc.cast(pa.array(self.catalogue.product_id[product]), pa.string())
-        path = pc.if_else(on_product, _join("/product/", number), path)
+        product_id = pc.cast(pa.array(self.catalogue.product_id[product]), pa.string())
+        path = pc.if_else(on_product, _join("/product/", product_id), path)
         query = _pieces([_query(c, n) for c in CHANNELS for n in CAMPAIGNS], channel * len(CAMPAIGNS) + campaign)
         click = _where(channel == 2, _join("&gclid=SYNTHETIC", fixed_strings(hexadecimal(key[:, 8:]))))  # noqa: PLR2004
-        leaks = key[:, LEAK] < 5  # noqa: PLR2004
-        leak = _where(leaks, _join("&email=", self.emails.take(pa.array(who))))
+        leak = _where(key[:, LEAK] < 5, _join("&email=", self.emails.take(pa.array(who))))  # noqa: PLR2004
         query = _where(landing, _join("?ref=shop", query, click, leak))
         referrer = _pieces([*(c[2] for c in CHANNELS), HOST + "/"], np.where(landing, channel, len(CHANNELS)))
         referrer = _where(pc.not_equal(referrer, ""), _text_parameter("page_referrer", referrer))

@@ -78,11 +78,8 @@ CATEGORIES: tuple[tuple[str, float, float], ...] = (
     ("kids.carriage.standard", 210, 1),
     ("kids.toys.building", 25, 2),
 )
-BRANDS = tuple(
-    f"synth-{stem}{ending}"
-    for ending in ("a", "on", "ix")
-    for stem in ["alb", "bor", "cor", "dal", "fen", "gar", "hol", "jul", "kel", "lum", "mir", "nor", "pel", "ros", "tam", "vel"]
-)
+BRAND_STEMS = ("alb", "bor", "cor", "dal", "fen", "gar", "hol", "jul", "kel", "lum", "mir", "nor", "pel", "ros", "tam")
+BRANDS = tuple(f"synth-{stem}{ending}" for ending in ("a", "on", "ix") for stem in BRAND_STEMS)
 
 
 @dataclass(frozen=True)

@@ -169,8 +169,8 @@ def simulate_shop(
         sessions=ledger.sessions,
         customers=int(ledger.customers[: config.customers].sum()),
         counts={name: ledger.counts[kind] for kind, name in files.names.items()},
-        revenue=Decimal(ledger.cents[PURCHASE]) / 100,
-        refunded=Decimal(ledger.cents[REFUND]) / 100,
+        revenue=Decimal(ledger.cents[PURCHASE]).scaleb(-2),
+        refunded=Decimal(ledger.cents[REFUND]).scaleb(-2),
         currency=config.currency,
         truth=truth_path,
     )

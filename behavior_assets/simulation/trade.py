@@ -119,7 +119,14 @@ class Shop:
         product, left = self._products(session, index, kind, open_product)
         bought = np.bincount(session, kind == PURCHASE, int(kept.sum())) > 0
         later = _later(session, kind, len(bought))
-        self.population.remember(day, visits.customer[kept], end[kept], bought, np.where(bought, -1, left), self.rng)
+        self.population.remember(
+            day,
+            customer=visits.customer[kept],
+            end_us=end[kept],
+            bought=bought,
+            left_product=np.where(bought, -1, left),
+            rng=self.rng,
+        )
         quantity = np.where(product >= 0, 1, 0).astype(np.int8)
         order = np.full(len(kind), -1, dtype=np.int64)
         paid = np.flatnonzero(kind == PURCHASE)
@@ -235,7 +242,7 @@ class Shop:
             return earlier - earlier[begin][session]
         # A GA4 purchase buys all that is in the cart: the entries before the session's previous purchase.
         last = np.maximum.accumulate(np.where(paid, np.arange(len(paid)), -1))
-        previous = np.concatenate([[-1], last[:-1]])
+        previous = np.concatenate([[-1], last])[: len(paid)]
         return np.where(previous >= begin[session], before[np.maximum(previous, 0)], 0)
 
 

@@ -51,7 +51,7 @@ BOTS_PER_CUSTOMER = 1 / 500
 BOT_RATE = 4.0
 """Visits of a bot relative to the average customer."""
 # What open carts add to the visits that the plain expectation counts (measured).
-UNCOUNTED = 1.01
+UNCOUNTED = 1.04
 SCALING_SAMPLE = 2_000
 SCALING_ROUNDS = 12
 
@@ -117,6 +117,7 @@ class Population:
     def remember(  # noqa: PLR0913  (one observation per session each)
         self,
         day: int,
+        *,
         customer: NDArray[np.int64],
         end_us: NDArray[np.int64],
         bought: NDArray[np.bool_],

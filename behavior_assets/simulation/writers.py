@@ -42,12 +42,12 @@ TRUTH_SCHEMA = pa.schema(
         ("event_time", pa.timestamp("us", tz="UTC")),
         ("session_id", pa.string()),
         ("event_index", pa.int32()),
-        ("event_name", pa.dictionary(pa.int8(), pa.string())),
-        ("intent_state", pa.dictionary(pa.int8(), pa.string())),
+        ("event_name", pa.string()),
+        ("intent_state", pa.string()),
         ("p_purchase_later", pa.float64()),
         ("purchase_later", pa.bool_()),
         ("session_purchased", pa.bool_()),
-        ("visitor", pa.dictionary(pa.int8(), pa.string())),
+        ("visitor", pa.string()),
         ("promotion", pa.bool_()),
         ("open_cart", pa.bool_()),
         ("evening", pa.bool_()),
@@ -161,14 +161,13 @@ class TruthFile:
         row: NDArray[np.int64],
     ) -> None:
         """Add the events; `day` and `row` say where each one lies."""
-        if self._writer is None:
-            schema = TRUTH_SCHEMA.with_metadata({"synthetic": SYNTHETIC, "seed": str(self.config.seed)})
-            self._writer = pq.ParquetWriter(self.path, schema, compression="zstd")
+        writer = self._open()
         sets = sessions.sets[events.session]
         outside = events.kind == REFUND
         human = np.where(sets == BOT, 0, sets)
         epoch_days = (self.config.start - date(1970, 1, 1)).days
-        names = [self.names.get(kind, "") for kind in range(len(EVENTS))]
+        # Plain strings: the bytes that pyarrow writes for dictionary arrays were seen to vary between runs.
+        names = pa.array([self.names.get(kind, "") for kind in range(len(EVENTS))])
         absent = pa.nulls(len(events), pa.string())
         columns = [
             pa.array((epoch_days + day).astype(np.int32)).cast(pa.date32()),
@@ -177,26 +176,27 @@ class TruthFile:
             pa.array(events.time_us + epoch_days * DAY_US).cast(pa.timestamp("us", tz="UTC")),
             pc.if_else(pa.array(outside), pa.scalar(None, pa.string()), encoded.session_id),
             pa.array(events.index, mask=outside),
-            pa.DictionaryArray.from_arrays(pa.array(events.kind), names),
-            pa.DictionaryArray.from_arrays(pa.array(events.state, mask=outside), list(STATES)),
+            names.take(pa.array(events.kind)),
+            pa.array(STATES).take(pa.array(events.state, mask=outside)),
             pa.array(events.chance, mask=outside),
             pa.array(events.later, mask=outside),
             pa.array(sessions.bought[events.session], mask=outside),
-            pa.DictionaryArray.from_arrays(
-                pa.array((human >> 3).astype(np.int8), mask=outside | (sets == BOT)), list(VISITORS)
-            ),
+            pa.array(VISITORS).take(pa.array(human >> 3, mask=outside | (sets == BOT))),
             *(pa.array((human >> bit & 1).astype(bool), mask=outside) for bit in (2, 1, 0)),
             pa.array(sets == BOT),
         ]
-        self._writer.write_table(pa.table(columns, schema=self._writer.schema))
+        writer.write_table(pa.table(columns, schema=writer.schema))
         self.rows += len(events)
 
     def close(self) -> None:
         """Finish the file; a simulation without events leaves an empty one."""
+        self._open().close()
+
+    def _open(self) -> pq.ParquetWriter:
         if self._writer is None:
-            pq.write_table(TRUTH_SCHEMA.empty_table(), self.path)
-        else:
-            self._writer.close()
+            schema = TRUTH_SCHEMA.with_metadata({"synthetic": SYNTHETIC, "seed": str(self.config.seed)})
+            self._writer = pq.ParquetWriter(self.path, schema, compression="zstd")
+        return self._writer
 
 
 def fixed_strings(text: NDArray[np.uint8]) -> pa.Array:

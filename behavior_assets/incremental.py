@@ -1,0 +1,135 @@
+"""What makes the chain incremental: days whose recorded inputs changed, worked on in chunks that fit in memory.
+
+Every derived day's file carries a fingerprint of the files it was made from. A day is stale when its fingerprint is
+not the one that its inputs give now; nothing else decides what a run has to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from resources.lake import LakeTable, TableSpec
+from resources.parquet import DataFile
+
+FINGERPRINT_DIGITS = 16
+Progress = Callable[[str, int], None]
+
+
+def quiet(_what: str, _count: int) -> None:
+    """No progress."""
+
+
+def fingerprint(*inputs: object) -> str:
+    """Sixteen hex digits that stand for a list of inputs."""
+    text = "\x1f".join(str(i) for i in inputs)
+    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def content(files: Iterable[DataFile]) -> str:
+    """A fingerprint of a day's files by their content."""
+    return fingerprint(*sorted(f.sha256 for f in files))
+
+
+def stale_parts(expected: Mapping[str, str], target: LakeTable) -> list[str]:
+    """Parts whose recorded fingerprint differs from the expected one, in order."""
+    recorded = target.fingerprints()
+    return [part for part in sorted(expected) if recorded.get(part) != expected[part]]
+
+
+def chunks(days: Sequence[str], rows: Mapping[str, int], limit: int) -> Iterator[list[str]]:
+    """Days grouped, in order, so that no group of several days holds more than ``limit`` rows."""
+    group: list[str] = []
+    held = 0
+    for day in days:
+        size = rows.get(day, 0)
+        if group and held + size > limit:
+            yield group
+            group, held = [], 0
+        group.append(day)
+        held += size
+    if group:
+        yield group
+
+
+def read_files(backend: Backend, spec: TableSpec, paths: Sequence[str]) -> ir.Table:
+    """Data files as an Ibis table; no files give no rows, with the table's columns."""
+    if not paths:
+        return ibis.memtable(spec.schema.empty_table(), schema=ibis.Schema.from_pyarrow(spec.schema))
+    return backend.read_parquet(list(paths))
+
+
+def read_parts(backend: Backend, table: LakeTable, parts: Iterable[str]) -> ir.Table:
+    """The named parts of a lake table."""
+    live = table.parts()
+    files = [f for part in parts for f in live.get(part, [])]
+    return read_files(backend, table.spec, table.absolute(files))
+
+
+def split_by_day(table: pa.Table, column: str = "event_date") -> Iterator[tuple[str, pa.Table]]:
+    """Rows of each day, days in order, the order inside a day kept."""
+    ordinals = table[column].cast(pa.int32()).to_numpy()
+    if not len(ordinals):
+        return
+    if (np.diff(ordinals) < 0).any():
+        order = np.argsort(ordinals, kind="stable")
+        table, ordinals = table.take(pa.array(order)), ordinals[order]
+    starts = np.flatnonzero(np.diff(ordinals, prepend=ordinals[0] - 1))
+    for start, end in zip(starts, [*starts[1:], len(ordinals)], strict=True):
+        yield table[column][int(start)].as_py().isoformat(), table.slice(int(start), int(end - start))
+
+
+def write_days(target: LakeTable, expr: ir.Table, fingerprints: Mapping[str, str]) -> list[DataFile]:
+    """Run an expression and write one file for each day in ``fingerprints``; a day without rows gets an empty file."""
+    columns = expr.select(*target.spec.schema.names)
+    if len(fingerprints) == 1:
+        ((day, mark),) = fingerprints.items()
+        return [target.write(day, mark, columns.to_pyarrow_batches())]
+    found = dict(split_by_day(columns.to_pyarrow()))
+    empty = target.spec.schema.empty_table()
+    return [target.write(day, mark, [found.get(day, empty)]) for day, mark in fingerprints.items()]
+
+
+def derive_days(
+    backend: Backend,
+    source: LakeTable,
+    target: LakeTable,
+    build: Callable[[ir.Table], ir.Table],
+    version: str,
+    chunk_rows: int,
+    days: Iterable[str] | None = None,
+    progress: Progress = quiet,
+) -> list[str]:
+    """Bring a table up to date that is, day by day, a pure function of another. Returns the days rewritten.
+
+    ``days`` limits the work; ``version`` names the rule, so that a new rule makes every day stale.
+    """
+    live = source.parts()
+    wanted = set(live) if days is None else set(live) & set(days)
+    expected = {day: fingerprint(version, content(live[day])) for day in sorted(wanted)}
+    stale = stale_parts(expected, target)
+    rows = {day: sum(f.rows for f in files) for day, files in live.items()}
+    for group in chunks(stale, rows, chunk_rows):
+        table = read_parts(backend, source, group)
+        target.commit(write_days(target, build(table), {day: expected[day] for day in group}))
+        progress(target.spec.name, sum(rows[day] for day in group))
+    return stale
+
+
+def next_day(day: str, offset: int = 1) -> str:
+    """The day so many days later (earlier if negative)."""
+    return (date.fromisoformat(day) + timedelta(days=offset)).isoformat()
+
+
+def day_end_us(day: str, timezone: str) -> int:
+    """UTC microseconds at which a shop's day ends."""
+    following = datetime.combine(date.fromisoformat(day) + timedelta(days=1), time(), ZoneInfo(timezone))
+    return round(following.timestamp()) * 1_000_000

@@ -1,0 +1,168 @@
+"""Keeping sessions up to date: which days must be worked on, in which order, and what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import ibis
+import ibis.expr.types as ir
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from behavior_assets.incremental import (
+    Progress,
+    content,
+    day_end_us,
+    fingerprint,
+    next_day,
+    quiet,
+    read_parts,
+    split_by_day,
+    write_days,
+)
+from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS, VERSION, session_parts, sessions
+from resources.lake import Lake
+from resources.settings import Settings
+
+_HOUR_US = 3_600_000_000
+
+
+@dataclass
+class SessionBuilder:
+    """Rewrites the days whose events, or whose open sessions of the day before, have changed.
+
+    Work goes forward in time: when the state at a day's end changes, the next day becomes stale by itself, and the
+    recomputation stops where nothing changes any more.
+    """
+
+    backend: Backend
+    lake: Lake
+    settings: Settings
+    progress: Progress = quiet
+
+    def __post_init__(self) -> None:
+        """Name the tables and the two durations (microseconds), and read which files are live."""
+        self.events = self.lake.table(SILVER_EVENTS)
+        self.parts = self.lake.table(SESSION_PARTS)
+        self.sessions = self.lake.table(SILVER_SESSIONS)
+        self.gap_us = self.settings.session_gap_minutes * 60_000_000
+        self.cap_us = self.settings.session_cap_hours * _HOUR_US
+        self.event_files = self.events.parts()
+        self.part_files = self.parts.parts()
+        self.session_marks = self.sessions.fingerprints()
+
+    def run(self, days: Iterable[str] | None = None) -> list[str]:
+        """Bring sessions up to date and return the days worked on. ``days`` limits where the work may begin."""
+        allowed = set(self.event_files) if days is None else set(days)
+        done: list[str] = []
+        queue = sorted(self.event_files)
+        position = 0
+        while position < len(queue):
+            day = queue[position]
+            follows = bool(done) and done[-1] == next_day(day, -1)
+            if not (day in allowed or follows) or self._fresh(day):
+                position += 1
+                continue
+            group = self._chunk(queue[position:])
+            self._work(group)
+            done += group
+            position += len(group)
+        return done
+
+    def _inputs(self, day: str) -> str:
+        return fingerprint(
+            VERSION, self.gap_us, self.cap_us, content(self.event_files[day]),
+            content(self.part_files.get(next_day(day, -1), [])),
+        )  # fmt: skip
+
+    def _session_inputs(self, day: str) -> str:
+        following = [content(self.part_files.get(d, [])) for d in (day, *self._after(day))]
+        return fingerprint(VERSION, self._mark(day), *following)
+
+    def _mark(self, day: str) -> str:
+        return "".join(f.fingerprint for f in self.part_files.get(day, []))
+
+    def _after(self, day: str) -> list[str]:
+        """Days into which a session of this day can reach: one more where a day is shorter than the cap."""
+        following = next_day(day)
+        length = day_end_us(following, self.settings.timezone) - day_end_us(day, self.settings.timezone)
+        return [following] if length >= self.cap_us else [following, next_day(day, 2)]
+
+    def _before(self, day: str) -> list[str]:
+        """Earlier days whose sessions can reach into this one."""
+        return [d for d in (next_day(day, -2), next_day(day, -1)) if day in self._after(d)]
+
+    def _fresh(self, day: str) -> bool:
+        return self._mark(day) == self._inputs(day) and self.session_marks.get(day) == self._session_inputs(day)
+
+    def _chunk(self, queue: Sequence[str]) -> list[str]:
+        """Stale days from the first of the queue on that hold at most ``chunk_rows`` rows together."""
+        group, rows = [queue[0]], sum(f.rows for f in self.event_files[queue[0]])
+        for day in queue[1:]:
+            rows += sum(f.rows for f in self.event_files[day])
+            if rows > self.settings.chunk_rows or self._fresh(day):
+                break
+            group.append(day)
+        return group
+
+    def _work(self, group: list[str]) -> None:
+        before, after = self._before(group[0]), self._after(group[-1])
+        # An hour's distance cannot be bridged: only the day right before can have open sessions.
+        yesterday = read_parts(self.backend, self.parts, [next_day(group[0], -1)])
+        ends = pa.table({
+            "event_date": pa.array([date.fromisoformat(d) for d in group]),
+            "end_us": [day_end_us(d, self.settings.timezone) for d in group],
+        })  # fmt: skip
+        events = read_parts(self.backend, self.events, group)
+        fresh = session_parts(events, yesterday.filter(yesterday.is_open), ibis.memtable(ends), self.gap_us, self.cap_us)
+        made = self.backend.create_table("new_parts", fresh, temp=True, overwrite=True)
+        self._write_parts(made, group)
+        stored = read_parts(self.backend, self.parts, [*before, *after])
+        everything = made.union(stored.select(*made.columns))
+        complete = self.backend.create_table("new_sessions", sessions(everything), temp=True, overwrite=True)
+        self._write_sessions(complete, group, before)
+        self.progress("silver/sessions", sum(f.rows for d in group for f in self.event_files[d]))
+
+    def _write_parts(self, made: ir.Table, group: list[str]) -> None:
+        """Keep only parts that a neighbouring day needs: still open at midnight, or begun before it."""
+        key = ["chain_key", "chain_start_us", "block"]
+        begun = made.group_by(key).agg(begun=made.event_date.min())
+        reaching = made.inner_join(begun, key)
+        earlier = read_parts(self.backend, self.parts, [next_day(group[0], -1)])
+        continued = earlier.filter(earlier.is_open).select("chain_key", "chain_start_us", "block").distinct()
+        continued = continued.mutate(was_open=True)
+        kept = reaching.left_join(continued, key)
+        kept = kept.filter(kept.is_open | (kept.begun < kept.event_date) | kept.was_open.notnull())
+        kept = kept.order_by("event_date", "chain_key", "chain_start_us", "block").select(*made.columns)
+        found = dict(split_by_day(kept.to_pyarrow()))
+        empty = self.parts.spec.schema.empty_table()
+        for day in group:  # in order: a day's fingerprint holds the content of the day before
+            self.part_files[day] = [self.parts.write(day, self._inputs(day), [found.get(day, empty)])]
+        self.parts.commit([f for day in group for f in self.part_files[day]])
+
+    def _write_sessions(self, complete: ir.Table, group: list[str], before: list[str]) -> None:
+        dates = [date.fromisoformat(d) for d in group]
+        mine = complete.filter(complete.event_date.isin(dates))
+        files = write_days(self.sessions, mine, {d: self._session_inputs(d) for d in group})
+        for day in before:
+            if day not in self.session_marks:
+                continue
+            old = read_parts(self.backend, self.sessions, [day])
+            new = complete.filter(complete.event_date == date.fromisoformat(day))
+            kept = old.anti_join(new, "session_key").union(new.select(*old.columns))
+            files += write_days(self.sessions, kept, {day: self._session_inputs(day)})
+        self.sessions.commit(files)
+        self.session_marks.update({f.part: f.fingerprint for f in files})
+
+
+def build_sessions(
+    backend: Backend, lake: Lake, settings: Settings, days: Iterable[str] | None = None, progress: Progress = quiet
+) -> list[str]:
+    """Bring ``silver/sessions`` up to date; see SessionBuilder."""
+    return SessionBuilder(backend, lake, settings, progress).run(days)
+
+
+
