@@ -87,13 +87,13 @@ def split_by_day(table: pa.Table, column: str = "event_date") -> Iterator[tuple[
         yield table[column][int(start)].as_py().isoformat(), table.slice(int(start), int(end - start))
 
 
-def write_days(target: LakeTable, expr: ir.Table, fingerprints: Mapping[str, str]) -> list[DataFile]:
+def write_days(backend: Backend, target: LakeTable, expr: ir.Table, fingerprints: Mapping[str, str]) -> list[DataFile]:
     """Run an expression and write one file for each day in ``fingerprints``; a day without rows gets an empty file."""
     columns = expr.select(*target.spec.schema.names)
     if len(fingerprints) == 1:
         ((day, mark),) = fingerprints.items()
-        return [target.write(day, mark, columns.to_pyarrow_batches())]
-    found = dict(split_by_day(columns.to_pyarrow()))
+        return [target.write(day, mark, backend.to_pyarrow_batches(columns))]
+    found = dict(split_by_day(backend.to_pyarrow(columns)))
     empty = target.spec.schema.empty_table()
     return [target.write(day, mark, [found.get(day, empty)]) for day, mark in fingerprints.items()]
 
@@ -119,7 +119,7 @@ def derive_days(
     rows = {day: sum(f.rows for f in files) for day, files in live.items()}
     for group in chunks(stale, rows, chunk_rows):
         table = read_parts(backend, source, group)
-        target.commit(write_days(target, build(table), {day: expected[day] for day in group}))
+        target.commit(write_days(backend, target, build(table), {day: expected[day] for day in group}))
         progress(target.spec.name, sum(rows[day] for day in group))
     return stale
 

@@ -137,7 +137,7 @@ class SessionBuilder:
         kept = reaching.left_join(continued, key)
         kept = kept.filter(kept.is_open | (kept.begun < kept.event_date) | kept.was_open.notnull())
         kept = kept.order_by("event_date", "chain_key", "chain_start_us", "block").select(*made.columns)
-        found = dict(split_by_day(kept.to_pyarrow()))
+        found = dict(split_by_day(self.backend.to_pyarrow(kept)))
         empty = self.parts.spec.schema.empty_table()
         for day in group:  # in order: a day's fingerprint holds the content of the day before
             self.part_files[day] = [self.parts.write(day, self._inputs(day), [found.get(day, empty)])]
@@ -146,14 +146,14 @@ class SessionBuilder:
     def _write_sessions(self, complete: ir.Table, group: list[str], before: list[str]) -> None:
         dates = [date.fromisoformat(d) for d in group]
         mine = complete.filter(complete.event_date.isin(dates))
-        files = write_days(self.sessions, mine, {d: self._session_inputs(d) for d in group})
+        files = write_days(self.backend, self.sessions, mine, {d: self._session_inputs(d) for d in group})
         for day in before:
             if day not in self.session_marks:
                 continue
             old = read_parts(self.backend, self.sessions, [day])
             new = complete.filter(complete.event_date == date.fromisoformat(day))
             kept = old.anti_join(new, "session_key").union(new.select(*old.columns))
-            files += write_days(self.sessions, kept, {day: self._session_inputs(day)})
+            files += write_days(self.backend, self.sessions, kept, {day: self._session_inputs(day)})
         self.sessions.commit(files)
         self.session_marks.update({f.part: f.fingerprint for f in files})
 

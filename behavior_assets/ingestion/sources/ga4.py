@@ -39,6 +39,11 @@ def _param(key: str, kind: str = "string_value") -> str:
     return f"list_filter(r.event_params, lambda p: p.key = '{key}')[1].value.{kind}"
 
 
+def _set(value: str) -> str:
+    """SQL: GA4 writes "(not set)" where it does not know."""
+    return f"CASE WHEN {value} NOT IN ('', '(not set)') THEN {value} END"
+
+
 # Google's default channel grouping, reduced to what source and medium tell.
 _CHANNEL = f"""CASE
     WHEN r.collected_traffic_source.gclid IS NOT NULL OR {_MEDIUM} IN ('cpc', 'ppc', 'paid') THEN 'Paid Search'
@@ -64,11 +69,11 @@ SOURCE = Source(
         "user_id": "nullif(r.user_id, '')",
         "client_id": "nullif(r.user_pseudo_id, '')",
         "session_id": f"coalesce({_param('ga_session_id', 'int_value')}, {_param('ga_session_id')})",
-        "product_id": "nullif(item.item_id, '')",
-        "product_name": "nullif(item.item_name, '')",
-        "category_path": "nullif(concat_ws('.', nullif(item.item_category, ''), nullif(item.item_category2, ''), "
-        "nullif(item.item_category3, '')), '')",
-        "brand": "nullif(item.item_brand, '')",
+        "product_id": _set("item.item_id"),
+        "product_name": _set("item.item_name"),
+        "category_path": "nullif(concat_ws('.', " + _set("item.item_category") + ", "
+        + _set("item.item_category2") + ", " + _set("item.item_category3") + "), '')",
+        "brand": _set("item.item_brand"),
         "price": _PRICE,
         "quantity": f"CASE WHEN item IS NULL THEN NULL WHEN r.event_name = 'refund' THEN -abs({_QUANTITY}) "
         f"ELSE {_QUANTITY} END",
@@ -80,8 +85,8 @@ SOURCE = Source(
         "channel": _CHANNEL,
         "campaign": "coalesce(nullif(r.collected_traffic_source.manual_campaign_name, ''), "
         "nullif(r.traffic_source.name, ''))",
-        "device": "nullif(r.device.category, '')",
-        "country": "nullif(r.geo.country, '')",
+        "device": _set("r.device.category"),
+        "country": _set("r.geo.country"),
         "url": _param("page_location"),
         "referrer": _param("page_referrer"),
         "search_query": _param("search_term"),

@@ -1,0 +1,340 @@
+"""Building the star: which parts of which table are stale, and writing them.
+
+A day fact is kept as one file per day in the newest month and one file per closed month. Dimensions and small facts
+are computed whole and written only where their content changed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from behavior_assets.incremental import (
+    Progress,
+    chunks,
+    content,
+    fingerprint,
+    next_day,
+    quiet,
+    read_files,
+    read_parts,
+)
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.ingestion.ledger import FileEntry, read_ledger
+from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.sessions.sessionise import SILVER_SESSIONS
+from behavior_assets.star import dimensions, facts
+from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
+from behavior_assets.star.carts import fact_cart_item
+from exports.contract import gold
+from resources.lake import Lake, LakeTable
+from resources.settings import Settings
+
+VERSION = "star-1"
+_HOUR_US = 3_600_000_000
+WHOLE = "all"
+
+
+def part_of(day: str, newest: str) -> str:
+    """The part that holds a day: the day itself in the newest month, else its month."""
+    return day if day[:7] == newest[:7] else day[:7]
+
+
+@dataclass
+class StarBuilder:
+    """Builds gold tables from silver; each method brings one table up to date and returns the parts written."""
+
+    backend: Backend
+    lake: Lake
+    settings: Settings
+    progress: Progress = quiet
+    _memory: dict[str, ir.Table] = field(default_factory=dict)
+
+    # Inputs
+
+    def _silver(self, spec_name: str) -> LakeTable:
+        specs = {s.name: s for s in (SILVER_EVENTS, SILVER_SESSIONS, COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY)}
+        return self.lake.table(specs[spec_name])
+
+    def _all(self, spec_name: str) -> ir.Table:
+        """A whole silver table, registered once."""
+        if spec_name not in self._memory:
+            table = self._silver(spec_name)
+            self._memory[spec_name] = read_files(self.backend, table.spec, table.absolute(table.files()))
+        return self._memory[spec_name]
+
+    def _gold(self, name: str) -> ir.Table:
+        table = self.lake.table(gold(name))
+        return read_files(self.backend, table.spec, table.absolute(table.files()))
+
+    @cached_property
+    def ledger(self) -> list[FileEntry]:
+        """Every committed file."""
+        return read_ledger(self.lake.table(BRONZE_EVENTS))
+
+    @cached_property
+    def days(self) -> list[str]:
+        """Days that have reached silver."""
+        return sorted(d for d, files in self._silver("silver/sessions").parts().items() if sum(f.rows for f in files))
+
+    # Dimensions and other whole tables
+
+    def _write_whole(self, name: str, table: pa.Table | ir.Table) -> list[str]:
+        target = self.lake.table(gold(name))
+        before = {f.path for f in target.files()}
+        batches = self.backend.to_pyarrow_batches(table) if isinstance(table, ir.Table) else [table]
+        file = target.write(WHOLE, VERSION, batches)
+        target.commit([file])
+        return [] if file.path in before else [WHOLE]
+
+    def dim_date(self) -> list[str]:
+        """Whole years around every fact, files' arrivals included."""
+        arrivals = [datetime.fromtimestamp(e.arrived_ts_us / 1e6, UTC).date() for e in self.ledger]
+        first, last = dimensions.day_range(self.days, arrivals)
+        return self._write_whole("dim_date", dimensions.dim_date(first, last))
+
+    def dim_hour(self) -> list[str]:
+        """Twenty-four hours."""
+        return self._write_whole("dim_hour", dimensions.dim_hour())
+
+    def dim_source(self) -> list[str]:
+        """Sources with what they can tell."""
+        capabilities: dict[str, dict[str, bool]] = {}
+        for entry in self.ledger:
+            known = capabilities.setdefault(entry.source, {})
+            for name, value in entry.capabilities.items():
+                known[name] = known.get(name, False) or value
+        members = ibis.memtable(dimensions.dim_source(capabilities))
+        return self._write_whole(
+            "dim_source", dimensions.with_keys(members, "dim_source", "source_name", "source_key")
+        )
+
+    def simple(self, kind: str) -> list[str]:
+        """dim_channel, dim_device or dim_country."""
+        values = self._all("silver/sessions").select(value=kind).distinct()
+        if kind == "country":
+            values = values.union(self._all("silver/commerce_events").select(value="country").distinct())
+        table = f"dim_{kind}"
+        return self._write_whole(
+            table, dimensions.simple_dimension(values.value, table, f"{kind}_name", f"{kind}_key")
+        )
+
+    def dim_customer(self) -> list[str]:
+        """Customers."""
+        return self._write_whole("dim_customer", dimensions.dim_customer(self._all("silver/customer_day")))
+
+    @cached_property
+    def versions(self) -> ir.Table:
+        """Product versions, computed once."""
+        made = dimensions.product_versions(self._all("silver/product_day"))
+        return self.backend.create_table("product_versions", made, temp=True, overwrite=True)
+
+    def dim_category(self) -> list[str]:
+        """Categories."""
+        return self._write_whole("dim_category", dimensions.dim_category(self.versions))
+
+    def dim_product(self) -> list[str]:
+        """Product versions."""
+        made = dimensions.dim_product(self._all("silver/product_day"), self.versions, self._gold("dim_category"))
+        return self._write_whole("dim_product", made)
+
+    def fact_data_quality(self) -> list[str]:
+        """The ledger by source and arrival day."""
+        sums: dict[tuple[date, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        names = ("rows_in", "accepted", "quarantined", "duplicate", "suppressed", "late")
+        for entry in self.ledger:
+            arrived = datetime.fromtimestamp(entry.arrived_ts_us / 1e6, UTC).date()
+            for name in names:
+                sums[arrived, entry.source][name] += getattr(entry, name)
+        keys = {r["source_name"]: r["source_key"] for r in self.backend.to_pyarrow(self._gold("dim_source")).to_pylist()}
+        rows = [
+            {"date_key": d.year * 10000 + d.month * 100 + d.day, "source_key": keys[source], **counts}
+            for (d, source), counts in sorted(sums.items())
+        ]
+        spec = gold("fact_data_quality")
+        return self._write_whole("fact_data_quality", pa.Table.from_pylist(rows, schema=spec.schema))
+
+    # Facts by day
+
+    @property
+    def dims(self) -> facts.Dimensions:
+        """The dimension tables as they are in the lake."""
+        names = ("channel", "device", "country", "source", "customer", "product")
+        return facts.Dimensions(**{n: self._gold(f"dim_{n}") for n in names})
+
+    def _digest(self, table: ir.Table, day: str, key: str) -> dict[str, str]:
+        """By day, a number that changes when the set of keys does: an order-independent sum."""
+        folded = (table[key] % 1_000_000_007).cast("int64")
+        by_day = table.group_by(day=table[day]).agg(total=folded.sum().cast("int64"), n=table.count())
+        found = self.backend.to_pyarrow(by_day)
+        return {
+            r["day"].isoformat(): f"{r['total']}:{r['n']}" for r in found.to_pylist() if r["day"] is not None
+        }
+
+    def _product_digest(self) -> dict[str, str]:
+        """By day, the product versions that its facts point at."""
+        days = self._all("silver/product_day").select("event_date", "product_id")
+        return self._digest(facts.with_product(days, self._gold("dim_product"), "event_date"), "event_date",
+                            "product_key")  # fmt: skip
+
+    def fact_session(self) -> list[str]:
+        """Sessions; a day is stale when its sessions or the set of its new customers changed."""
+        live = self._silver("silver/sessions").parts()
+        new = self._digest(self._gold("dim_customer"), "first_seen_date", "customer_key")
+        inputs = {d: fingerprint(content(live[d]), new.get(d, "")) for d in self.days}
+        dims = self.dims
+
+        def build(days: list[str]) -> ir.Table:
+            return facts.fact_session(read_parts(self.backend, self._silver("silver/sessions"), days), dims)
+
+        rows = {d: sum(f.rows for f in files) for d, files in live.items()}
+        return self._write_days("fact_session", inputs, rows, build, "date_key")
+
+    def fact_sales(self) -> list[str]:
+        """Order lines; a day is stale when its lines, sessions, product versions or first orders changed."""
+        live = self._silver("silver/commerce_events").parts()
+        sessions = self._silver("silver/sessions").parts()
+        products = self._product_digest()
+        customer_days = self._all("silver/customer_day")
+        first_orders = self.backend.create_table(
+            "first_orders",
+            customer_days.group_by("customer_key").agg(first_order_ts_us=customer_days.first_order_ts_us.min()),
+            temp=True, overwrite=True,
+        )  # fmt: skip
+        firsts = self._digest(self._gold("dim_customer"), "first_order_date", "customer_key")
+        inputs = {
+            d: fingerprint(
+                content(live[d]), products.get(d, ""), firsts.get(d, ""),
+                *(content(sessions.get(s, [])) for s in self._reaching(d)),
+            )
+            for d in live
+        }  # fmt: skip
+        dims = self.dims
+
+        def build(days: list[str]) -> ir.Table:
+            lines = read_parts(self.backend, self._silver("silver/commerce_events"), days)
+            around = sorted({s for d in days for s in self._reaching(d)})
+            booked = read_parts(self.backend, self._silver("silver/sessions"), around)
+            return facts.fact_sales(lines, booked, first_orders, dims)
+
+        rows = {d: sum(f.rows for f in files) for d, files in live.items()}
+        return self._write_days("fact_sales", inputs, rows, build, "date_key")
+
+    def _reaching(self, day: str) -> list[str]:
+        """Days whose sessions can hold an event of this day."""
+        return [next_day(day, -2), next_day(day, -1), day]
+
+    def fact_product_day(self) -> list[str]:
+        """Products by day; stale when the day's counts or the versions they point at changed."""
+        live = self._silver("silver/product_day").parts()
+        products = self._product_digest()
+        inputs = {d: fingerprint(content(live[d]), products.get(d, "")) for d in live}
+        dims = self.dims
+
+        def build(days: list[str]) -> ir.Table:
+            return facts.fact_product_day(read_parts(self.backend, self._silver("silver/product_day"), days), dims)
+
+        rows = {d: sum(f.rows for f in files) for d, files in live.items()}
+        return self._write_days("fact_product_day", inputs, rows, build, "date_key")
+
+    def fact_cart_item(self) -> list[str]:
+        """Cart lives over all time, written where a month or day of adding changed."""
+        newest = self.backend.execute(self._all("silver/sessions").end_ts_us.max())
+        window = self.settings.cart_abandonment_hours * _HOUR_US
+        made = fact_cart_item(
+            self._all("silver/commerce_events"), self._gold("dim_product"), window, int(newest or 0)
+        )
+        return self._write_by_content("fact_cart_item", made, "added_date_key")
+
+    def fact_customer_month(self) -> list[str]:
+        """Customers at the end of each closed month."""
+        first, last = date.fromisoformat(self.days[0]), date.fromisoformat(self.days[-1])
+        ends = [d for d in _month_ends(first, last)]
+        table = pa.table({"month_end": pa.array(ends, pa.date32())})
+        made = facts.fact_customer_month(self._all("silver/customer_day"), ibis.memtable(table))
+        return self._write_by_content("fact_customer_month", made, "date_key")
+
+    # Writing
+
+    def _write_days(
+        self,
+        name: str,
+        inputs: Mapping[str, str],
+        rows: Mapping[str, int],
+        build: Callable[[list[str]], ir.Table],
+        column: str,
+    ) -> list[str]:
+        """Rewrite the stale parts of a day fact, several small ones with one query, a large one as a stream."""
+        target = self.lake.table(gold(name))
+        members: dict[str, list[str]] = defaultdict(list)
+        for day in sorted(inputs):
+            members[part_of(day, max(inputs))].append(day)
+        expected = {p: fingerprint(VERSION, *(d + inputs[d] for d in days)) for p, days in members.items()}
+        recorded = target.fingerprints()
+        stale = [p for p in sorted(expected) if recorded.get(p) != expected[p]]
+        part_rows = {p: sum(rows.get(d, 0) for d in days) for p, days in members.items()}
+        written = []
+        for group in chunks(stale, part_rows, self.settings.chunk_rows):
+            query = build([d for p in group for d in members[p]])
+            if len(group) == 1:
+                written.append(target.write(group[0], expected[group[0]], self.backend.to_pyarrow_batches(query)))
+            else:
+                found = _split_parts(self.backend.to_pyarrow(query), column, max(inputs))
+                empty = target.spec.schema.empty_table()
+                written += [target.write(p, expected[p], [found.get(p, empty)]) for p in group]
+            self.progress(f"gold/{name}", sum(part_rows[p] for p in group))
+        gone = [p for p in recorded if p not in expected]
+        if written or gone:
+            target.commit(written, drop=gone)
+        return stale
+
+    def _write_by_content(self, name: str, made: ir.Table, column: str) -> list[str]:
+        """Write a whole small fact in parts; parts with the same content keep their file."""
+        target = self.lake.table(gold(name))
+        before = target.parts()
+        found = _split_parts(self.backend.to_pyarrow(made), column, self.days[-1])
+        files = [target.write(p, VERSION, [rows]) for p, rows in found.items()]
+        known = {f.path for part in before.values() for f in part}
+        if not files and not before:
+            files = [target.write(WHOLE, VERSION, [])]
+        target.commit(files, drop=[p for p in before if p not in found and found])
+        return [f.part for f in files if f.path not in known]
+
+
+def _split_parts(table: pa.Table, column: str, newest: str) -> dict[str, pa.Table]:
+    """Rows by part, told by a yyyymmdd column; the order inside a part is kept."""
+    keys = table[column].to_numpy()
+    if not len(keys):
+        return {}
+    month = int(newest[:7].replace("-", ""))
+    unit = np.where(keys // 100 == month, keys, keys // 100)
+    order = np.argsort(unit, kind="stable")
+    table, unit = table.take(pa.array(order)), unit[order]
+    starts = np.flatnonzero(np.diff(unit, prepend=unit[0] - 1))
+    found = {}
+    for start, end in zip(starts, [*starts[1:], len(unit)], strict=True):
+        text = str(unit[start])
+        part = f"{text[:4]}-{text[4:6]}" + (f"-{text[6:]}" if len(text) > 6 else "")  # noqa: PLR2004
+        found[part] = table.slice(int(start), int(end - start))
+    return found
+
+
+def _month_ends(first: date, last: date) -> Iterable[date]:
+    """Last days of the months that are over by ``last``."""
+    day = first.replace(day=1)
+    while True:
+        following = (day.replace(day=28) + timedelta(days=4)).replace(day=1)
+        end = following - timedelta(days=1)
+        if end > last:
+            return
+        yield end
+        day = following
