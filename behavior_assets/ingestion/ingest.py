@@ -282,7 +282,7 @@ class Ingestion:
         if not batch.readings:
             return
         self._commit_quarantine(batch)
-        entries = [self._entry(reading, batch) for _, reading in batch.readings]
+        entries = [self._entry(delivery, reading, batch) for delivery, reading in batch.readings]
         for entry in entries:
             if not entry.balanced():  # a defect of ours: better no commit than a wrong one
                 msg = f"{entry.file_name}: its rows do not add up ({entry}); nothing was committed."
@@ -329,7 +329,7 @@ class Ingestion:
         if files:
             self.quarantine.commit(files)
 
-    def _entry(self, reading: FileReading, batch: _Batch) -> FileEntry:
+    def _entry(self, delivery: Delivery, reading: FileReading, batch: _Batch) -> FileEntry:
         counts = batch.counts[reading.staged.sha256]
         return FileEntry(
             batch_id=batch.batch_id,
@@ -347,7 +347,7 @@ class Ingestion:
             events=counts.events,
             late=counts.late,
             conflicts=counts.conflicts,
-            capabilities=dict(reading.source.capabilities),
+            capabilities={**reading.source.capabilities, "is_synthetic": landing.is_synthetic(delivery.path)},
         )
 
 

@@ -22,6 +22,7 @@ from resources.settings import Home
 KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
          ".parquet": "parquet"}  # fmt: skip
 COMPRESSIONS = (".gz", ".zst")
+SYNTHETIC_MARK = "SYNTHETIC.txt"  # what the simulator leaves beside its files
 _COPY = 4 * 2**20
 _SETTLED_SECONDS = 2.0
 
@@ -75,7 +76,12 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _hidden(path: Path, below: Path) -> bool:
-    return any(piece.startswith(".") for piece in path.relative_to(below).parts)
+    return path.name == SYNTHETIC_MARK or any(piece.startswith(".") for piece in path.relative_to(below).parts)
+
+
+def is_synthetic(path: Path) -> bool:
+    """Whether the simulator's mark lies beside a file or beside its folder."""
+    return any((folder / SYNTHETIC_MARK).exists() for folder in list(path.resolve().parents)[:2])
 
 
 def landed(home: Home, formats: Iterable[str], now: float) -> dict[str, list[Path]]:

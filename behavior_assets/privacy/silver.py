@@ -41,13 +41,13 @@ SILVER_EVENTS = TableSpec(
 )  # fmt: skip
 
 
-def silver_events(bronze: ir.Table, *, consent_when_absent: str, has_conflicts: bool) -> ir.Table:
+def silver_events(bronze: ir.Table, *, consent_when_absent: str) -> ir.Table:
     """Bronze events of some days as silver.
 
     Customers, sessions and transactions become HMAC-SHA256 pseudonyms, computed once per distinct value. Of rows
     that share an id but not a payload the smallest payload hash is kept (``has_conflicts`` False skips the search).
     """
-    events = _without_conflicts(bronze) if has_conflicts else bronze
+    events = _without_conflicts(bronze)
     events = events.mutate(
         raw_customer=ibis.coalesce(events.user_id, events.client_id),
         raw_chain=_chain(events),
@@ -94,6 +94,10 @@ def _chain(events: ir.Table) -> ir.StringValue:
 
 
 def _without_conflicts(events: ir.Table) -> ir.Table:
-    same = ibis.window(group_by=["source", "event_date", "event_id"])
-    least = events.mutate(least=events.payload_hash.min().over(same))
-    return least.filter(least.payload_hash.isnull() | (least.payload_hash == least.least)).drop("least")
+    """Only rows with a payload hash (sources with ids of their own) can conflict; the others pass by."""
+    hashed = events.filter(events.payload_hash.notnull()).select("source", "event_date", "event_id", "payload_hash")
+    key = ["source", "event_date", "event_id"]
+    least = hashed.group_by(key).agg(least=hashed.payload_hash.min(), most=hashed.payload_hash.max())
+    least = least.filter(least.least != least.most)
+    losers = hashed.inner_join(least, key).filter(lambda t: t.payload_hash != t.least)
+    return events.anti_join(losers, [*key, "payload_hash"])

@@ -41,6 +41,7 @@ class SessionBuilder:
     backend: Backend
     lake: Lake
     settings: Settings
+    held: frozenset[str] = frozenset()
     progress: Progress = quiet
 
     def __post_init__(self) -> None:
@@ -50,7 +51,7 @@ class SessionBuilder:
         self.sessions = self.lake.table(SILVER_SESSIONS)
         self.gap_us = self.settings.session_gap_minutes * 60_000_000
         self.cap_us = self.settings.session_cap_hours * _HOUR_US
-        self.event_files = self.events.parts()
+        self.event_files = {d: files for d, files in self.events.parts().items() if d not in self.held}
         self.part_files = self.parts.parts()
         self.session_marks = self.sessions.fingerprints()
 
@@ -159,10 +160,15 @@ class SessionBuilder:
 
 
 def build_sessions(
-    backend: Backend, lake: Lake, settings: Settings, days: Iterable[str] | None = None, progress: Progress = quiet
+    backend: Backend,
+    lake: Lake,
+    settings: Settings,
+    days: Iterable[str] | None = None,
+    held: Iterable[str] = (),
+    progress: Progress = quiet,
 ) -> list[str]:
-    """Bring ``silver/sessions`` up to date; see SessionBuilder."""
-    return SessionBuilder(backend, lake, settings, progress).run(days)
+    """Bring ``silver/sessions`` up to date; days that are ``held`` back do not take part. See SessionBuilder."""
+    return SessionBuilder(backend, lake, settings, frozenset(held), progress).run(days)
 
 
 

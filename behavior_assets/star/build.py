@@ -31,6 +31,7 @@ from behavior_assets.incremental import (
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry, read_ledger
 from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.quality import held_days
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star import dimensions, facts
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
@@ -84,7 +85,13 @@ class StarBuilder:
     @cached_property
     def days(self) -> list[str]:
         """Days that have reached silver."""
-        return sorted(d for d, files in self._silver("silver/sessions").parts().items() if sum(f.rows for f in files))
+        live = self._silver("silver/sessions").parts()
+        return sorted(set(d for d, files in live.items() if sum(f.rows for f in files)) - self.held)
+
+    @cached_property
+    def held(self) -> set[str]:
+        """Days of sessions that broke a blocking rule: gold does not get them."""
+        return held_days(self.lake, "silver/sessions")
 
     # Dimensions and other whole tables
 
@@ -216,7 +223,7 @@ class StarBuilder:
                 content(live[d]), products.get(d, ""), firsts.get(d, ""),
                 *(content(sessions.get(s, [])) for s in self._reaching(d)),
             )
-            for d in live
+            for d in live if d not in self.held
         }  # fmt: skip
         dims = self.dims
 
@@ -237,7 +244,7 @@ class StarBuilder:
         """Products by day; stale when the day's counts or the versions they point at changed."""
         live = self._silver("silver/product_day").parts()
         products = self._product_digest()
-        inputs = {d: fingerprint(content(live[d]), products.get(d, "")) for d in live}
+        inputs = {d: fingerprint(content(live[d]), products.get(d, "")) for d in live if d not in self.held}
         dims = self.dims
 
         def build(days: list[str]) -> ir.Table:

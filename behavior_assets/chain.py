@@ -1,0 +1,164 @@
+"""Running the chain in this process through the same Dagster definitions that the UI and the daemon use."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from behavior_assets.incremental import Progress, quiet
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from resources.lake import Lake
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_MIB = 2**20
+
+
+@dataclass
+class ChainReport:
+    """What a run did. ``stages`` are seconds by asset; ``archive_seconds`` the copying of files into the archive."""
+
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: int = 0
+    archive_seconds: float = 0.0
+    refused: list[dict[str, str]] = field(default_factory=list)
+    failed_checks: list[dict[str, str]] = field(default_factory=list)
+    snapshot: str | None = None
+    snapshot_is_new: bool = False
+    failure: str = ""
+
+
+def prepare_instance(settings: Settings) -> None:
+    """DAGSTER_HOME below the home, with the repository's ``dagster.yaml``; telemetry of Dagster and GX off."""
+    folder = settings.home.dagster
+    folder.mkdir(parents=True, exist_ok=True)
+    template = REPOSITORY / "dagster.yaml"
+    if template.exists() and not (folder / "dagster.yaml").exists():
+        shutil.copyfile(template, folder / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(folder)
+    os.environ["BEHAVIOR_HOME"] = str(settings.home.root)
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+
+def run_chain(
+    settings: Settings,
+    paths: list[Path],
+    format_name: str,
+    mapping: Path | None = None,
+    progress: Progress = quiet,
+) -> ChainReport:
+    """Ingest the paths, then bring everything that follows up to date and publish.
+
+    Two runs in one process: the ingestion tells which days are touched, the chain runs once over their range.
+    """
+    started = time.perf_counter()
+    prepare_instance(settings)
+    import dagster as dg
+
+    from behavior_assets.automation import RANGE_END, RANGE_START
+    from behavior_assets.definitions import build_definitions
+    from behavior_assets.partitions import PROGRESS
+    from expectations.bridge import prepare
+
+    # Great Expectations takes seconds to import; meanwhile files are read.
+    warming = threading.Thread(target=prepare, daemon=True)
+    warming.start()
+    report = ChainReport()
+    token = PROGRESS.set(progress)
+    try:
+        definitions = build_definitions(settings)
+        config = {"paths": [str(p.resolve()) for p in paths], "format": format_name, "mapping": str(mapping or "")}
+        with dg.DagsterInstance.get() as instance:
+            ingest = definitions.resolve_job_def("ingest").execute_in_process(
+                instance=instance, raise_on_error=True, run_config={"ops": {"bronze__deliveries": {"config": config}}}
+            )
+            _note(ingest, report)
+            days = sorted(Lake(settings.home.lake).table(BRONZE_EVENTS).parts())
+            warming.join()
+            if days:
+                first, last = stale_range(settings, days)
+                chain = definitions.resolve_job_def("chain").execute_in_process(
+                    instance=instance, raise_on_error=False, tags={RANGE_START: first, RANGE_END: last}
+                )
+                _note(chain, report)
+    finally:
+        PROGRESS.reset(token)
+        shutil.rmtree(settings.home.staging, ignore_errors=True)
+    report.seconds = round(time.perf_counter() - started, 3)
+    report.peak_memory_mb = peak_memory_mb()
+    return report
+
+
+def stale_range(settings: Settings, days: list[str]) -> tuple[str, str]:
+    """First and last day whose silver is not made from what bronze holds now; the newest day if none is."""
+    from behavior_assets.incremental import content, fingerprint
+    from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION
+
+    lake = Lake(settings.home.lake)
+    bronze = lake.table(BRONZE_EVENTS).parts()
+    done = lake.table(SILVER_EVENTS).fingerprints()
+    version = f"{VERSION}/{settings.consent_when_absent}"
+    stale = [d for d in days if done.get(d) != fingerprint(version, content(bronze[d]))]
+    return (stale[0], stale[-1]) if stale else (days[-1], days[-1])
+
+
+def peak_memory_mb() -> int:
+    """Largest resident size of this process so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / _MIB if sys.platform == "darwin" else peak / 1024)
+
+
+def _note(result: dg.ExecuteInProcessResult, report: ChainReport) -> None:
+    """Take durations, refused files, failed checks and the snapshot from a run's events."""
+    for event in result.all_events:
+        if event.is_step_success and event.step_key:
+            name = event.step_key.replace("__", "/")
+            report.stages[name] = round(event.step_success_data.duration_ms / 1000, 3)
+        elif event.is_step_failure and event.step_key:
+            error = event.step_failure_data.error
+            report.failure = report.failure or _cause(error)
+        elif event.event_type_value == "ASSET_CHECK_EVALUATION":
+            _note_check(event.event_specific_data, report)
+        elif event.is_step_materialization:
+            _note_materialization(event, report)
+
+
+def _cause(error: Any) -> str:
+    """The innermost error's own words."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return str(error.message).strip() if error is not None else "unknown failure"
+
+
+def _note_check(evaluation: Any, report: ChainReport) -> None:
+    table = "/".join(evaluation.asset_key.path)
+    if evaluation.check_name == "no_file_refused" and not evaluation.passed:
+        report.refused = list(evaluation.metadata["refused"].value)
+    elif evaluation.check_name == "blocking_rules" and not evaluation.passed:
+        for rule, told in evaluation.metadata["breaches"].value.items():
+            days = ", ".join(told["days"][:5]) + (" …" if len(told["days"]) > 5 else "")  # noqa: PLR2004
+            report.failed_checks.append(
+                {"table": table, "rule": rule, "rows": str(told["rows"]), "days": days}
+            )
+
+
+def _note_materialization(event: Any, report: ChainReport) -> None:
+    materialization = event.step_materialization_data.materialization
+    metadata = materialization.metadata
+    if "staging_seconds" in metadata:
+        report.archive_seconds = round(float(metadata["staging_seconds"].value), 3)
+    if "snapshot" in metadata:
+        report.snapshot = str(metadata["snapshot"].value)
+        report.snapshot_is_new = bool(metadata["new"].value)

@@ -1,0 +1,229 @@
+"""``behavior``: a thin front over the same definitions that Dagster serves."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resources.errors import BehaviorError, InputRefusedError, IntegrityError, QualityError, UsageError
+from resources.settings import create_home, load_settings, resolve_home
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from behavior_assets.chain import ChainReport
+
+app = typer.Typer(
+    help="A shop's clickstream in, a star schema with proof out.", no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False,
+)  # fmt: skip
+
+
+class Engine(StrEnum):
+    """Engines of the chain."""
+
+    duckdb = "duckdb"
+    spark = "spark"
+
+
+class SimulatedFormat(StrEnum):
+    """Formats that the simulator writes."""
+
+    rees46 = "rees46"
+    ga4 = "ga4"
+
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="The home folder; else BEHAVIOR_HOME, else ./data.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else there.")]
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def _progress(*, silent: bool) -> Iterator[Callable[[str, int], None]]:
+    """A spinner line on stderr that tells the stage and its rows."""
+    if silent or not sys.stderr.isatty():
+        yield lambda _what, _rows: None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_console(), transient=True) as bar:
+        task = bar.add_task("starting")
+        totals: dict[str, int] = {}
+
+        def tell(what: str, rows: int) -> None:
+            totals[what] = totals.get(what, 0) + rows
+            bar.update(task, description=f"{what}  {totals[what]:,} rows")
+
+        yield tell
+
+
+@app.command()
+def simulate(
+    home: HomeOption = None,
+    days: Annotated[int, typer.Option(min=1, help="Days of trading.")] = 180,
+    customers: Annotated[int, typer.Option(min=1, help="Customers of the shop.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 7,
+    events: Annotated[int | None, typer.Option(min=1, help="Aim for so many events.")] = None,
+    closed_weekday: Annotated[int | None, typer.Option(min=0, max=6, help="0 is Monday.")] = None,
+    format_: Annotated[SimulatedFormat, typer.Option("--format", help="What to write.")] = SimulatedFormat.rees46,
+    out: Annotated[Path | None, typer.Option(help="Folder; default <home>/simulated.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the event files of a made-up shop, and beside them the truth that the chain never reads."""
+    from behavior_assets.simulation.shop import ShopConfig, simulate as run_simulation
+
+    target = out or resolve_home(home).root / "simulated"
+    config = ShopConfig(days=days, customers=customers, seed=seed, events=events, closed_weekday=closed_weekday)
+    with _progress(silent=as_json) as tell:
+        report = run_simulation(config, target, format_.value, lambda done, _all: tell("simulated days", done and 1))
+    folder = target / format_.value
+    if as_json:
+        typer.echo(json.dumps({"folder": str(folder), "synthetic": True, **asdict(report)}, default=str))
+        return
+    typer.echo(f"SYNTHETIC: {report.rows:,} events of {len(report.files)} days in {folder}")
+    for name, count in sorted(report.counts.items(), key=lambda item: -item[1]):
+        typer.echo(f"  {name:<16} {count:>12,}  {count / max(report.rows, 1):7.2%}")
+    typer.echo(f"  revenue          {report.revenue:>12,.2f} {report.currency}")
+    typer.echo(f"Next: behavior run --format {format_.value} --source {folder}")
+
+
+@app.command()
+def run(
+    source: Annotated[list[Path] | None, typer.Option("--source", help="Files or folders; may be repeated.")] = None,
+    more: Annotated[list[Path] | None, typer.Argument(help="Further files or folders.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="rees46, taobao, online_retail, ga4 or generic.")] = "",
+    mapping: Annotated[Path | None, typer.Option(help="YAML mapping, for --format generic.")] = None,
+    home: HomeOption = None,
+    engine: Annotated[Engine, typer.Option(envvar="BEHAVIOR_ENGINE", help="What computes.")] = Engine.duckdb,
+    as_json: JsonOption = False,
+) -> None:
+    """Land the sources, materialise everything that follows and publish a snapshot.
+
+    Without --source, whatever lies in landing/<format>/ is taken.
+    """
+    from behavior_assets.chain import run_chain
+    from behavior_assets.ingestion.landing import find_files
+    from behavior_assets.ingestion.sources import load_source
+    from behavior_assets.status import status as read_status
+
+    if engine is Engine.spark:
+        msg = "--engine spark: this version computes with DuckDB only; leave --engine away."
+        raise UsageError(msg)
+    paths = [*(source or []), *(more or [])]
+    zone = "UTC"
+    if paths:
+        if not format_:
+            msg = "--format is missing: say how to read the sources."
+            raise UsageError(msg)
+        zone = load_source(format_, mapping).timezone
+        find_files(paths)
+    settings = create_home(home, zone)
+    with _progress(silent=as_json) as tell:
+        report = run_chain(settings, paths, format_, mapping, tell)
+    told = {**read_status(settings), "seconds": report.seconds, "stages": report.stages,
+            "peak_memory_mb": report.peak_memory_mb, "archive_seconds": report.archive_seconds,
+            "refused": report.refused, "failed_checks": report.failed_checks,
+            "snapshot_is_new": report.snapshot_is_new}  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(told, indent=1))
+    else:
+        _tell_run(told)
+    _raise_for(report)
+
+
+def _raise_for(report: ChainReport) -> None:
+    """The exit code of a run: a failure, a refused file and a broken rule are told apart."""
+    if report.failure and not report.failed_checks:
+        raise BehaviorError(report.failure)
+    if report.failed_checks:
+        lines = [f"{c['table']}: rule {c['rule']} failed for {c['rows']} rows"
+                 + (f" (held back: {c['days']})" if c["days"] else "") for c in report.failed_checks]  # fmt: skip
+        raise QualityError("\n".join(lines))
+    if report.refused:
+        raise InputRefusedError("\n".join(r["reason"] for r in report.refused))
+
+
+@app.command()
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Rows by source and day, tables, the last snapshot, what is held back."""
+    from behavior_assets.status import status as read_status
+
+    told = read_status(load_settings(home))
+    if as_json:
+        typer.echo(json.dumps(told, indent=1))
+    else:
+        _tell_status(told)
+
+
+@app.command()
+def verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Check every file of lake and exports against its hash, and the ledger against the tables."""
+    from behavior_assets.verification import verify_home
+
+    settings = load_settings(home)
+    with _progress(silent=as_json) as tell:
+        result = verify_home(settings, lambda what: tell(what, 0))
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+    else:
+        typer.echo(f"{result['tables']} tables, {result['files']} files, {result['rows']:,} rows read and compared.")
+        typer.echo("Everything is whole." if result["ok"] else "BROKEN:")
+    if not result["ok"]:
+        lines = [f"{p['where']}: {p['what']}" for p in result["problems"]]
+        raise IntegrityError("\n".join(lines))
+
+
+def _tell_run(told: dict[str, Any]) -> None:
+    _tell_status(told)
+    new = "published" if told["snapshot_is_new"] else "nothing changed, still"
+    typer.echo(f"\nSnapshot {told['snapshot']} ({new}) in {told['seconds']:.1f} s, peak {told['peak_memory_mb']:,} MiB.")
+
+
+def _tell_status(told: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if told["synthetic"]:
+        console.print("[bold]SYNTHETIC DATA[/bold]: made by the simulator, no real shop.")
+    counts = Table("source", *(c.replace("_", " ") for c in ("files", "rows_in", "accepted", "quarantined",
+                                                              "duplicate", "suppressed", "late")))  # fmt: skip
+    for row in told["sources"]:
+        counts.add_row(row["source"], *(f"{row[c]:,}" for c in ("files", "rows_in", "accepted", "quarantined",
+                                                                "duplicate", "suppressed", "late")))  # fmt: skip
+    console.print(counts)
+    tables = Table("table", "rows")
+    for name, rows in told["tables"].items():
+        tables.add_row(name, f"{rows:,}")
+    console.print(tables)
+    for held in told["held_days"]:
+        console.print(f"[bold]Held back[/bold]: {held['table']} {held['day']} breaks {held['rules']}")
+    console.print(f"Snapshot: {told['snapshot'] or 'none yet'}, data through {told['data_through'] or '-'}; "
+                  f"zone {told['timezone']}; consent where a source is silent: {told['consent_when_absent']}")  # fmt: skip
+
+
+def main() -> None:
+    """Run the command; an error for the user is one message on stderr and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except BehaviorError as error:
+        typer.echo(f"behavior: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The single assembly point of everything Dagster sees."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from behavior_assets import automation
+from behavior_assets.ingestion.assets import build_assets as ingestion_assets
+from behavior_assets.partitions import daily
+from behavior_assets.privacy.assets import build_assets as privacy_assets
+from behavior_assets.sessions.assets import build_assets as session_assets
+from behavior_assets.star.assets import build_assets as star_assets
+from exports.assets import build_assets as export_assets
+from resources.home import HomeResource
+from resources.settings import Settings, load_settings
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Assets, checks, jobs, sensors and schedules for a home."""
+    days = daily(settings.first_day)
+    changed = automation.when_inputs_change()
+    return dg.Definitions(
+        assets=[
+            *ingestion_assets(days),
+            *privacy_assets(days),
+            *session_assets(days),
+            *star_assets(changed),
+            *export_assets(changed),
+        ],
+        jobs=[automation.ingest_job, automation.days_job, automation.chain_job],
+        sensors=automation.build_sensors(),
+        schedules=[automation.daily_round],
+        resources={"home": HomeResource(home=str(settings.home.root))},
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location, of the home that ``BEHAVIOR_HOME`` names."""
+    return build_definitions(load_settings())

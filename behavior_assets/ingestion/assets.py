@@ -1,0 +1,125 @@
+"""Assets of ingestion: the deliveries, and bronze and quarantine as they then are."""
+
+import time
+from pathlib import Path
+
+import dagster as dg
+
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
+from behavior_assets.ingestion.ingest import Delivery, Ingestion, IngestReport
+from behavior_assets.ingestion.landing import find_files, landed
+from behavior_assets.ingestion.sources import FORMATS, load_source
+from behavior_assets.partitions import (
+    OWNERS,
+    PROGRESS,
+    asset_key,
+    check_results,
+    check_specs,
+    column_schema,
+    daily,
+    wanted_days,
+)
+from behavior_assets.quality import judge_days
+from resources.home import HomeResource
+from resources.settings import Settings
+
+GROUP = "ingestion"
+DELIVERIES = asset_key("bronze/deliveries")
+
+
+class DeliveryConfig(dg.Config):
+    """Which files to ingest: paths of one format, or, without paths, all that lies in ``landing/<format>/``."""
+
+    paths: list[str] = []
+    format: str = ""
+    mapping: str = ""
+
+
+def deliveries_of(config: DeliveryConfig, settings: Settings) -> list[Delivery]:
+    """The files a config means. A generic file's mapping lies in ``landing/generic/mapping.yaml``."""
+    if config.paths:
+        source = load_source(config.format, Path(config.mapping) if config.mapping else None)
+        return [
+            Delivery(p, source, p.is_relative_to(settings.home.landing))
+            for p in find_files([Path(p) for p in config.paths])
+        ]
+    found: list[Delivery] = []
+    for name, files in landed(settings.home, FORMATS, time.time()).items():
+        mapping = settings.home.landing / name / "mapping.yaml"
+        source = load_source(name, mapping if name == "generic" else None)
+        found += [Delivery(p, source, from_landing=True) for p in files if p != mapping]
+    return found
+
+
+def report_metadata(report: IngestReport) -> dict[str, dg.MetadataValue]:
+    """What an ingestion did, by counts, file names and reasons."""
+    total = {n: sum(getattr(e, n) for e in report.entries)
+             for n in ("rows_in", "accepted", "quarantined", "duplicate", "suppressed", "late")}  # fmt: skip
+    return {
+        **{name: dg.MetadataValue.int(value) for name, value in total.items()},
+        "files": dg.MetadataValue.int(len(report.entries)),
+        "repeated_files": dg.MetadataValue.int(len(report.repeated)),
+        "refused": dg.MetadataValue.json([{"file": Path(f).name, "reason": r} for f, r in report.refused]),
+        "days": dg.MetadataValue.json(sorted(report.days)),
+        "staging_seconds": dg.MetadataValue.float(report.staging_seconds),
+    }
+
+
+def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The assets of this topic."""
+
+    @dg.asset(
+        key=DELIVERIES, group_name=GROUP, owners=OWNERS, kinds={"deltalake", "duckdb", "file"},
+        description="Landed files, each committed once to bronze with its account (rows in, accepted, quarantined, "
+        "duplicate).",
+        check_specs=[dg.AssetCheckSpec("no_file_refused", asset=DELIVERIES,
+                                       description="Files that were refused as a whole.")],
+    )  # fmt: skip
+    def deliveries(
+        context: dg.AssetExecutionContext, config: DeliveryConfig, home: HomeResource
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        settings = home.settings()
+        with home.engine() as backend:
+            report = Ingestion(home.lake(), settings, backend.con).run(
+                deliveries_of(config, settings), PROGRESS.get()
+            )
+        for name, reason in report.refused:
+            context.log.error("refused %s: %s", Path(name).name, reason)
+        metadata = report_metadata(report)
+        passed = not report.refused
+        refused = dg.AssetCheckResult(
+            passed=passed, check_name="no_file_refused", asset_key=DELIVERIES,
+            severity=dg.AssetCheckSeverity.WARN, metadata={"refused": metadata["refused"]},
+        )  # fmt: skip
+        return dg.MaterializeResult(metadata=metadata, check_results=[refused])
+
+    @dg.asset(
+        key=asset_key("bronze/events"), deps=[DELIVERIES], partitions_def=partitions, group_name=GROUP, owners=OWNERS,
+        kinds={"deltalake", "bronze"}, backfill_policy=dg.BackfillPolicy.single_run(),
+        description="Canonical events as delivered, one partition per shop's day; days that break a rule are held.",
+        check_specs=check_specs("bronze/events", gate=False),
+        metadata={"dagster/column_schema": column_schema(BRONZE_EVENTS)},
+    )  # fmt: skip
+    def bronze_events(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        table = home.lake().table(BRONZE_EVENTS)
+        with home.engine() as backend:
+            verdict = judge_days(backend.con, home.lake(), table)
+        parts = table.parts()
+        rows = sum(f.rows for day in wanted_days(context) for f in parts.get(day, []))
+        return dg.MaterializeResult(
+            metadata={"dagster/partition_row_count": rows, "dagster/row_count": table.rows()},
+            check_results=check_results(verdict),
+        )
+
+    @dg.asset(
+        key=asset_key("quarantine/events"), deps=[DELIVERIES], group_name=GROUP, owners=OWNERS,
+        kinds={"deltalake"}, description="Rows that could not be accepted, with the reason and their raw bytes.",
+        metadata={"dagster/column_schema": column_schema(QUARANTINE_EVENTS)},
+    )  # fmt: skip
+    def quarantine_events(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        return dg.MaterializeResult(metadata={"dagster/row_count": home.lake().table(QUARANTINE_EVENTS).rows()})
+
+    return [deliveries, bronze_events, quarantine_events]
+
+
+__all__ = ["DELIVERIES", "DeliveryConfig", "build_assets", "daily"]

@@ -1,0 +1,50 @@
+"""The asset of silver events."""
+
+import dagster as dg
+
+from behavior_assets.incremental import derive_days
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.partitions import (
+    OWNERS,
+    PROGRESS,
+    asset_key,
+    check_results,
+    check_specs,
+    column_schema,
+    wanted_days,
+)
+from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION, silver_events
+from behavior_assets.quality import held_days, judge_days
+from resources.home import HomeResource
+
+
+def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The assets of this topic."""
+
+    @dg.asset(
+        key=asset_key("silver/events"), deps=[asset_key("bronze/events")], partitions_def=partitions,
+        group_name="privacy", owners=OWNERS, kinds={"deltalake", "ibis", "silver"},
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        description="Events without personal data: keyed pseudonyms, truncated addresses, URLs by allow-list.",
+        check_specs=check_specs("silver/events", gate=False),
+        metadata={"dagster/column_schema": column_schema(SILVER_EVENTS)},
+    )  # fmt: skip
+    def silver(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        lake, settings = home.lake(), home.settings()
+        bronze, table = lake.table(BRONZE_EVENTS), lake.table(SILVER_EVENTS)
+        days = set(wanted_days(context)) - held_days(lake, "bronze/events")
+        absent = settings.consent_when_absent
+        with home.engine(pseudonyms=True) as backend:
+            done = derive_days(
+                backend, bronze, table, lambda events: silver_events(events, consent_when_absent=absent),
+                f"{VERSION}/{absent}", settings.chunk_rows, days, PROGRESS.get(),
+            )  # fmt: skip
+            verdict = judge_days(backend.con, lake, table)
+        parts = table.parts()
+        rows = sum(f.rows for day in wanted_days(context) for f in parts.get(day, []))
+        return dg.MaterializeResult(
+            metadata={"dagster/partition_row_count": rows, "dagster/row_count": table.rows(), "days_written": len(done)},
+            check_results=check_results(verdict),
+        )
+
+    return [silver]

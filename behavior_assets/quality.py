@@ -1,0 +1,146 @@
+"""Rules applied to tables: which days are held back, and whether a whole table may reach a reader.
+
+Day-wise tables are judged day by day: a day that breaks a blocking rule is held back, the others go on. What was
+judged is remembered with the content it was judged on, so an unchanged day is not judged twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import duckdb
+import pyarrow as pa
+
+from behavior_assets.incremental import content, fingerprint
+from expectations.rules import RuleSet, load_rules
+from resources.lake import Lake, LakeTable, TableSpec
+
+QUALITY_DAYS = TableSpec(
+    "quality/days",
+    pa.schema([
+        ("table_name", pa.string()), ("day", pa.string()), ("content", pa.string()), ("held", pa.bool_()),
+        ("breaches", pa.string()),
+    ]),
+)  # fmt: skip
+
+
+@dataclass
+class Verdict:
+    """What the rules said of a table. ``breaches``: rule name to (blocking, unexpected rows, days)."""
+
+    table: str
+    rules: int
+    judged: list[str] = field(default_factory=list)
+    held: dict[str, list[str]] = field(default_factory=dict)
+    breaches: dict[str, tuple[bool, int, list[str]]] = field(default_factory=dict)
+
+    @property
+    def blocking(self) -> dict[str, tuple[bool, int, list[str]]]:
+        """Breaches of blocking rules."""
+        return {n: b for n, b in self.breaches.items() if b[0]}
+
+    @property
+    def advisory(self) -> dict[str, tuple[bool, int, list[str]]]:
+        """Breaches of advisory rules."""
+        return {n: b for n, b in self.breaches.items() if not b[0]}
+
+
+def _register(con: duckdb.DuckDBPyConnection, tables: Iterable[LakeTable], parts: set[str] | None = None) -> None:
+    """Views named after tables over their live files (of some parts, for the judged one)."""
+    for table in tables:
+        files = [f for f in table.files() if parts is None or f.part in parts]
+        names = ", ".join("'" + p.replace("'", "''") + "'" for p in table.absolute(files))
+        if names:
+            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM read_parquet([{names}])")  # noqa: S608
+        else:
+            con.register(f"{table.spec.view}_empty", table.spec.schema.empty_table())
+            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM {table.spec.view}_empty")  # noqa: S608
+
+
+def judge_days(con: duckdb.DuckDBPyConnection, lake: Lake, table: LakeTable) -> Verdict:
+    """Judge the days whose content is new, remember the verdict, and return all that is held."""
+    from expectations.bridge import UNKNOWN_DAY, evaluate
+
+    rules = load_rules(table.spec.name)
+    memory = lake.table(QUALITY_DAYS)
+    known = {r["day"]: r for r in _remembered(memory, table.spec.name)}
+    version = _version(rules)
+    now = {part: fingerprint(version, content(files)) for part, files in table.parts().items()}
+    fresh = [d for d in now if d not in known or known[d]["content"] != now[d]]
+    verdict = Verdict(table.spec.name, len(rules.rules), judged=fresh)
+    state = {d: r for d, r in known.items() if d in now}
+    if fresh:
+        _register(con, [table], set(fresh))
+        breaches: dict[str, dict[str, int]] = {d: {} for d in fresh}
+        blocked: set[str] = set()
+        for result in evaluate(con, table.spec.view, rules):
+            if result.passed:
+                continue
+            # Without days, or with rows that have none, nothing can be told apart: every judged day is concerned.
+            days = set(result.failed_days) if result.failed_days else set(fresh)
+            days = set(fresh) if UNKNOWN_DAY in days else days & set(fresh)
+            for day in days:
+                breaches[day][result.rule.name] = result.failed_days.get(day, result.unexpected)
+            blocked |= days if result.rule.blocking else set()
+            verdict.breaches[result.rule.name] = (result.rule.blocking, result.unexpected, sorted(days))
+        for day in fresh:
+            state[day] = {"table_name": table.spec.name, "day": day, "content": now[day], "held": day in blocked,
+                          "breaches": json.dumps(breaches[day])}  # fmt: skip
+        _remember(memory, table.spec, [state[d] for d in sorted(state)])
+    blocking = {r.name for r in rules.rules if r.blocking}
+    for day, row in sorted(state.items()):
+        if row["held"]:
+            names = [n for n in json.loads(row["breaches"]) if n in blocking]
+            verdict.held[day] = names
+            for name, rows in json.loads(row["breaches"]).items():
+                old = verdict.breaches.get(name, (name in blocking, 0, []))
+                if day not in old[2]:
+                    verdict.breaches[name] = (old[0], old[1] + rows, [*old[2], day])
+    return verdict
+
+
+def judge_table(con: duckdb.DuckDBPyConnection, lake: Lake, table: LakeTable, related: Iterable[TableSpec]) -> Verdict:
+    """Judge a whole table."""
+    from expectations.bridge import evaluate
+
+    rules = load_rules(table.spec.name)
+    _register(con, [lake.table(s) for s in related])
+    _register(con, [table])
+    verdict = Verdict(table.spec.name, len(rules.rules))
+    for result in evaluate(con, table.spec.view, rules):
+        if not result.passed:
+            verdict.breaches[result.rule.name] = (result.rule.blocking, result.unexpected, sorted(result.failed_days))
+    return verdict
+
+
+def held_days(lake: Lake, table: str) -> set[str]:
+    """Days of a table that are held back."""
+    return {r["day"] for r in _remembered(lake.table(QUALITY_DAYS), table) if r["held"]}
+
+
+def all_held(lake: Lake) -> list[dict[str, str]]:
+    """Every held day with the rules it breaks, for ``status``."""
+    rows = _remembered(lake.table(QUALITY_DAYS), None)
+    return [{"table": r["table_name"], "day": r["day"], "rules": ", ".join(json.loads(r["breaches"]))}
+            for r in rows if r["held"]]  # fmt: skip
+
+
+def _version(rules: RuleSet) -> str:
+    return fingerprint(*(repr(r) for r in rules.rules))
+
+
+def _remembered(memory: LakeTable, table: str | None) -> list[dict[str, object]]:
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, object]] = []
+    for file in memory.files():
+        if table is None or file.part == table.replace("/", "-"):
+            rows += pq.read_table(memory.root / file.path).to_pylist()
+    return rows
+
+
+def _remember(memory: LakeTable, spec: TableSpec, rows: list[dict[str, object]]) -> None:
+    table = pa.Table.from_pylist(rows, schema=QUALITY_DAYS.schema)
+    memory.commit([memory.write(spec.name.replace("/", "-"), "days", [table])])

@@ -1,0 +1,57 @@
+"""What a home holds: rows by source and day, tables, the last snapshot, what is held back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import Any
+
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
+from behavior_assets.ingestion.ledger import read_ledger
+from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.quality import all_held
+from behavior_assets.sessions.sessionise import SILVER_SESSIONS
+from exports.contract import gold, published
+from exports.snapshot import read_manifest
+from resources.lake import Lake
+from resources.settings import Settings
+
+_COUNTS = ("rows_in", "accepted", "quarantined", "duplicate", "suppressed")
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """The content of ``behavior status --json`` (DESIGN §5)."""
+    lake = Lake(settings.home.lake)
+    entries = read_ledger(lake.table(BRONZE_EVENTS))
+    sources: dict[str, dict[str, Any]] = {}
+    arrivals: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTS, 0))
+    for entry in entries:
+        row = sources.setdefault(entry.source, {"source": entry.source, **dict.fromkeys(_COUNTS, 0), "files": 0,
+                                                "late": 0, "conflicts": 0, "synthetic": False})  # fmt: skip
+        day = datetime.fromtimestamp(entry.arrived_ts_us / 1e6, UTC).date().isoformat()
+        for name in _COUNTS:
+            row[name] += getattr(entry, name)
+            arrivals[entry.source, day][name] += getattr(entry, name)
+        row["files"] += 1
+        row["late"] += entry.late
+        row["conflicts"] += entry.conflicts
+        row["synthetic"] = row["synthetic"] or bool(entry.capabilities.get("is_synthetic"))
+    tables = {}
+    for spec in (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS, SILVER_SESSIONS, *(gold(n) for n in published())):
+        table = lake.table(spec)
+        if table.exists():
+            tables[spec.name] = table.rows()
+    manifest = read_manifest(settings.home.exports)
+    return {
+        "home": str(settings.home.root),
+        "timezone": settings.timezone,
+        "consent_when_absent": settings.consent_when_absent,
+        "sources": [sources[s] for s in sorted(sources)],
+        "arrivals": [{"source": s, "day": d, **counts} for (s, d), counts in sorted(arrivals.items())],
+        "tables": tables,
+        "held_days": all_held(lake),
+        "snapshot": manifest["snapshot"] if manifest else None,
+        "published_at": manifest["published_at"] if manifest else None,
+        "data_through": manifest["data_through"] if manifest else None,
+        "synthetic": bool(manifest and manifest["synthetic"]),
+    }

@@ -1,0 +1,212 @@
+"""Publishing: gold's files linked under content-addressed names, a manifest, and one atomic switch.
+
+A snapshot is a manifest that names files; files are shared between snapshots and never change. Readers of an older
+snapshot keep their files until it is collected.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from exports.contract import gold, published
+from exports.hashing import MODULUS, file_hashes
+from resources.errors import IntegrityError
+from resources.lake import Lake, LakeTable
+from resources.parquet import DataFile, disk_errors
+from resources.settings import Settings
+
+SCHEMA_VERSION = 1
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What publishing did. ``new`` is False when the content was already published."""
+
+    snapshot: str
+    published_at: str
+    new: bool
+    files_added: int
+    tables: dict[str, int]
+
+
+def read_manifest(exports: Path) -> Manifest | None:
+    """The current manifest, None before the first. Raises IntegrityError when it cannot be read."""
+    path = exports / "current.json"
+    if not path.exists():
+        return None
+    try:
+        manifest: Manifest = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        msg = f"{path}: not readable. Publish again: `behavior run`."
+        raise IntegrityError(msg) from error
+    return manifest
+
+
+def publish(
+    lake: Lake, settings: Settings, con: duckdb.DuckDBPyConnection, data_through: date, now: datetime, *,
+    synthetic: bool,
+) -> Published:  # fmt: skip
+    """Publish gold as it is now; if nothing changed, the current snapshot stays."""
+    exports = settings.home.exports
+    current = read_manifest(exports)
+    tables: dict[str, Any] = {}
+    for name in published():
+        if name != "refresh_info":
+            tables[name] = _table_entry(lake.table(gold(name)), con, current)
+    content = {n: (t["rows"], t["hash"]) for n, t in tables.items()}
+    if current is not None and content == {
+        n: (t["rows"], t["hash"]) for n, t in current["tables"].items() if n != "refresh_info"
+    }:
+        return Published(current["snapshot"], current["published_at"], new=False, files_added=0,
+                         tables={n: t["rows"] for n, t in current["tables"].items()})  # fmt: skip
+    snapshot = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    info = _write_refresh_info(lake, snapshot, now, data_through, synthetic=synthetic)
+    tables["refresh_info"] = _table_entry(info, con, None)
+    added = _link_all(lake, exports, tables)
+    manifest: Manifest = {
+        "snapshot": snapshot,
+        "published_at": now.astimezone(UTC).isoformat(),
+        "schema_version": SCHEMA_VERSION,
+        "data_through": data_through.isoformat(),
+        "synthetic": synthetic,
+        "tables": tables,
+    }
+    _switch(exports, manifest)
+    collect(exports, settings.snapshots_kept)
+    return Published(snapshot, manifest["published_at"], new=True, files_added=added,
+                     tables={n: t["rows"] for n, t in tables.items()})  # fmt: skip
+
+
+def _table_entry(table: LakeTable, con: duckdb.DuckDBPyConnection, current: Manifest | None) -> dict[str, Any]:
+    """A table's files with their hashes; files that are already published keep the hash known of them."""
+    name = table.spec.name.removeprefix("gold/")
+    known = {f["sha256"]: f["hash"] for f in (current or {"tables": {}})["tables"].get(name, {}).get("files", [])}
+    live = table.files()
+    unknown = [f for f in live if f.sha256 not in known]
+    made = file_hashes(con, table.absolute(unknown), table.spec.schema.names)
+    files = []
+    for file in live:
+        value = known.get(file.sha256) or f"{made[table.absolute([file])[0]]:016x}"
+        files.append({"path": f"tables/{name}/{_export_name(file)}", "part": file.part, "rows": file.rows,
+                      "bytes": file.size, "sha256": file.sha256, "hash": value, "lake": file.path})  # fmt: skip
+    total = sum(int(f["hash"], 16) for f in files) % MODULUS
+    return {"rows": sum(f.rows for f in live), "hash": f"{total:016x}", "files": files}
+
+
+def _export_name(file: DataFile) -> str:
+    return f"{file.part}-{file.sha256}.parquet"
+
+
+def _write_refresh_info(lake: Lake, snapshot: str, now: datetime, through: date, *, synthetic: bool) -> LakeTable:
+    table = lake.table(gold("refresh_info"))
+    row = {"snapshot": snapshot, "published_at": now.astimezone(UTC).replace(tzinfo=None), "data_through": through,
+           "is_synthetic": "Yes" if synthetic else "No"}  # fmt: skip
+    table.commit([table.write("all", "refresh", [pa.Table.from_pylist([row], schema=table.spec.schema)])])
+    return table
+
+
+def _link_all(lake: Lake, exports: Path, tables: dict[str, Any]) -> int:
+    """Hard-link (or copy, where links are not to be had) every file that is not there yet."""
+    added = 0
+    with disk_errors(exports):
+        for name, entry in tables.items():
+            folder = exports / "tables" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            root = lake.table(gold(name)).root
+            for file in entry["files"]:
+                target = exports / file["path"]
+                origin = root / file.pop("lake")
+                if target.exists():
+                    continue
+                draft = target.with_suffix(".tmp")
+                draft.unlink(missing_ok=True)
+                try:
+                    os.link(origin, draft)
+                except OSError:
+                    shutil.copyfile(origin, draft)
+                draft.replace(target)
+                added += 1
+            _fsync_folder(folder)
+    return added
+
+
+def _switch(exports: Path, manifest: Manifest) -> None:
+    """Write the manifest and the DuckDB file, then switch ``current.json`` in one step."""
+    text = json.dumps(manifest, indent=1)
+    with disk_errors(exports):
+        snapshots = exports / "snapshots"
+        snapshots.mkdir(parents=True, exist_ok=True)
+        _write_synced(snapshots / f"{manifest['snapshot']}.json", text)
+        write_duckdb(exports, manifest)
+        _write_synced(exports / "current.json.tmp", text)
+        (exports / "current.json.tmp").replace(exports / "current.json")
+        _fsync_folder(exports)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _fsync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_duckdb(exports: Path, manifest: Manifest, *, full_copy: bool = False) -> Path:
+    """``behavior.duckdb``: views over the snapshot's files (tables with ``full_copy``), replaced in one step.
+
+    Written in the storage format of DuckDB 1.0, which every later client reads.
+    """
+    draft = exports / "behavior.duckdb.tmp"
+    draft.unlink(missing_ok=True)
+    kind = "TABLE" if full_copy else "VIEW"
+    with duckdb.connect(":memory:") as con:
+        con.execute(f"ATTACH '{_text(draft)}' AS out (STORAGE_VERSION 'v1.0.0')")
+        for name, entry in manifest["tables"].items():
+            files = ", ".join(f"'{_text(exports / f['path'])}'" for f in entry["files"])
+            con.execute(f'CREATE {kind} out."{name}" AS SELECT * FROM read_parquet([{files}])')  # noqa: S608
+            comment = published()[name].grain.replace("'", "''")
+            con.execute(f"COMMENT ON {kind} out.\"{name}\" IS 'One row is {comment}.'")
+        con.execute("DETACH out")
+    target = exports / "behavior.duckdb"
+    draft.replace(target)
+    return target
+
+
+def _text(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def collect(exports: Path, keep: int) -> int:
+    """Forget all but the newest snapshots and remove files that none of these names. Returns files removed."""
+    manifests = sorted((exports / "snapshots").glob("*.json"))
+    for old in manifests[:-keep]:
+        old.unlink()
+    named: set[str] = set()
+    for path in manifests[-keep:]:
+        manifest = json.loads(path.read_text("utf-8"))
+        named |= {f["path"] for t in manifest["tables"].values() for f in t["files"]}
+    removed = 0
+    for file in (exports / "tables").glob("*/*.parquet"):
+        if file.relative_to(exports).as_posix() not in named:
+            file.unlink()
+            removed += 1
+    return removed

@@ -1,0 +1,31 @@
+"""The Dagster resource that gives assets their home: settings, lake and engine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from ibis.backends.duckdb import Backend
+
+from resources.engine import engine
+from resources.lake import Lake
+from resources.settings import Settings, create_home
+
+
+class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Points at a home; empty means ``BEHAVIOR_HOME`` or ``./data``, read when a run starts."""
+
+    home: str = ""
+
+    def settings(self) -> Settings:
+        """The home's settings; its folders are made if they are not there."""
+        return create_home(self.home or None)
+
+    def lake(self) -> Lake:
+        """The home's lake."""
+        return Lake(self.settings().home.lake)
+
+    @contextmanager
+    def engine(self, *, pseudonyms: bool = False) -> Iterator[Backend]:
+        """A fresh engine with the home's limits."""
+        with engine(self.settings(), pseudonyms=pseudonyms) as backend:
+            yield backend
