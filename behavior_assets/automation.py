@@ -29,11 +29,12 @@ days_job = dg.define_asset_job(
     "days", dg.AssetSelection.assets(*(asset_key(t) for t in DAY_TABLES)), executor_def=dg.in_process_executor,
     description="Bronze to sessions, for a range of days.",
 )  # fmt: skip
-chain_job = dg.define_asset_job(
-    "chain",
-    dg.AssetSelection.all() - dg.AssetSelection.assets(DELIVERIES, asset_key("quarantine/events")),
+star_job = dg.define_asset_job(
+    "star",
+    dg.AssetSelection.all()
+    - dg.AssetSelection.assets(DELIVERIES, asset_key("quarantine/events"), *(asset_key(t) for t in DAY_TABLES)),
     executor_def=dg.in_process_executor,
-    description="Bronze to published snapshot, for a range of days.",
+    description="Everything that is not kept by day: the substrate, dimensions, facts, and the published snapshot.",
 )
 
 

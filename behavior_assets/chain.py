@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _MIB = 2**20
+# The event log keeps every message; the terminal is for the command's own words.
+QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass
@@ -61,7 +64,8 @@ def run_chain(
 ) -> ChainReport:
     """Ingest the paths, then bring everything that follows up to date and publish.
 
-    Two runs in one process: the ingestion tells which days are touched, the chain runs once over their range.
+    Three runs in one process: the ingestion, which tells the days that are touched; one run over the range of these
+    days; and one over all that is not kept by day.
     """
     started = time.perf_counter()
     prepare_instance(settings)
@@ -72,6 +76,7 @@ def run_chain(
     from behavior_assets.partitions import PROGRESS
     from expectations.bridge import prepare
 
+    warnings.simplefilter("ignore", dg.BetaWarning)
     # Great Expectations takes seconds to import; meanwhile files are read.
     warming = threading.Thread(target=prepare, daemon=True)
     warming.start()
@@ -81,18 +86,21 @@ def run_chain(
         definitions = build_definitions(settings)
         config = {"paths": [str(p.resolve()) for p in paths], "format": format_name, "mapping": str(mapping or "")}
         with dg.DagsterInstance.get() as instance:
-            ingest = definitions.resolve_job_def("ingest").execute_in_process(
-                instance=instance, raise_on_error=True, run_config={"ops": {"bronze__deliveries": {"config": config}}}
-            )
-            _note(ingest, report)
-            days = sorted(Lake(settings.home.lake).table(BRONZE_EVENTS).parts())
-            warming.join()
-            if days:
-                first, last = stale_range(settings, days)
-                chain = definitions.resolve_job_def("chain").execute_in_process(
-                    instance=instance, raise_on_error=False, tags={RANGE_START: first, RANGE_END: last}
+            def execute(job: str, tags: dict[str, str] | None = None, **ops: Any) -> bool:
+                result = definitions.resolve_job_def(job).execute_in_process(
+                    instance=instance, raise_on_error=False, tags=tags, run_config={**ops, **QUIET}
                 )
-                _note(chain, report)
+                _note(result, report)
+                return bool(result.success)
+
+            going = execute("ingest", ops={"bronze__deliveries": {"config": config}})
+            warming.join()
+            days = sorted(Lake(settings.home.lake).table(BRONZE_EVENTS).parts())
+            if going and days:
+                first, last = stale_range(settings, days)
+                # Only tables kept by day run over the range: Dagster notes every partition of every asset in it.
+                if execute("days", {RANGE_START: first, RANGE_END: last}):
+                    execute("star")
     finally:
         PROGRESS.reset(token)
         shutil.rmtree(settings.home.staging, ignore_errors=True)

@@ -27,7 +27,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             *star_assets(changed),
             *export_assets(changed),
         ],
-        jobs=[automation.ingest_job, automation.days_job, automation.chain_job],
+        jobs=[automation.ingest_job, automation.days_job, automation.star_job],
         sensors=automation.build_sensors(),
         schedules=[automation.daily_round],
         resources={"home": HomeResource(home=str(settings.home.root))},
