@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from behavior_assets.incremental import split_by_day
 from behavior_assets.ingestion import landing, ledger
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, CONTRACT_VERSION, QUARANTINE_EVENTS
 from behavior_assets.ingestion.deduplicate import Duplicates, find_duplicates
@@ -70,8 +72,35 @@ class _Batch:
     sources: dict[str, str] = field(default_factory=dict)
     readings: list[tuple[Delivery, FileReading]] = field(default_factory=list)
     written: list[DataFile] = field(default_factory=list)
+    writing: list[Future[DataFile]] = field(default_factory=list)
     pending: list[pa.Table] = field(default_factory=list)
     pending_rows: int = 0
+
+    def finish_writing(self) -> None:
+        """Wait for the files that are being written; raises what their writing raised."""
+        self.written += [w.result() for w in self.writing]
+        self.writing = []
+
+
+@dataclass
+class _Prepared:
+    """A delivery that was staged and opened, with its rows when it is small, or with what went wrong."""
+
+    delivery: Delivery
+    staged: landing.Staged | None = None
+    reading: FileReading | None = None
+    rows: pa.Table | None = None
+    cursor: duckdb.DuckDBPyConnection | None = None
+    error: Exception | None = None
+    staging_seconds: float = 0.0
+
+    def tables(self, settings: Settings) -> Iterator[pa.Table]:
+        """The parsed rows: as one table, or as a stream."""
+        if self.rows is not None:
+            yield self.rows
+        elif self.cursor is not None and self.reading is not None:
+            for record_batch in stream(self.cursor, self.reading, settings):
+                yield pa.Table.from_batches([record_batch])
 
 
 class Ingestion:
@@ -89,6 +118,8 @@ class Ingestion:
         self.settings = settings
         self.con = connection
         self.now_us = now_us
+        # One file is written while the next rows are parsed.
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="bronze-writer")
         bits = settings.ipv4_prefix
         self.con.execute(_ip_macro(bits))
 
@@ -99,98 +130,133 @@ class Ingestion:
         report = IngestReport()
         known = {e.file_sha256: e for e in ledger.read_ledger(self.bronze)}
         batch: _Batch | None = None
-        for delivery in deliveries:
-            batch = batch or self._new_batch()
-            if self._take(delivery, batch, known, report):
-                progress(delivery.path.name, batch.readings[-1][1].rows_in)
-            if len(batch.readings) >= _FILES_PER_COMMIT or len(batch.written) > _FILES_PER_COMMIT:
+        arrived = self.now_us()
+        with ThreadPoolExecutor(self.settings.threads, thread_name_prefix="reader") as readers:
+            for prepared in self._prepared(deliveries, known, arrived, readers):
+                batch = batch or self._new_batch(arrived)
+                if self._take(prepared, batch, known, report):
+                    progress(prepared.delivery.path.name, batch.readings[-1][1].rows_in)
+                if max(len(batch.readings), len(batch.written)) >= _FILES_PER_COMMIT:
+                    self._commit(batch, known, report)
+                    batch = None
+            if batch is not None:
                 self._commit(batch, known, report)
-                batch = None
-        if batch is not None:
-            self._commit(batch, known, report)
         return report
 
-    def _new_batch(self) -> _Batch:
-        number = self.bronze.transaction(INGEST_APPLICATION) + 1
-        return _Batch(f"b{number:08d}", self.now_us())
+    def _prepared(
+        self, deliveries: Iterable[Delivery], known: dict[str, FileEntry], arrived_us: int, readers: ThreadPoolExecutor
+    ) -> Iterator[_Prepared]:
+        """Deliveries in their order, a few staged and parsed ahead, each by a thread and a cursor of its own."""
+        ahead: deque[Future[_Prepared]] = deque()
+        for delivery in deliveries:
+            ahead.append(readers.submit(self._prepare, delivery, known, arrived_us))
+            if len(ahead) > self.settings.threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
-    def _take(
-        self, delivery: Delivery, batch: _Batch, known: dict[str, FileEntry], report: IngestReport
-    ) -> bool:
-        """Read one file into the batch. A file in trouble is refused whole and leaves no row behind."""
+    def _prepare(self, delivery: Delivery, known: dict[str, FileEntry], arrived_us: int) -> _Prepared:
+        """Stage and open a file, and parse it when it is small enough to be held; errors are kept for later."""
+        prepared = _Prepared(delivery)
         started = time.perf_counter()
-        staged = None
-        before = (len(batch.written), len(batch.pending), batch.pending_rows)
         try:
-            staged = landing.stage(
+            prepared.staged = landing.stage(
                 delivery.path, delivery.source.name, self.settings.home.staging, MAX_UNPACKED
             )
-            report.staging_seconds += time.perf_counter() - started
-            taken = {r.staged.sha256 for _, r in batch.readings}
-            if staged.sha256 in known or staged.sha256 in taken:
+            prepared.staging_seconds = time.perf_counter() - started
+            if prepared.staged.sha256 not in known:
+                cursor = self.con.cursor()
+                cursor.execute("SET TimeZone = 'UTC'")
+                prepared.cursor = cursor
+                prepared.reading = open_reading(cursor, prepared.staged, delivery.source, self.settings, arrived_us)
+                if prepared.reading.rows_in <= self.settings.chunk_rows // 4:
+                    prepared.rows = stream(cursor, prepared.reading, self.settings).read_all()
+        except (InputRefusedError, duckdb.Error, pa.ArrowException) as error:
+            prepared.error = error
+        return prepared
+
+    def _new_batch(self, arrived_us: int) -> _Batch:
+        number = self.bronze.transaction(INGEST_APPLICATION) + 1
+        return _Batch(f"b{number:08d}", arrived_us)
+
+    def _take(
+        self, prepared: _Prepared, batch: _Batch, known: dict[str, FileEntry], report: IngestReport
+    ) -> bool:
+        """Put a file's rows into the batch. A file in trouble is refused whole and leaves no row behind."""
+        delivery, staged = prepared.delivery, prepared.staged
+        before = len(batch.written) + len(batch.writing)
+        report.staging_seconds += prepared.staging_seconds
+        try:
+            if prepared.error is not None:
+                raise prepared.error
+            if staged is not None and (staged.sha256 in known or staged.sha256 in batch.sources):
                 report.repeated.append(delivery.path.name)
-                landing.archive(staged, delivery.path if delivery.from_landing else None, self.settings.home, keep=False)
+                landed_path = delivery.path if delivery.from_landing else None
+                landing.archive(staged, landed_path, self.settings.home, keep=False)
                 return False
-            reading = open_reading(self.con, staged, delivery.source, self.settings, batch.arrived_us)
-            self._read(reading, batch)
+            assert prepared.reading is not None  # noqa: S101 - without an error there is a reading
+            self._read(prepared, prepared.reading, batch)
         except InputRefusedError as error:
-            report.refused.append((str(delivery.path), str(error)))
-            self._forget(staged, batch, before)
-            landing.refuse(delivery.path, self.settings.home, str(error))
+            self._refuse(prepared, str(error), batch, before, report)
             return False
-        except duckdb.Error as error:
-            # DuckDB's text may quote the data: only its kind is told.
+        except (duckdb.InvalidInputException, duckdb.ConversionException, pa.ArrowException) as error:
+            # The parser's text may quote the data: only its kind is told.
             reason = (
                 f"{delivery.path.name}: cannot be read as {delivery.source.name} ({type(error).__name__}). "
                 "Check that the format name fits the file."
             )
-            if not isinstance(error, duckdb.InvalidInputException | duckdb.ConversionException):
-                raise
-            report.refused.append((str(delivery.path), reason))
-            self._forget(staged, batch, before)
-            landing.refuse(delivery.path, self.settings.home, reason)
+            self._refuse(prepared, reason, batch, before, report)
             return False
-        batch.readings.append((delivery, reading))
+        finally:
+            if prepared.cursor is not None:
+                prepared.cursor.close()
+            prepared.rows = None
+        batch.readings.append((delivery, prepared.reading))
         return True
 
-    def _forget(self, staged: landing.Staged | None, batch: _Batch, before: tuple[int, int, int]) -> None:
+    def _refuse(self, prepared: _Prepared, reason: str, batch: _Batch, before: int, report: IngestReport) -> None:
+        report.refused.append((str(prepared.delivery.path), reason))
+        self._forget(prepared.staged, batch, before)
+        landing.refuse(prepared.delivery.path, self.settings.home, reason)
+
+    def _forget(self, staged: landing.Staged | None, batch: _Batch, before: int) -> None:
         """Undo what a refused file put into the batch."""
         if staged is None:
             return
         batch.counts.pop(staged.sha256, None)
-        for file in batch.written[before[0] :]:
+        batch.sources.pop(staged.sha256, None)
+        batch.finish_writing()
+        for file in batch.written[before:]:
             (self.bronze.root / file.path).unlink(missing_ok=True)
-        del batch.written[before[0] :]
+        del batch.written[before:]
         batch.pending = [t for t in batch.pending if t.schema.metadata[b"file"] != staged.sha256.encode()]
         batch.pending_rows = sum(t.num_rows for t in batch.pending)
         landing.discard(staged)
 
-    def _read(self, reading: FileReading, batch: _Batch) -> None:
-        cursor = self.con.cursor()
-        cursor.execute("SET TimeZone = 'UTC'")
+    def _read(self, prepared: _Prepared, reading: FileReading, batch: _Batch) -> None:
         sha = reading.staged.sha256
         batch.sources[sha] = reading.source.name
-        # A large file shares no chunk with others, so that refusing it later undoes only its own.
-        if reading.rows_in > self.settings.chunk_rows // 2:
+        # A streamed file shares no chunk with others, so that refusing it later undoes only its own.
+        if prepared.rows is None:
             self._settle(batch)
         delivered = 0
         semantic: dict[int, int] = {}
         rejected = np.array(reading.parser_rejects, dtype=np.int64) - np.arange(len(reading.parser_rejects))
-        for record_batch in stream(cursor, reading, self.settings):
-            table = pa.Table.from_batches([record_batch])
-            index = table["_index"].to_numpy()
+        for table in prepared.tables(self.settings):
+            items = table["_item"].to_numpy()
+            first = items == 0
+            index = table["_index"].to_numpy() if "_index" in table.column_names else delivered + np.cumsum(first)
             row = index + np.searchsorted(rejected, index, side="right")
             failure = table["_failure"]
             bad = pc.is_valid(failure)
             if pc.any(bad).as_py():
                 mask = bad.to_numpy()
                 semantic.update(zip(row[mask].tolist(), failure.filter(bad).to_pylist(), strict=True))
-            items = table["_item"].to_numpy()
-            delivered += int(np.count_nonzero(items == 0))
+            delivered += int(np.count_nonzero(first))
             keep = ~bad.to_numpy()
             if reading.unterminated:
                 keep &= row != reading.rows_in
-            good = table.append_column("row_number", pa.array(row)).drop_columns(["_failure", "_index"])
+            good = table.append_column("row_number", pa.array(row)).drop_columns([c for c in ("_failure", "_index") if c in table.column_names])
             if not keep.all():
                 good = good.filter(pa.array(keep))
             if good.num_rows:
@@ -223,12 +289,13 @@ class Ingestion:
 
     def _settle(self, batch: _Batch) -> None:
         """Drop duplicates from the pending rows and write one bronze file per day."""
+        batch.finish_writing()
         if not batch.pending_rows:
             return
         parts = [t.append_column("_file", pa.array(np.full(t.num_rows, i, dtype=np.int32)))
                  for i, t in enumerate(batch.pending)]  # fmt: skip
         files = [t.schema.metadata[b"file"].decode() for t in batch.pending]
-        chunk = pa.concat_tables([t.replace_schema_metadata(None) for t in parts])
+        chunk = pa.concat_tables([t.replace_schema_metadata(None) for t in parts], promote_options="default")
         batch.pending, batch.pending_rows = [], 0
         days = sorted({d.isoformat() for d in pc.unique(chunk["event_date"]).to_pylist()})
         live = self.bronze.parts()
@@ -240,9 +307,10 @@ class Ingestion:
             keep = np.ones(chunk.num_rows, dtype=bool)
             keep[found.rows] = False
             chunk = chunk.filter(pa.array(keep))
-        for day, rows in _by_day(chunk, days):
+        for day, rows in split_by_day(chunk):
             table = self._bronze_rows(rows, batch, files)
-            batch.written.append(self.bronze.write(day, f"{batch.batch_id}-{len(batch.written):04d}", [table]))
+            mark = f"{batch.batch_id}-{len(batch.written) + len(batch.writing):04d}"
+            batch.writing.append(self.writer.submit(self.bronze.write, day, mark, [table]))
 
     def _count(
         self, batch: _Batch, chunk: pa.Table, files: list[str], found: Duplicates, last: str | None
@@ -275,10 +343,14 @@ class Ingestion:
         }
         for name, values in extra.items():
             rows = rows.append_column(name, values)
+        for field_ in self.bronze.spec.schema:
+            if field_.name not in rows.column_names:  # what the source does not have stays NULL
+                rows = rows.append_column(field_, pa.nulls(count, field_.type))
         return rows
 
     def _commit(self, batch: _Batch, known: dict[str, FileEntry], report: IngestReport) -> None:
         self._settle(batch)
+        batch.finish_writing()
         if not batch.readings:
             return
         self._commit_quarantine(batch)
@@ -349,21 +421,6 @@ class Ingestion:
             conflicts=counts.conflicts,
             capabilities={**reading.source.capabilities, "is_synthetic": landing.is_synthetic(delivery.path)},
         )
-
-
-def _by_day(chunk: pa.Table, days: list[str]) -> Iterator[tuple[str, pa.Table]]:
-    """The rows of each day, in the order in which they came."""
-    if len(days) == 1:
-        yield days[0], chunk
-        return
-    ordinals = chunk["event_date"].cast(pa.int32()).to_numpy()
-    order = np.argsort(ordinals, kind="stable")
-    if not np.array_equal(order, np.arange(len(order))):
-        chunk = chunk.take(pa.array(order))
-        ordinals = ordinals[order]
-    starts = np.flatnonzero(np.diff(ordinals, prepend=ordinals[0] - 1)) if len(ordinals) else np.array([], dtype=int)
-    for start, end in zip(starts, [*starts[1:], len(ordinals)], strict=True):
-        yield chunk["event_date"][int(start)].as_py().isoformat(), chunk.slice(int(start), int(end - start))
 
 
 def _ip_macro(bits: int) -> str:

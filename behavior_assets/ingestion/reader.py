@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from behavior_assets.ingestion import records
-from behavior_assets.ingestion.canonical import PARSED_COLUMNS, SQL_TYPES
+from behavior_assets.ingestion.canonical import SQL_TYPES
 from behavior_assets.ingestion.landing import Staged
-from behavior_assets.ingestion.sources.base import Check, Source
+from behavior_assets.ingestion.sources.base import TIME, Check, Source
 from resources.errors import InputRefusedError
 from resources.settings import Settings
 
@@ -76,10 +76,9 @@ def open_reading(
     reading = {"csv": _open_csv, "jsonl": _open_jsonl, "parquet": _open_parquet}[staged.kind](
         con, staged, source, settings
     )
-    time_sql = source.fields["event_ts_us"]
     first = (settings.first_day - EPOCH).days * DAY_US - EARLIEST_ZONE_US
     reading.checks = (*source.checks, Check(
-        "rule_breach", "event_time", f"({time_sql}) < {first} OR ({time_sql}) > {arrived_us + FUTURE_US}",
+        "rule_breach", "event_time", f"{TIME} < {first} OR {TIME} > {arrived_us + FUTURE_US}",
         f"outside [{settings.first_day}, arrival + 24 h]",
     ))  # fmt: skip
     return reading
@@ -292,43 +291,46 @@ def _forget(con: duckdb.DuckDBPyConnection, reading: FileReading) -> None:
 
 
 def parse_sql(reading: FileReading, settings: Settings) -> str:
-    """The query that turns a file into typed rows.
+    """The query that turns a file into typed rows, in the file's order.
 
-    Columns: ``_index`` (1-based among delivered rows), ``_item`` (0 for a record's first row), ``_failure`` (number
-    of the breached check or NULL), ``event_id``, ``payload_hash`` and the parsed canonical columns.
+    Columns: ``_item`` (0 for a record's first row), ``_failure`` (number of the breached check or NULL),
+    ``event_id``, ``payload_hash``, the canonical columns that the source has, and ``_index`` (1-based among
+    delivered records) where the query itself does not keep the order.
     """
     source = reading.source
-    cases = " ".join(f"WHEN {c.breach} THEN {i}" for i, c in enumerate(reading.checks))
+    checks = " ".join(f"WHEN {c.breach.replace(TIME, '_ts')} THEN {i}" for i, c in enumerate(reading.checks))
     zone = settings.timezone
-    day = "make_timestamp(event_ts_us)" if zone == "UTC" else (
-        f"timezone('{zone}', make_timestamptz(event_ts_us))"
-    )  # fmt: skip
+    day = "make_timestamp(_ts)" if zone == "UTC" else f"timezone('{zone}', make_timestamptz(_ts))"
     fields = ",\n".join(
-        f"CAST({source.fields.get(c, 'NULL')} AS {SQL_TYPES.get(c, 'VARCHAR')}) AS {c}" for c in PARSED_COLUMNS
-    )
+        f"CAST({sql.replace(TIME, '_ts')} AS {SQL_TYPES.get(c, 'VARCHAR')}) AS {c}"
+        for c, sql in source.fields.items() if c != "event_ts_us"
+    )  # fmt: skip
+    numbered, index = "", ""
     natural = source.identity
     if source.repeats_are_lines:
-        natural = f"concat_ws(chr(31), {natural}, row_number() OVER (PARTITION BY {natural} ORDER BY _index))"
+        # A window gives its rows back in an order of its own, so these rows carry their place.
+        numbered, index = ", row_number() OVER () AS _index", "_index, "
+        natural = f"concat_ws(chr(31), {natural}, row_number() OVER (PARTITION BY {natural}))"
     if source.own_id:
         natural = f"CASE WHEN {source.own_id} IS NOT NULL THEN concat('id', chr(31), {source.own_id}) ELSE {natural} END"
-    exploded = (
-        f"SELECT *, unnest({source.explode}) AS item, "
-        f"generate_subscripts({source.explode}, 1) - 1 AS _item FROM checked"
-        if source.explode else "SELECT * FROM checked"
-    )  # fmt: skip
-    suffix = "CASE WHEN _item > 0 THEN concat(chr(31), _item) ELSE '' END" if source.explode else "''"
+    exploded = "SELECT *, 0 AS _item FROM checked"
+    suffix = ""
+    if source.explode:
+        exploded = (
+            f"SELECT *, unnest({source.explode}) AS item, "  # noqa: S608
+            f"(generate_subscripts({source.explode}, 1) - 1)::INTEGER AS _item FROM checked"
+        )
+        suffix = ", CASE WHEN _item > 0 THEN concat(chr(31), _item) ELSE '' END"
     payload = f"md5({source.identity})" if source.own_id else "NULL::VARCHAR"
     return f"""
-    WITH raw AS (SELECT *, row_number() OVER () AS _index FROM {reading.relation}),
-    checked AS (SELECT *, CASE {cases} END AS _failure FROM raw),
-    exploded AS ({exploded}),
-    fields AS (
-        SELECT _index, {"_item" if source.explode else "0 AS _item"}, _failure,
-               substr(sha256(concat('{source.name}', chr(31), {natural}, {suffix})), 1, 32) AS event_id,
-               {payload} AS payload_hash,
-               {fields}
-        FROM exploded)
-    SELECT *, CAST({day} AS DATE) AS event_date, CAST(hour({day}) AS INTEGER) AS event_hour FROM fields
+    WITH raw AS (SELECT *, {source.fields["event_ts_us"]} AS _ts{numbered} FROM {reading.relation}),
+    checked AS (SELECT *, CASE {checks} END AS _failure FROM raw),
+    exploded AS ({exploded})
+    SELECT {index}_item, _failure, CAST(_ts AS BIGINT) AS event_ts_us,
+           substr(sha256(concat('{source.name}', chr(31), {natural}{suffix})), 1, 32) AS event_id,
+           {payload} AS payload_hash, CAST({day} AS DATE) AS event_date, CAST(hour({day}) AS INTEGER) AS event_hour,
+           {fields}
+    FROM exploded
     """  # noqa: S608
 
 

@@ -16,8 +16,8 @@ _BOT = (
 
 
 def clean_url(url: ir.StringValue) -> ir.StringValue:
-    """Scheme, host and path, with only allow-listed query parameters of harmless values; no fragment."""
-    base = url.re_extract(r"^(?:https?://)?[^/?#@]*(?:/[^?#]*)?", 0).re_replace(_PERSONAL_PIECE, "/-")
+    """Host and path, with only allow-listed query parameters of harmless values; no fragment."""
+    base = url.re_extract(r"^(?:https?://)?(?:[^/?#@]*@)?([^/?#@]*(?:/[^?#]*)?)", 1).re_replace(_PERSONAL_PIECE, "/-")
     kept: list[ir.StringValue] = []
     for name in ALLOWED_PARAMETERS:
         value = url.re_extract(rf"[?&]{name}={_VALUE}", 1)

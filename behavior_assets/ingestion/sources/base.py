@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+# In checks and fields: the event's time as UTC microseconds, computed once per row.
+TIME = "{event_ts_us}"
+
+
 @dataclass(frozen=True)
 class Check:
     """A row condition that sends the row to quarantine. ``breach`` is SQL over the raw columns; true is bad."""

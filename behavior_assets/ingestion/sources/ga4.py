@@ -8,7 +8,7 @@ level are what a collector adds; Google's export has neither.
 from __future__ import annotations
 
 from behavior_assets.ingestion.canonical import EVENT_NAMES
-from behavior_assets.ingestion.sources.base import Check, Source
+from behavior_assets.ingestion.sources.base import TIME, Check, Source
 
 STRUCTURE = """{
  "event_timestamp":"VARCHAR","event_name":"VARCHAR","event_id":"VARCHAR","user_id":"VARCHAR",
@@ -103,7 +103,7 @@ SOURCE = Source(
         Check("missing_required", "event_timestamp", "coalesce(r.event_timestamp, '') = ''", "required and empty"),
         Check("missing_required", "user_pseudo_id",
               "coalesce(r.user_pseudo_id, '') = '' AND coalesce(r.user_id, '') = ''", "and user_id: both are empty"),
-        Check("wrong_type", "event_timestamp", f"({_TIME}) IS NULL", "not microseconds since 1970"),
+        Check("wrong_type", "event_timestamp", f"{TIME} IS NULL", "not microseconds since 1970"),
         Check("unplanned_event", "event_name", f"NOT regexp_full_match(r.event_name, '[A-Za-z][A-Za-z0-9_]{{0,63}}')",
               "not an event name"),
         Check("wrong_type", "items.price", "len(list_filter(r.items, lambda i: i.price IS NOT NULL AND NOT "

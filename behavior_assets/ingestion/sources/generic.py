@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from behavior_assets.ingestion.canonical import EVENT_NAMES, LINE_TYPES, PARSED_COLUMNS
-from behavior_assets.ingestion.sources.base import Check, Source, blank, money_checks, required
+from behavior_assets.ingestion.sources.base import TIME, Check, Source, blank, money_checks, required
 from resources.errors import UsageError
 
 _KEYS = {"columns", "events", "time", "delimiter", "header", "file_columns", "ignore", "repeats", "line_types",
@@ -79,7 +79,7 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
         repeats_are_lines=raw.get("repeats", "event") == "lines",
         checks=(
             *required(_name(event_time), _name(event_name)),
-            Check("wrong_type", event_time, f"({time_sql}) IS NULL", "not a time of the mapping's format"),
+            Check("wrong_type", event_time, f"{TIME} IS NULL", "not a time of the mapping's format"),
             Check("unplanned_event", event_name, f"NOT {blank(_name(event_name))} AND ({name_sql}) IS NULL",
                   "not named under events in the mapping"),
             *checks,
@@ -143,7 +143,10 @@ def _fields(
             fields[ours] = f"try_cast(nullif({column}, '') AS DECIMAL(18,4))"
             checks += money_checks(column)
         elif ours in {"quantity", "transaction_line"}:
-            fields[ours] = f"try_cast(nullif({column}, '') AS BIGINT)"
+            number = f"try_cast(nullif({column}, '') AS BIGINT)"
+            # A refund takes away, whether a shop writes 2 or -2.
+            fields[ours] = f"CASE WHEN ({name_sql}) = 'refund' THEN -abs({number}) ELSE {number} END" \
+                if ours == "quantity" else number
             checks.append(Check("wrong_type", theirs, f"NOT {blank(column)} AND NOT regexp_full_match({column}, "
                                 "'-?[0-9]{1,12}')", "not a whole number"))  # fmt: skip
         elif ours == "is_bot":
@@ -155,7 +158,8 @@ def _fields(
             fields[ours] = f"truncated_ip({column})"
         elif ours not in {"event_time", "event_name", "event_id"}:
             fields[ours] = f"nullif({column}, '')"
-    fields.setdefault("quantity", f"CASE WHEN ({name_sql}) IN ('purchase', 'add_to_cart') THEN 1 END")
+    fields.setdefault("quantity", f"CASE WHEN ({name_sql}) IN ('purchase', 'add_to_cart') THEN 1 "
+                      f"WHEN ({name_sql}) = 'refund' THEN -1 END")
     if "line_type" in columns:
         known = {n: n for n in LINE_TYPES} | line_types
         cases = " ".join(f"WHEN {_text(k)} THEN {_text(v)}" for k, v in known.items())

@@ -7,7 +7,7 @@ are duplicates. Invoices that begin with C are credit notes, with A bad-debt ent
 
 from __future__ import annotations
 
-from behavior_assets.ingestion.sources.base import Check, Source, local_microseconds, money_checks, required
+from behavior_assets.ingestion.sources.base import TIME, Check, Source, local_microseconds, money_checks, required
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 _TIME = local_microseconds("InvoiceDate", "%Y-%m-%d %H:%M:%S", "Europe/London")
@@ -49,7 +49,7 @@ SOURCE = Source(
     repeats_are_lines=True,
     checks=(
         *required("InvoiceNo", "StockCode", "Quantity", "InvoiceDate", "UnitPrice"),
-        Check("wrong_type", "InvoiceDate", f"{_TIME} IS NULL", "not a time like 2010-12-01 08:26:00"),
+        Check("wrong_type", "InvoiceDate", f"{TIME} IS NULL", "not a time like 2010-12-01 08:26:00"),
         Check("wrong_type", "Quantity", f"({_QUANTITY}) IS NULL", "not a whole number"),
         *money_checks("UnitPrice", negative=f"({_LINE_TYPE}) IN ('bad_debt', 'adjustment', 'fee')"),
     ),

@@ -6,11 +6,11 @@ session buys within one second is one transaction.
 
 from __future__ import annotations
 
-from behavior_assets.ingestion.sources.base import Check, Source, blank, money_checks, required, utc_microseconds
+from behavior_assets.ingestion.sources.base import TIME, Check, Source, blank, money_checks, required
 
 COLUMNS = ("event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price", "user_id",
            "user_session")  # fmt: skip
-_TIME = utc_microseconds("regexp_replace(event_time, '( UTC|Z)$', '')", "%Y-%m-%d %H:%M:%S")
+_TIME = "epoch_us(try_strptime(event_time, ['%Y-%m-%d %H:%M:%S UTC', '%Y-%m-%d %H:%M:%S']))"
 _NAMES = {"view": "view_item", "cart": "add_to_cart", "remove_from_cart": "remove_from_cart", "purchase": "purchase"}
 _NAME = "CASE event_type " + " ".join(f"WHEN '{k}' THEN '{v}'" for k, v in _NAMES.items()) + " END"
 
@@ -29,13 +29,13 @@ SOURCE = Source(
         "price": "CASE WHEN try_cast(price AS DECIMAL(18,4)) > 0 THEN try_cast(price AS DECIMAL(18,4)) END",
         "quantity": "1",
         "transaction_id": "CASE WHEN event_type = 'purchase' THEN concat_ws(':', coalesce(nullif(user_session, ''), "
-        f"user_id), {_TIME} // 1000000) END",
+        f"user_id), {TIME} // 1000000) END",
         "line_type": "CASE WHEN event_type = 'purchase' THEN 'sale' END",
     },
     identity="concat_ws(chr(31), " + ", ".join(f"coalesce({c}, '')" for c in COLUMNS) + ")",
     checks=(
         *required("event_time", "event_type", "product_id", "user_id"),
-        Check("wrong_type", "event_time", f"{_TIME} IS NULL", "not a time like 2019-10-01 00:00:00 UTC"),
+        Check("wrong_type", "event_time", f"{TIME} IS NULL", "not a time like 2019-10-01 00:00:00 UTC"),
         Check("unplanned_event", "event_type", f"NOT {blank('event_type')} AND {_NAME} IS NULL",
               f"not one of {', '.join(_NAMES)}"),
         *money_checks("price", negative="true"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from behavior_assets.ingestion.sources.base import Check, Source, blank, required
+from behavior_assets.ingestion.sources.base import TIME, Check, Source, blank, required
 
 COLUMNS = ("user_id", "item_id", "category_id", "behavior_type", "timestamp")
 _NAMES = {"pv": "view_item", "cart": "add_to_cart", "fav": "add_to_wishlist", "buy": "purchase"}
@@ -26,7 +26,7 @@ SOURCE = Source(
     identity="concat_ws(chr(31), " + ", ".join(f"coalesce({c}, '')" for c in COLUMNS) + ")",
     checks=(
         *required("user_id", "item_id", "behavior_type", "timestamp"),
-        Check("wrong_type", "timestamp", f"NOT {blank('timestamp')} AND ({_SECONDS}) IS NULL", "not epoch seconds"),
+        Check("wrong_type", "timestamp", f"NOT {blank('timestamp')} AND {TIME} IS NULL", "not epoch seconds"),
         Check("unplanned_event", "behavior_type", f"NOT {blank('behavior_type')} AND {_NAME} IS NULL",
               f"not one of {', '.join(_NAMES)}"),
     ),
