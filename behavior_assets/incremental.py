@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -87,15 +88,27 @@ def split_by_day(table: pa.Table, column: str = "event_date") -> Iterator[tuple[
         yield table[column][int(start)].as_py().isoformat(), table.slice(int(start), int(end - start))
 
 
-def write_days(backend: Backend, target: LakeTable, expr: ir.Table, fingerprints: Mapping[str, str]) -> list[DataFile]:
-    """Run an expression and write one file for each day in ``fingerprints``; a day without rows gets an empty file."""
-    columns = expr.select(*target.spec.schema.names)
+def write_days(
+    backend: Backend, target: LakeTable, expr: ir.Table, fingerprints: Mapping[str, str]
+) -> Callable[[], list[DataFile]]:
+    """Run an expression and write one file for each day in ``fingerprints``; a day without rows gets an empty file.
+
+    Columns that the expression lacks are written as NULL. Several days are held in memory and written by the
+    returned function, which another thread may call; a single day is streamed at once.
+    """
+    columns = expr.select(*(n for n in target.spec.schema.names if n in expr.columns))
     if len(fingerprints) == 1:
         ((day, mark),) = fingerprints.items()
-        return [target.write(day, mark, backend.to_pyarrow_batches(columns))]
-    found = dict(split_by_day(backend.to_pyarrow(columns)))
-    empty = target.spec.schema.empty_table()
-    return [target.write(day, mark, [found.get(day, empty)]) for day, mark in fingerprints.items()]
+        file = target.write(day, mark, backend.to_pyarrow_batches(columns))
+        return lambda: [file]
+    table = backend.to_pyarrow(columns)
+
+    def write() -> list[DataFile]:
+        found = dict(split_by_day(table))
+        empty = target.spec.schema.empty_table()
+        return [target.write(day, mark, [found.get(day, empty)]) for day, mark in fingerprints.items()]
+
+    return write
 
 
 def derive_days(
@@ -110,17 +123,25 @@ def derive_days(
 ) -> list[str]:
     """Bring a table up to date that is, day by day, a pure function of another. Returns the days rewritten.
 
-    ``days`` limits the work; ``version`` names the rule, so that a new rule makes every day stale.
+    ``days`` limits the work; ``version`` names the rule, so that a new rule makes every day stale. One chunk is
+    written while the next is computed.
     """
     live = source.parts()
     wanted = set(live) if days is None else set(live) & set(days)
     expected = {day: fingerprint(version, content(live[day])) for day in sorted(wanted)}
     stale = stale_parts(expected, target)
     rows = {day: sum(f.rows for f in files) for day, files in live.items()}
-    for group in chunks(stale, rows, chunk_rows):
-        table = read_parts(backend, source, group)
-        target.commit(write_days(backend, target, build(table), {day: expected[day] for day in group}))
-        progress(target.spec.name, sum(rows[day] for day in group))
+    with ThreadPoolExecutor(1, thread_name_prefix="day-writer") as writer:
+        writing: Future[list[DataFile]] | None = None
+        for group in chunks(stale, rows, chunk_rows):
+            made = build(read_parts(backend, source, group))
+            write = write_days(backend, target, made, {day: expected[day] for day in group})
+            if writing is not None:
+                target.commit(writing.result())
+            writing = writer.submit(write)
+            progress(target.spec.name, sum(rows[day] for day in group))
+        if writing is not None:
+            target.commit(writing.result())
     return stale
 
 

@@ -153,7 +153,7 @@ def _write(
     ) as writer:
         for batch in batches:
             table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
-            held.append(table.select(schema.names).cast(schema))
+            held.append(_complete(table, schema))
             held_rows += table.num_rows
             rows += table.num_rows
             if held_rows >= ROW_GROUP:
@@ -162,3 +162,12 @@ def _write(
         if held_rows or rows == 0:
             writer.write_table(pa.concat_tables(held) if held else schema.empty_table(), row_group_size=ROW_GROUP)
     return rows
+
+
+def _complete(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Columns in the schema's order and types; those that the rows do not have are NULL."""
+    columns = [
+        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(table.num_rows, f.type)
+        for f in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

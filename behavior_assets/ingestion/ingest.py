@@ -343,9 +343,6 @@ class Ingestion:
         }
         for name, values in extra.items():
             rows = rows.append_column(name, values)
-        for field_ in self.bronze.spec.schema:
-            if field_.name not in rows.column_names:  # what the source does not have stays NULL
-                rows = rows.append_column(field_, pa.nulls(count, field_.type))
         return rows
 
     def _commit(self, batch: _Batch, known: dict[str, FileEntry], report: IngestReport) -> None:

@@ -1,6 +1,7 @@
 """The asset of silver events."""
 
 import dagster as dg
+import ibis.expr.types as ir
 
 from behavior_assets.incremental import derive_days
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
@@ -13,7 +14,7 @@ from behavior_assets.partitions import (
     column_schema,
     wanted_days,
 )
-from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION, silver_events
+from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION, filled_columns, silver_events
 from behavior_assets.quality import held_days, judge_days
 from resources.home import HomeResource
 
@@ -34,9 +35,13 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         bronze, table = lake.table(BRONZE_EVENTS), lake.table(SILVER_EVENTS)
         days = set(wanted_days(context)) - held_days(lake, "bronze/events")
         absent = settings.consent_when_absent
+
+        def build(events: ir.Table) -> ir.Table:
+            return silver_events(events, consent_when_absent=absent, filled=filled_columns(events))
+
         with home.engine(pseudonyms=True) as backend:
             done = derive_days(
-                backend, bronze, table, lambda events: silver_events(events, consent_when_absent=absent),
+                backend, bronze, table, build,
                 f"{VERSION}/{absent}", settings.chunk_rows, days, PROGRESS.get(),
             )  # fmt: skip
             verdict = judge_days(backend.con, lake, table)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from behavior_assets.ingestion.canonical import MONEY
 from behavior_assets.privacy.text import (
     browser_family,
+    clean_label,
     clean_referrer,
     clean_search,
     clean_url,
@@ -41,7 +42,23 @@ SILVER_EVENTS = TableSpec(
 )  # fmt: skip
 
 
-def silver_events(bronze: ir.Table, *, consent_when_absent: str) -> ir.Table:
+# Silver columns that exist only where bronze has a column they are made from.
+MADE_FROM = {
+    "url": {"url"}, "referrer": {"referrer"}, "search_query": {"search_query"}, "campaign": {"campaign"},
+    "channel": {"channel"}, "country": {"country"}, "browser": {"user_agent"}, "device": {"device", "user_agent"},
+    "sent_ts_us": {"sent_ts_us"}, "product_name": {"product_name"}, "currency": {"currency"},
+    "transaction_line": {"transaction_line"}, "category_path": {"category_path"},
+}  # fmt: skip
+
+
+def filled_columns(bronze: ir.Table) -> set[str]:
+    """Optional bronze columns that hold any value: a source without URLs need not have them cleaned."""
+    names = sorted({n for needed in MADE_FROM.values() for n in needed})
+    counts = bronze.agg(**{n: bronze[n].count() for n in names}).to_pyarrow().to_pylist()[0]
+    return {n for n in names if counts[n]}
+
+
+def silver_events(bronze: ir.Table, *, consent_when_absent: str, filled: set[str] | None = None) -> ir.Table:
     """Bronze events of some days as silver.
 
     Customers, sessions and transactions become HMAC-SHA256 pseudonyms, computed once per distinct value. Of rows
@@ -71,10 +88,15 @@ def silver_events(bronze: ir.Table, *, consent_when_absent: str) -> ir.Table:
         url=clean_url(joined.url),
         referrer=clean_referrer(joined.referrer),
         search_query=clean_search(joined.search_query),
+        campaign=clean_label(joined.campaign),
+        channel=clean_label(joined.channel),
         consent=ibis.coalesce(joined.consent, absent),
-        is_bot=ibis.coalesce(joined.is_bot, False) | ibis.coalesce(looks_like_bot(agent), False),
+        is_bot=ibis.coalesce(joined.is_bot, False)
+        | (ibis.coalesce(looks_like_bot(agent), False) if filled is None or "user_agent" in filled else False),
         is_record=ibis.coalesce(joined.transaction_line, 1) == 1,
-    ).select(*SILVER_EVENTS.schema.names)
+    ).select(*(
+        n for n in SILVER_EVENTS.schema.names if filled is None or n not in MADE_FROM or MADE_FROM[n] & filled
+    ))  # fmt: skip
 
 
 def _chain(events: ir.Table) -> ir.StringValue:

@@ -43,6 +43,11 @@ def clean_search(search: ir.StringValue) -> ir.StringValue:
     return ibis.ifelse(plain & ~personal, search.lower(), ibis.null("string"))
 
 
+def clean_label(label: ir.StringValue) -> ir.StringValue:
+    """A campaign's or channel's name; one that holds an address or a long number becomes "(removed)"."""
+    return ibis.ifelse(label.re_search(r"@|%40|[0-9]{9,}"), "(removed)", label)
+
+
 def looks_like_bot(agent: ir.StringValue) -> ir.BooleanValue:
     """Whether a user agent says that it is a program."""
     return agent.re_search(_BOT)

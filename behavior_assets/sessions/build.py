@@ -23,7 +23,7 @@ from behavior_assets.incremental import (
     write_days,
 )
 from behavior_assets.privacy.silver import SILVER_EVENTS
-from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS, VERSION, session_parts, sessions
+from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS, VERSION, coarse_parts, session_parts, sessions
 from resources.lake import Lake
 from resources.settings import Settings
 
@@ -118,7 +118,9 @@ class SessionBuilder:
             "end_us": [day_end_us(d, self.settings.timezone) for d in group],
         })  # fmt: skip
         events = read_parts(self.backend, self.events, group)
-        fresh = session_parts(events, yesterday.filter(yesterday.is_open), ibis.memtable(ends), self.gap_us, self.cap_us)
+        coarse = self.backend.create_table("coarse_parts", coarse_parts(events), temp=True, overwrite=True)
+        still_open = yesterday.filter(yesterday.is_open)
+        fresh = session_parts(events, coarse, still_open, ibis.memtable(ends), self.gap_us, self.cap_us)
         made = self.backend.create_table("new_parts", fresh, temp=True, overwrite=True)
         self._write_parts(made, group)
         stored = read_parts(self.backend, self.parts, [*before, *after])
@@ -147,14 +149,14 @@ class SessionBuilder:
     def _write_sessions(self, complete: ir.Table, group: list[str], before: list[str]) -> None:
         dates = [date.fromisoformat(d) for d in group]
         mine = complete.filter(complete.event_date.isin(dates))
-        files = write_days(self.backend, self.sessions, mine, {d: self._session_inputs(d) for d in group})
+        files = write_days(self.backend, self.sessions, mine, {d: self._session_inputs(d) for d in group})()
         for day in before:
             if day not in self.session_marks:
                 continue
             old = read_parts(self.backend, self.sessions, [day])
             new = complete.filter(complete.event_date == date.fromisoformat(day))
             kept = old.anti_join(new, "session_key").union(new.select(*old.columns))
-            files += write_days(self.backend, self.sessions, kept, {day: self._session_inputs(day)})
+            files += write_days(self.backend, self.sessions, kept, {day: self._session_inputs(day)})()
         self.sessions.commit(files)
         self.session_marks.update({f.part: f.fingerprint for f in files})
 

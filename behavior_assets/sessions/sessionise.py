@@ -49,12 +49,35 @@ SILVER_SESSIONS = TableSpec(
 _KEY = ["chain_key", "chain_start_us", "block"]
 
 
-def session_parts(events: ir.Table, open_parts: ir.Table, day_ends: ir.Table, gap_us: int, cap_us: int) -> ir.Table:
+def coarse_parts(events: ir.Table) -> ir.Table:
+    """What each chain key did on each day, before any cut. ``events``: silver rows of whole days."""
+    return _aggregate_events(events, ["chain_key", "event_date"])
+
+
+def session_parts(
+    events: ir.Table, coarse: ir.Table, open_parts: ir.Table, day_ends: ir.Table, gap_us: int, cap_us: int
+) -> ir.Table:
     """Parts of the sessions that the events belong to, one row per session and day.
 
-    ``events``: silver rows of whole days; ``open_parts``: the parts still open at the end of the day before;
-    ``day_ends``: (event_date, end_us), when each shop's day ends in UTC.
+    ``coarse``: the events' ``coarse_parts``; ``open_parts``: parts still open at the end of the day before;
+    ``day_ends``: (event_date, end_us), when each shop's day ends in UTC. Most visits are shorter than the gap, so
+    nothing can cut them and their coarse part is their part; only the others are looked at event by event.
     """
+    spans = coarse.group_by("chain_key").agg(
+        chain_start_us=(coarse.first_code // HOUR_SLOTS).min(), chain_end_us=coarse.last_ts_us.max()
+    )
+    long = spans.filter(spans.chain_end_us - spans.chain_start_us > min(gap_us, cap_us - 1)).select("chain_key")
+    cuttable = long.union(open_parts.select("chain_key")).distinct()
+    short = coarse.anti_join(cuttable, "chain_key").inner_join(spans, "chain_key")
+    short = short.mutate(block=ibis.literal(0, "int64"))
+    followed = _cut(events.semi_join(cuttable, "chain_key"), open_parts, gap_us, cap_us)
+    columns = [*_KEY, *(c for c in coarse.columns if c not in _KEY)]
+    parts = short.select(*columns).union(followed.select(*columns)).inner_join(day_ends, "event_date")
+    return parts.mutate(is_open=parts.last_ts_us > parts.end_us - gap_us).select(*SESSION_PARTS.schema.names)
+
+
+def _cut(events: ir.Table, open_parts: ir.Table, gap_us: int, cap_us: int) -> ir.Table:
+    """Parts by following each chain from event to event."""
     moments = events.select(
         "chain_key", "event_ts_us", "event_date", "event_hour", "event_name", "line_type", "price", "quantity",
         "customer_key", "is_user", "is_record", "source", "channel", "device", "country", "is_bot",
@@ -74,15 +97,13 @@ def session_parts(events: ir.Table, open_parts: ir.Table, day_ends: ir.Table, ga
     moments = moments.mutate(chain_start_us=moments.chain_start.max().over(running))
     moments = moments.filter(moments.known_start.isnull())  # the carried rows have done their work
     moments = moments.mutate(block=(moments.event_ts_us - moments.chain_start_us) // cap_us)
-    parts = _aggregate_events(moments)
-    parts = parts.inner_join(day_ends, "event_date")
-    return parts.mutate(is_open=parts.last_ts_us > parts.end_us - gap_us).select(*SESSION_PARTS.schema.names)
+    return _aggregate_events(moments, [*_KEY, "event_date"])
 
 
-def _aggregate_events(e: ir.Table) -> ir.Table:
+def _aggregate_events(e: ir.Table, key: list[str]) -> ir.Table:
     record = e.is_record
     sale = (e.event_name == "purchase") & (e.line_type == "sale")
-    return e.group_by([*_KEY, "event_date"]).agg(
+    return e.group_by(key).agg(
         first_code=(e.event_ts_us * HOUR_SLOTS + e.event_hour).min(),
         last_ts_us=e.event_ts_us.max(),
         user_key=e.customer_key.max(where=e.is_user),
