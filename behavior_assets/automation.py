@@ -38,13 +38,18 @@ star_job = dg.define_asset_job(
 )
 
 
-def when_inputs_change() -> dg.AutomationCondition:  # type: ignore[type-arg]
-    """As soon as an input was updated, unless it is being worked on or broke a blocking rule.
+def when_days_changed() -> dg.AutomationCondition:  # type: ignore[type-arg]
+    """The star is rebuilt as one, when sessions (the last table kept by day) were updated.
 
-    ``eager`` without its demand that every upstream partition be there: most calendar days have no events.
+    Every table asks the same question of the same asset, so all are requested in one tick and run in one run, in
+    their order: dimensions never lag behind facts. A table whose inputs broke a blocking rule waits.
     """
     condition = dg.AutomationCondition
-    return condition.eager().without(~condition.any_deps_missing()) & condition.all_deps_blocking_checks_passed()
+    sessions = asset_key("silver/sessions")
+    updated = condition.asset_matches(sessions, condition.newly_updated())
+    busy = condition.asset_matches(sessions, condition.in_progress()) | condition.in_progress()
+    handled = condition.newly_requested() | condition.newly_updated()
+    return updated.since(handled) & ~busy & condition.all_deps_blocking_checks_passed()
 
 
 @dg.sensor(job=ingest_job, minimum_interval_seconds=10, default_status=dg.DefaultSensorStatus.RUNNING,

@@ -84,7 +84,8 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Write the event files of a made-up shop, and beside them the truth that the chain never reads."""
-    from behavior_assets.simulation.shop import ShopConfig, simulate as run_simulation
+    from behavior_assets.simulation.shop import ShopConfig
+    from behavior_assets.simulation.shop import simulate as run_simulation
 
     target = out or resolve_home(home).root / "simulated"
     config = ShopConfig(days=days, customers=customers, seed=seed, events=events, closed_weekday=closed_weekday)

@@ -18,7 +18,7 @@ from resources.settings import Settings, load_settings
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Assets, checks, jobs, sensors and schedules for a home."""
     days = daily(settings.first_day)
-    changed = automation.when_inputs_change()
+    changed = automation.when_days_changed()
     return dg.Definitions(
         assets=[
             *ingestion_assets(days),

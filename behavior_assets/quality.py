@@ -53,10 +53,10 @@ def _register(con: duckdb.DuckDBPyConnection, tables: Iterable[LakeTable], parts
         files = [f for f in table.files() if parts is None or f.part in parts]
         names = ", ".join("'" + p.replace("'", "''") + "'" for p in table.absolute(files))
         if names:
-            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM read_parquet([{names}])")  # noqa: S608
+            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM read_parquet([{names}])")
         else:
             con.register(f"{table.spec.view}_empty", table.spec.schema.empty_table())
-            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM {table.spec.view}_empty")  # noqa: S608
+            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM {table.spec.view}_empty")
 
 
 def judge_days(con: duckdb.DuckDBPyConnection, lake: Lake, table: LakeTable) -> Verdict:

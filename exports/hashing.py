@@ -9,7 +9,7 @@ MODULUS = 2**64
 
 def row_hash_sql(columns: list[str]) -> str:
     """SQL for a number per row from all of its values; NULL differs from every text."""
-    texts = ", ".join(f"coalesce(CAST(\"{c}\" AS VARCHAR), chr(1))" for c in columns)
+    texts = ", ".join(f'coalesce(CAST("{c}" AS VARCHAR), chr(1))' for c in columns)
     return f"md5_number_lower(concat_ws(chr(31), {texts}))"
 
 
@@ -19,7 +19,7 @@ def file_hashes(con: duckdb.DuckDBPyConnection, paths: list[str], columns: list[
         return {}
     names = ", ".join("'" + p.replace("'", "''") + "'" for p in paths)
     rows = con.execute(
-        f"SELECT filename, sum({row_hash_sql(columns)}::HUGEINT) % {MODULUS} "  # noqa: S608
+        f"SELECT filename, sum({row_hash_sql(columns)}::HUGEINT) % {MODULUS} "
         f"FROM read_parquet([{names}], filename = true) GROUP BY filename"
     ).fetchall()
     found = dict.fromkeys(paths, 0)

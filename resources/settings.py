@@ -113,7 +113,7 @@ def _size(value: object, where: str) -> int:
         number = text.removesuffix(unit)
         if number != text and number.replace(".", "", 1).isdigit():
             return int(float(number) * _SIZES[unit])
-    msg = f"{where}: {value!r} is not a size; write for example \"2GB\"."
+    msg = f'{where}: {value!r} is not a size; write for example "2GB".'
     raise UsageError(msg)
 
 
@@ -164,7 +164,7 @@ def _checked(key: str, value: object, wanted: object, where: str) -> object:
         try:
             ZoneInfo(str(value))
         except (ZoneInfoNotFoundError, ValueError) as error:
-            msg = f"{where} = {value!r} is not a time zone; write for example \"Europe/London\"."
+            msg = f'{where} = {value!r} is not a time zone; write for example "Europe/London".'
             raise UsageError(msg) from error
     return value
 

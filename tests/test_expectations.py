@@ -533,4 +533,4 @@ def test_importing_the_package_imports_no_great_expectations() -> None:
         " expectations.reading, expectations.validation, expectations.duckdb_dialect;"
         "sys.exit('great_expectations' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=FOLDER.parent)  # noqa: S603
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=FOLDER.parent)

@@ -362,5 +362,5 @@ def test_progress_counts_days(tmp_path: Path) -> None:
 )
 def test_imports_stay_light(module: str, forbidden: set[str]) -> None:
     code = f"import sys, behavior_assets.{module}; print(sorted({forbidden!r} & set(sys.modules)))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -36,7 +36,7 @@ def find_duplicates(con: duckdb.DuckDBPyConnection, chunk: pa.Table, stored: lis
     if stored:
         names = ", ".join("'" + s.replace("'", "''") + "'" for s in stored)
         earlier = (
-            "SELECT DISTINCT event_id, event_date, payload_hash AS payload "  # noqa: S608
+            "SELECT DISTINCT event_id, event_date, payload_hash AS payload "
             f"FROM read_parquet([{names}]) SEMI JOIN chunk_keys USING (event_id, event_date)"
         )
     rows = cursor.execute(f"""
@@ -55,7 +55,7 @@ def find_duplicates(con: duckdb.DuckDBPyConnection, chunk: pa.Table, stored: lis
                n.least <> n.most OR EXISTS (FROM earlier e WHERE e.event_id = n.event_id
                    AND e.event_date = n.event_date AND e.payload IS DISTINCT FROM n.payload) AS conflict
         FROM numbered n ORDER BY n.position
-    """).fetchnumpy()  # noqa: S608
+    """).fetchnumpy()
     cursor.close()
     position = np.asarray(rows["position"], dtype=np.int64)
     duplicate = np.asarray(rows["duplicate"], dtype=bool)

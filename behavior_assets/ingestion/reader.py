@@ -9,7 +9,6 @@ import csv
 import uuid
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -245,12 +244,12 @@ def _find_parser_rejects(
     """A first pass that forces every column, so that row numbers are known before rows are handed on."""
     name = reading.staged.name
     try:
-        delivered = con.execute(f"SELECT count(*), count(COLUMNS(*)) FROM {reading.relation}").fetchall()  # noqa: S608
+        delivered = con.execute(f"SELECT count(*), count(COLUMNS(*)) FROM {reading.relation}").fetchall()
     except duckdb.Error as error:
         msg = f"{name}: the file cannot be split into rows ({type(error).__name__}). Check quotes and delimiters."
         raise InputRefusedError(msg) from error
     found = con.execute(
-        f"SELECT min(line_byte_position) AS byte_position, min(error_type::VARCHAR) FROM {reading.rejects_table} "  # noqa: S608
+        f"SELECT min(line_byte_position) AS byte_position, min(error_type::VARCHAR) FROM {reading.rejects_table} "
         "GROUP BY line ORDER BY byte_position"
     ).fetchall()
     _forget(con, reading)
@@ -287,7 +286,7 @@ def _find_parser_rejects(
 
 
 def _forget(con: duckdb.DuckDBPyConnection, reading: FileReading) -> None:
-    con.execute(f"DELETE FROM {reading.rejects_table}")  # noqa: S608
+    con.execute(f"DELETE FROM {reading.rejects_table}")
 
 
 def parse_sql(reading: FileReading, settings: Settings) -> str:
@@ -317,7 +316,7 @@ def parse_sql(reading: FileReading, settings: Settings) -> str:
     suffix = ""
     if source.explode:
         exploded = (
-            f"SELECT *, unnest({source.explode}) AS item, "  # noqa: S608
+            f"SELECT *, unnest({source.explode}) AS item, "
             f"(generate_subscripts({source.explode}, 1) - 1)::INTEGER AS _item FROM checked"
         )
         suffix = ", CASE WHEN _item > 0 THEN concat(chr(31), _item) ELSE '' END"
@@ -331,7 +330,7 @@ def parse_sql(reading: FileReading, settings: Settings) -> str:
            {payload} AS payload_hash, CAST({day} AS DATE) AS event_date, CAST(hour({day}) AS INTEGER) AS event_hour,
            {fields}
     FROM exploded
-    """  # noqa: S608
+    """
 
 
 def stream(con: duckdb.DuckDBPyConnection, reading: FileReading, settings: Settings) -> pa.RecordBatchReader:
@@ -346,7 +345,7 @@ def raw_rows(reading: FileReading, rows: set[int]) -> dict[int, bytes]:
         with duckdb.connect(":memory:") as con:
             found = con.execute(
                 "SELECT n, line FROM (SELECT row_number() OVER () AS n, CAST(to_json(t) AS VARCHAR) AS line "
-                f"FROM read_parquet({_quoted(str(staged.path))}) t) WHERE n IN (SELECT unnest(?))",  # noqa: S608
+                f"FROM read_parquet({_quoted(str(staged.path))}) t) WHERE n IN (SELECT unnest(?))",
                 [sorted(rows)],
             ).fetchall()
         return {int(n): line.encode() for n, line in found}

@@ -23,7 +23,14 @@ from behavior_assets.incremental import (
     write_days,
 )
 from behavior_assets.privacy.silver import SILVER_EVENTS
-from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS, VERSION, coarse_parts, session_parts, sessions
+from behavior_assets.sessions.sessionise import (
+    SESSION_PARTS,
+    SILVER_SESSIONS,
+    VERSION,
+    coarse_parts,
+    session_parts,
+    sessions,
+)
 from resources.lake import Lake
 from resources.settings import Settings
 

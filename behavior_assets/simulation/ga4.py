@@ -164,7 +164,7 @@ class Ga4Format:
     def _agents(self, who: NDArray[np.int64], side: NDArray[np.bool_], is_bot: NDArray[np.bool_]) -> NDArray[np.int64]:
         return np.where(is_bot, len(DEVICES) + self.agent[who], self.device[who, side.astype(int)])
 
-    def _session_parameters(  # noqa: PLR0913
+    def _session_parameters(
         self,
         events: Events,
         key: NDArray[np.uint8],

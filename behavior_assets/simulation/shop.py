@@ -263,6 +263,6 @@ def simulate(
     config: ShopConfig, out_dir: Path, fmt: Format, progress: Callable[[int, int], None] | None = None
 ) -> SimulationReport:
     """Write the shop's events; see `behavior_assets.simulation.simulate`, which does the work."""
-    from behavior_assets.simulation.simulate import simulate_shop  # noqa: PLC0415  (shop is below simulate)
+    from behavior_assets.simulation.simulate import simulate_shop
 
     return simulate_shop(config, Path(out_dir), fmt, progress)

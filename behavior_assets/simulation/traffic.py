@@ -114,7 +114,7 @@ class Population:
         sets = np.where(customer < self.customers, sets, BOT)
         return Visits(customer, start, sets, open_product, second)
 
-    def remember(  # noqa: PLR0913  (one observation per session each)
+    def remember(
         self,
         day: int,
         *,
@@ -136,7 +136,7 @@ class Population:
         self.alive[buyers[rng.random(len(buyers)) < self.drop[buyers]]] = False
 
 
-def make_population(  # noqa: PLR0913
+def make_population(
     config: ShopConfig,
     calendar: Calendar,
     rng: np.random.Generator,

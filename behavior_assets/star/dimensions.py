@@ -36,7 +36,7 @@ def yes_no(condition: ir.BooleanValue) -> ir.StringValue:
 
 
 def date_key(day: ir.DateValue) -> ir.IntegerValue:
-    """yyyymmdd."""
+    """Yyyymmdd."""
     return day.year().cast("int64") * 10000 + day.month().cast("int64") * 100 + day.day().cast("int64")
 
 

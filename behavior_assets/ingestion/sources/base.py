@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-
 # In checks and fields: the event's time as UTC microseconds, computed once per row.
 TIME = "{event_ts_us}"
 

@@ -104,7 +104,7 @@ SOURCE = Source(
         Check("missing_required", "user_pseudo_id",
               "coalesce(r.user_pseudo_id, '') = '' AND coalesce(r.user_id, '') = ''", "and user_id: both are empty"),
         Check("wrong_type", "event_timestamp", f"{TIME} IS NULL", "not microseconds since 1970"),
-        Check("unplanned_event", "event_name", f"NOT regexp_full_match(r.event_name, '[A-Za-z][A-Za-z0-9_]{{0,63}}')",
+        Check("unplanned_event", "event_name", "NOT regexp_full_match(r.event_name, '[A-Za-z][A-Za-z0-9_]{0,63}')",
               "not an event name"),
         Check("wrong_type", "items.price", "len(list_filter(r.items, lambda i: i.price IS NOT NULL AND NOT "
               "regexp_full_match(i.price, '[0-9]{1,14}(\\.[0-9]{1,4}0*)?'))) > 0",

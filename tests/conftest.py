@@ -1,0 +1,211 @@
+"""What the tests share: the real files, a home in a temporary folder, the command line and the chain in this process."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pytest
+
+from behavior_assets.incremental import derive_days
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
+from behavior_assets.ingestion.ingest import Delivery, Ingestion, IngestReport
+from behavior_assets.ingestion.sources import load_source
+from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION, filled_columns, silver_events
+from behavior_assets.sessions.build import build_sessions
+from behavior_assets.star import aggregates
+from behavior_assets.star.build import StarBuilder
+from behavior_assets.star.order import GOLD_INPUTS, build_table
+from exports.contract import gold
+from exports.hashing import MODULUS, file_hashes
+from resources.engine import engine
+from resources.lake import Lake
+from resources.settings import Settings, create_home
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SUBSTRATE = (
+    (aggregates.CUSTOMER_DAY, aggregates.customer_day),
+    (aggregates.PRODUCT_DAY, aggregates.product_day),
+    (aggregates.COMMERCE_EVENTS, aggregates.commerce_events),
+)
+# What tells of the deliveries themselves, and so may differ with their order and grouping.
+ABOUT_DELIVERIES = {"fact_data_quality", "refresh_info"}
+REES46_HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"
+
+
+class Result(NamedTuple):
+    """What a command left: its exit code and its two streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+def require_shared(folder: str = "") -> Path:
+    """A folder of ``../shared/data``. Absent: the test is skipped, or fails where they are required."""
+    path = REPOSITORY.parent / "shared" / "data" / folder
+    if not path.exists():
+        reason = f"{path} is not there: the real files are not part of the repository"
+        if os.environ.get("BEHAVIOR_REQUIRE_SHARED") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """``../shared/data`` beside the repository."""
+    return require_shared()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home that is not there yet."""
+    return tmp_path / "home"
+
+
+def run_cli(*arguments: object) -> Result:
+    """``behavior`` with these arguments, in this process: importing Dagster anew costs seconds."""
+    import contextlib
+    import io
+
+    from behavior_assets import cli
+
+    out, err = io.StringIO(), io.StringIO()
+    before, environment = sys.argv, dict(os.environ)
+    sys.argv = ["behavior", *(str(a) for a in arguments)]
+    code: object = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli.main()
+    except SystemExit as leaving:
+        code = leaving.code or 0
+    finally:
+        sys.argv = before
+        os.environ.clear()
+        os.environ.update(environment)
+    return Result(code if isinstance(code, int) else 1, out.getvalue(), err.getvalue())
+
+
+def published(home: Path, query: str) -> list[tuple[Any, ...]]:
+    """Rows of a query over the published tables."""
+    with duckdb.connect(str(home / "exports" / "behavior.duckdb"), read_only=True) as con:
+        return con.execute(query).fetchall()
+
+
+@dataclass
+class Chain:
+    """The chain without Dagster and without quality checks, for tests that run it many times."""
+
+    settings: Settings
+
+    @classmethod
+    def at(cls, home: Path, timezone: str = "UTC", **changes: Any) -> Chain:
+        """The chain of a home, with two threads and no archive unless said otherwise."""
+        settings = create_home(home, timezone)
+        return cls(replace(settings, **{"threads": 2, "archive": False, **changes}))
+
+    @property
+    def lake(self) -> Lake:
+        """The home's lake."""
+        return Lake(self.settings.home.lake)
+
+    def ingest(self, paths: Iterable[Path], format_name: str, mapping: Path | None = None) -> IngestReport:
+        """Files into bronze and quarantine."""
+        source = load_source(format_name, mapping)
+        with engine(self.settings) as backend:
+            deliveries = [Delivery(p, source, p.is_relative_to(self.settings.home.landing)) for p in paths]
+            return Ingestion(self.lake, self.settings, backend.con).run(deliveries)
+
+    def build(self) -> None:
+        """Bring silver, sessions and the star up to date, as the assets do."""
+        lake, settings = self.lake, self.settings
+        absent = settings.consent_when_absent
+        with engine(settings, pseudonyms=True) as backend:
+            derive_days(
+                backend, lake.table(BRONZE_EVENTS), lake.table(SILVER_EVENTS),
+                lambda e: silver_events(e, consent_when_absent=absent, filled=filled_columns(e)),
+                f"{VERSION}/{absent}", settings.chunk_rows,
+            )  # fmt: skip
+            build_sessions(backend, lake, settings)
+            for spec, build in SUBSTRATE:
+                derive_days(backend, lake.table(SILVER_EVENTS), lake.table(spec), build, aggregates.VERSION,
+                            settings.chunk_rows)  # fmt: skip
+            star = StarBuilder(backend, lake, settings)
+            for name in GOLD_INPUTS:
+                build_table(star, name)
+
+    def hashes(self) -> dict[str, str]:
+        """Rows and content hash of every gold table that is derived from events."""
+        told = {}
+        with duckdb.connect(":memory:") as con:
+            for name in GOLD_INPUTS:
+                if name in ABOUT_DELIVERIES:
+                    continue
+                table = self.lake.table(gold(name))
+                found = file_hashes(con, table.absolute(table.files()), table.spec.schema.names)
+                told[name] = f"{table.rows()} rows, {sum(found.values()) % MODULUS:016x}"
+        return told
+
+    def rows(self, name: str, query: str) -> list[tuple[Any, ...]]:
+        """Rows of a query over one table of the lake, which it names ``t``."""
+        specs = {s.name: s for s in (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS)}
+        table = self.lake.table(specs.get(name) or _spec(name))
+        with duckdb.connect(":memory:") as con:
+            t = con.read_parquet(table.absolute(table.files()))  # noqa: F841 - the query names it
+            return con.execute(query).fetchall()
+
+
+def _spec(name: str) -> Any:
+    from behavior_assets.sessions.sessionise import SILVER_SESSIONS
+
+    return SILVER_SESSIONS if name == SILVER_SESSIONS.name else gold(name.removeprefix("gold/"))
+
+
+def ingest_and_build(
+    home: Path, deliveries: Iterable[Iterable[Path]], format_name: str, mapping: Path | None = None, **changes: Any
+) -> Chain:
+    """Deliver groups of files one after another, with the whole chain after each group."""
+    timezone = load_source(format_name, mapping).timezone
+    chain = Chain.at(home, timezone, **changes)
+    for group in deliveries:
+        report = chain.ingest(group, format_name, mapping)
+        assert not report.refused, report.refused
+        chain.build()
+    return chain
+
+
+def same_key(home: Path, other: Path) -> None:
+    """Give another home the pseudonym key of this one, so that their keys can be compared."""
+    target = other / "keys" / "pseudonym.key"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text((home / "keys" / "pseudonym.key").read_text())
+    target.chmod(0o600)
+
+
+def write_rees46(path: Path, rows: Iterable[str], end: str = "\n") -> Path:
+    """A rees46 file of rows written ``time,type,product,…``; rows with fewer columns get usual values."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(line + end for line in (REES46_HEADER, *rows)), newline="")
+    return path
+
+
+def rees46_row(moment: str, kind: str, product: str, user: str, price: str = "9.99", **more: str) -> str:
+    """One rees46 row; ``more``: session, category_id, category, brand."""
+    return ",".join((
+        f"{moment} UTC", kind, product, more.get("category_id", "20"), more.get("category", "toys.bricks"),
+        more.get("brand", "acme"), price, user, more.get("session", ""),
+    ))  # fmt: skip
+
+
+def shuffled(items: Iterable[Any], seed: int) -> list[Any]:
+    """The items in an order that the seed tells."""
+    order = list(items)
+    random.Random(seed).shuffle(order)  # noqa: S311 - no secret
+    return order

@@ -1,0 +1,151 @@
+"""What Dagster sees and does by itself: definitions, sensors, conditions, import cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from behavior_assets.automation import RANGE_END, RANGE_START, changed_days_sensor, day_ranges, landing_sensor
+from behavior_assets.definitions import build_definitions
+from behavior_assets.partitions import asset_key
+from behavior_assets.star.order import GOLD_INPUTS
+from resources.home import HomeResource
+from resources.settings import create_home
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
+ROWS = (
+    "2024-03-01 10:00:00 UTC,view,11,7,a.b,acme,5.00,u1,s1\n"
+    "2024-03-01 10:01:00 UTC,cart,11,7,a.b,acme,5.00,u1,s1\n"
+    "2024-03-02 10:02:00 UTC,purchase,11,7,a.b,acme,5.00,u1,s2\n"
+)
+BY_DAY = ("bronze/events", "silver/events", "silver/sessions")
+SUBSTRATE = ("silver/customer_day", "silver/product_day", "silver/commerce_events")
+
+
+def land(home: Path, name: str, text: str, age: float = 60) -> Path:
+    """A file that has lain in landing/rees46 for a while."""
+    path = home / "landing" / "rees46" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    os.utime(path, (time.time() - age, time.time() - age))
+    return path
+
+
+@pytest.fixture
+def definitions(tmp_path: Path) -> dg.Definitions:
+    """The definitions of a fresh home."""
+    return build_definitions(create_home(tmp_path))
+
+
+def test_definitions_load_and_name_every_table(definitions: dg.Definitions) -> None:
+    """Keys, groups and partitions as they are meant to be."""
+    dg.Definitions.validate_loadable(definitions)
+    graph = definitions.resolve_asset_graph()
+    expected = {"bronze/deliveries", "quarantine/events", "exports/snapshot", *BY_DAY, *SUBSTRATE,
+                *(f"gold/{n}" for n in GOLD_INPUTS)}  # fmt: skip
+    assert {"/".join(k.path) for k in graph.get_all_asset_keys()} == expected
+    partitioned = {"/".join(k.path) for k in graph.get_all_asset_keys() if graph.get(k).is_partitioned}
+    assert partitioned == set(BY_DAY)
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.owners, key
+        assert node.description, key
+        assert node.group_name in {"ingestion", "privacy", "sessions", "star", "exports"}, key
+
+
+def test_gold_checks_block_and_day_checks_do_not(definitions: dg.Definitions) -> None:
+    """A day that breaks a rule is held back by itself; a gold table that does is not published."""
+    graph = definitions.resolve_asset_graph()
+    blocking = {k.asset_key.to_user_string(): graph.get_check_spec(k).blocking
+                for k in graph.asset_check_keys if k.name == "blocking_rules"}  # fmt: skip
+    assert {k for k, v in blocking.items() if not v} == set(BY_DAY)
+    assert {k for k, v in blocking.items() if v} == {*SUBSTRATE, *(f"gold/{n}" for n in GOLD_INPUTS)}
+
+
+def test_landing_sensor_requests_settled_files_once(tmp_path: Path) -> None:
+    """A settled file is requested with a key of its own; one that still grows is left alone."""
+    settings = create_home(tmp_path)
+    settled = land(tmp_path, "a.csv", HEADER + ROWS)
+    land(tmp_path, "growing.csv", HEADER, age=0)
+    home = HomeResource(home=str(tmp_path))
+    with dg.DagsterInstance.ephemeral() as instance:
+        first, again = (
+            list(landing_sensor(dg.build_sensor_context(instance=instance, resources={"home": home})))  # type: ignore[arg-type]
+            for _ in range(2)
+        )
+    assert [r.run_key for r in first] == [r.run_key for r in again]
+    config = first[0].run_config["ops"]["bronze__deliveries"]["config"]
+    assert config == {"paths": [str(settled)], "format": "rees46"}
+    assert settings.home.landing.exists()
+
+
+def test_the_way_of_a_file_without_a_hand_on_it(tmp_path: Path) -> None:
+    """Landing, ingestion, the days that changed (a late one too), then the star in one tick."""
+    settings = create_home(tmp_path)
+    defs = build_definitions(settings)
+    home = HomeResource(home=str(tmp_path))
+    with dg.DagsterInstance.ephemeral() as instance:
+        defs_job = defs.resolve_job_def
+        before = dg.evaluate_automation_conditions(defs=defs, instance=instance)
+        assert before.total_requested == 0
+
+        land(tmp_path, "a.csv", HEADER + ROWS)
+        (request,) = list(landing_sensor(dg.build_sensor_context(instance=instance, resources={"home": home})))  # type: ignore[arg-type]
+        assert defs_job("ingest").execute_in_process(instance=instance, run_config=request.run_config).success
+
+        context = dg.build_sensor_context(instance=instance, resources={"home": home})
+        (days,) = list(changed_days_sensor(context))  # type: ignore[arg-type]
+        assert (days.tags[RANGE_START], days.tags[RANGE_END]) == ("2024-03-01", "2024-03-02")
+        assert set(json.loads(context.cursor or "{}")) == {"2024-03-01", "2024-03-02"}
+        quiet = dg.build_sensor_context(instance=instance, cursor=context.cursor, resources={"home": home})
+        assert isinstance(next(iter(changed_days_sensor(quiet))), dg.SkipReason)  # type: ignore[call-overload]
+        assert defs_job("days").execute_in_process(instance=instance, tags=days.tags).success
+
+        tick = dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=before.cursor)
+        star = {asset_key(t) for t in (*SUBSTRATE, *(f"gold/{n}" for n in GOLD_INPUTS), "exports/snapshot")}
+        assert {k for k in star if tick.get_num_requested(k)} == star
+        assert defs_job("star").execute_in_process(instance=instance).success
+        after = dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=tick.cursor)
+        assert after.total_requested == 0
+        assert (settings.home.exports / "current.json").exists()
+
+        land(tmp_path, "late.csv", HEADER + "2023-12-24 09:00:00 UTC,view,11,7,a.b,acme,5.00,u2,s9\n")
+        (request,) = list(landing_sensor(dg.build_sensor_context(instance=instance, resources={"home": home})))  # type: ignore[arg-type]
+        assert defs_job("ingest").execute_in_process(instance=instance, run_config=request.run_config).success
+        late = dg.build_sensor_context(instance=instance, cursor=context.cursor, resources={"home": home})
+        (days,) = list(changed_days_sensor(late))  # type: ignore[arg-type]
+        assert (days.tags[RANGE_START], days.tags[RANGE_END]) == ("2023-12-24", "2023-12-24")
+
+
+@pytest.mark.parametrize(
+    ("days", "ranges"),
+    [
+        ([], []),
+        (["2024-01-01"], [("2024-01-01", "2024-01-01")]),
+        (["2024-01-01", "2024-01-02", "2024-01-06"], [("2024-01-01", "2024-01-06")]),
+        (["2024-01-01", "2024-03-01"], [("2024-01-01", "2024-01-01"), ("2024-03-01", "2024-03-01")]),
+    ],
+)
+def test_day_ranges(days: list[str], ranges: list[tuple[str, str]]) -> None:
+    """Days close together make one run, days far apart several."""
+    assert day_ranges(days) == ranges
+
+
+def test_the_code_location_loads_without_heavy_libraries() -> None:
+    """TensorFlow, scikit-learn and Great Expectations are imported when needed, not when Dagster loads."""
+    code = (
+        "import sys; import behavior_assets.definitions as d; d.defs(); "
+        "print([m for m in ('great_expectations', 'tensorflow', 'sklearn', 'statsforecast') if m in sys.modules])"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True
+    )
+    assert done.stdout.strip() == "[]"
