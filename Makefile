@@ -61,9 +61,10 @@ ui: setup  ## Dagster's web server and daemon for HOME_DIR, on 127.0.0.1:3000
 bench: setup  ## seconds per stage for EVENTS events, beside the floor
 	$(BIN)/python benchmarks/chain.py --events $(EVENTS) --json bench-$(EVENTS).json
 
-lint: setup  ## ruff and mypy
+lint: setup  ## ruff, mypy, and whether the picture in the README is up to date
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python docs/asset_graph.py --check
 
 clean:  ## caches and build leftovers; never data and never .venv
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -191,7 +191,8 @@ def verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
 def _tell_run(told: dict[str, Any]) -> None:
     _tell_status(told)
     new = "published" if told["snapshot_is_new"] else "nothing changed, still"
-    typer.echo(f"\nSnapshot {told['snapshot']} ({new}) in {told['seconds']:.1f} s, peak {told['peak_memory_mb']:,} MiB.")
+    seconds, peak = told["seconds"], told["peak_memory_mb"]
+    typer.echo(f"\nSnapshot {told['snapshot']} ({new}) in {seconds:.1f} s, peak {peak:,} MiB.")
 
 
 def _tell_status(told: dict[str, Any]) -> None:
@@ -214,7 +215,8 @@ def _tell_status(told: dict[str, Any]) -> None:
     for held in told["held_days"]:
         console.print(f"[bold]Held back[/bold]: {held['table']} {held['day']} breaks {held['rules']}")
     console.print(f"Snapshot: {told['snapshot'] or 'none yet'}, data through {told['data_through'] or '-'}; "
-                  f"zone {told['timezone']}; consent where a source is silent: {told['consent_when_absent']}")  # fmt: skip
+                  f"zone {told['timezone']}; "
+                  f"consent where a source is silent: {told['consent_when_absent']}")  # fmt: skip
 
 
 def main() -> None:

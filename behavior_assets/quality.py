@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -131,16 +132,16 @@ def _version(rules: RuleSet) -> str:
     return fingerprint(*(repr(r) for r in rules.rules))
 
 
-def _remembered(memory: LakeTable, table: str | None) -> list[dict[str, object]]:
+def _remembered(memory: LakeTable, table: str | None) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for file in memory.files():
         if table is None or file.part == table.replace("/", "-"):
             rows += pq.read_table(memory.root / file.path).to_pylist()
     return rows
 
 
-def _remember(memory: LakeTable, spec: TableSpec, rows: list[dict[str, object]]) -> None:
+def _remember(memory: LakeTable, spec: TableSpec, rows: list[dict[str, Any]]) -> None:
     table = pa.Table.from_pylist(rows, schema=QUALITY_DAYS.schema)
     memory.commit([memory.write(spec.name.replace("/", "-"), "days", [table])])

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 TARGET = Path(__file__).with_name("asset_graph.svg")
@@ -44,34 +45,49 @@ def read_graph() -> Graph:
     }  # fmt: skip
 
 
-def place(graph: Graph) -> dict[str, tuple[int, float]]:
-    """Column (longest way from a root) and row of every asset; rows by the mean row of their neighbours."""
-    depth: dict[str, int] = {}
+def layers(graph: Graph) -> dict[str, int]:
+    """Column of every asset: as late as its children allow; one without children right after its parents."""
+    children: dict[str, set[str]] = {name: set() for name in graph}
+    longest: dict[str, int] = {}
     for name, (_, parents) in graph.items():
-        depth[name] = max((depth[p] + 1 for p in parents), default=0)
-    for name in graph:  # a root that feeds only late columns stands just before the first of them
-        children = [depth[c] for c, (_, ps) in graph.items() if name in ps]
-        if children and not graph[name][1]:
-            depth[name] = min(children) - 1
-    columns: dict[int, list[str]] = defaultdict(list)
-    for name in sorted(graph):
-        columns[depth[name]].append(name)
-    near: dict[str, set[str]] = {n: set(ps) for n, (_, ps) in graph.items()}
-    for name, (_, parents) in graph.items():
+        longest[name] = max((longest[p] + 1 for p in parents), default=0)
         for parent in parents:
-            near[parent].add(name)
-    rows = {n: i - (len(c) - 1) / 2 for c in columns.values() for i, n in enumerate(c)}
+            children[parent].add(name)
+    column: dict[str, int] = {}
+    for name in reversed(graph):
+        column[name] = min((column[c] - 1 for c in children[name]), default=longest[name])
+    return column
+
+
+def place(graph: Graph) -> tuple[dict[str, tuple[int, float]], list[list[str]]]:
+    """Column and row of every asset and of every point where a line passes a column, and the lines.
+
+    A line that skips columns gets a place of its own in each; rows follow the mean row of the neighbours.
+    """
+    column = layers(graph)
+    ways = [[parent, *(f"{parent}>{c}" for c in range(column[parent] + 1, column[name])), name]
+            for name, (_, parents) in graph.items() for parent in sorted(parents)]  # fmt: skip
+    near: dict[str, set[str]] = defaultdict(set)
+    for way in ways:
+        for one, other in pairwise(way):
+            near[one].add(other)
+            near[other].add(one)
+            column.setdefault(one, column[way[0]] + way.index(one))
+    columns: dict[int, list[str]] = defaultdict(list)
+    for name in sorted(column):
+        columns[column[name]].append(name)
+    rows: dict[str, float] = {}
     for _ in range(SWEEPS):
-        for column in sorted(columns):
-            means = {n: sum(rows[o] for o in near[n]) / max(len(near[n]), 1) for n in columns[column]}
-            columns[column].sort(key=lambda n: (means[n], n))  # noqa: B023 - used up before the next turn
-            rows |= {n: i - (len(columns[column]) - 1) / 2 for i, n in enumerate(columns[column])}
-    return {n: (depth[n], rows[n]) for n in graph}
+        for number in (*sorted(columns), *sorted(columns, reverse=True)):
+            means = [(sum(rows.get(o, 0) for o in near[n]) / max(len(near[n]), 1), n) for n in columns[number]]
+            columns[number] = [n for _, n in sorted(means)]
+            rows |= {n: i - (len(means) - 1) / 2 for i, n in enumerate(columns[number])}
+    return {n: (column[n], rows[n]) for n in column}, ways
 
 
 def draw(graph: Graph) -> str:
     """The SVG text; the same graph gives the same bytes."""
-    places = place(graph)
+    places, ways = place(graph)
     lowest = min(r for _, r in places.values())
     width = MARGIN * 2 + max(c for c, _ in places.values()) * COLUMN + BOX_WIDTH
     height = round(HEAD + MARGIN * 2 + (max(r for _, r in places.values()) - lowest) * ROW + BOX_HEIGHT)
@@ -81,28 +97,28 @@ def draw(graph: Graph) -> str:
         return MARGIN + column * COLUMN, round(HEAD + MARGIN + (row - lowest) * ROW)
 
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'font-family="Helvetica, Arial, sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
+        "<style>text {font: 13px Helvetica, Arial, sans-serif} path {fill: none; stroke: #999}</style>",
         "<title>Asset graph of the Behavior Lakehouse</title>",
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
     ]
     groups = list(dict.fromkeys(group for group, _ in graph.values()))
     for index, group in enumerate(sorted(groups, key=list(COLOURS).index)):
         x = MARGIN + index * 110
-        lines += [f'<rect x="{x}" y="16" width="14" height="14" rx="3" fill="{COLOURS[group]}" stroke="#555"/>',
-                  f'<text x="{x + 20}" y="28" fill="#222">{group}</text>']  # fmt: skip
-    for name, (_, parents) in graph.items():
-        x, y = corner(name)
-        for parent in sorted(parents):
-            px, py = corner(parent)
-            start, end, middle = (px + BOX_WIDTH, py + BOX_HEIGHT // 2), (x, y + BOX_HEIGHT // 2), (COLUMN - BOX_WIDTH)
-            lines.append(f'<path d="M{start[0]},{start[1]} C{start[0] + middle},{start[1]} {end[0] - middle},{end[1]} '
-                         f'{end[0]},{end[1]}" fill="none" stroke="#999" stroke-width="1.1"/>')  # fmt: skip
+        lines.append(f'<rect x="{x}" y="16" width="14" height="14" rx="3" fill="{COLOURS[group]}" stroke="#555"/>')
+        lines.append(f'<text x="{x + 20}" y="28">{group}</text>')
+    bend = COLUMN - BOX_WIDTH
+    for one, other in sorted({step for way in ways for step in pairwise(way)}):
+        (left, top), (right, bottom) = corner(one), corner(other)
+        left, top, bottom = left + BOX_WIDTH, top + BOX_HEIGHT // 2, bottom + BOX_HEIGHT // 2
+        through = "" if other in graph else f" H{right + BOX_WIDTH}"
+        curve = f"M{left},{top} C{left + bend},{top} {right - bend},{bottom} {right},{bottom}{through}"
+        lines.append(f'<path d="{curve}"/>')
+    size = f'width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" stroke="#555"'
     for name, (group, _) in graph.items():
         x, y = corner(name)
-        lines += [f'<rect x="{x}" y="{y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6" fill="{COLOURS[group]}" '
-                  'stroke="#555"/>',
-                  f'<text x="{x + BOX_WIDTH // 2}" y="{y + 20}" text-anchor="middle" fill="#111">{name}</text>']  # fmt: skip
+        lines.append(f'<rect x="{x}" y="{y}" {size} fill="{COLOURS[group]}"/>')
+        lines.append(f'<text x="{x + BOX_WIDTH // 2}" y="{y + 20}" text-anchor="middle">{name}</text>')
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 

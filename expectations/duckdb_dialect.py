@@ -127,10 +127,12 @@ class BorrowedDuckDBDialect(DefaultDialect):
 
     @classmethod
     def import_dbapi(cls) -> Any:
+        """DuckDB itself."""
         return duckdb
 
     @classmethod
     def get_pool_class(cls, url: Any) -> type[pool.Pool]:  # noqa: ARG003
+        """Keep no connections."""
         # A pooled connection would keep pointing at a lender that is gone.
         return pool.NullPool
 
@@ -138,6 +140,7 @@ class BorrowedDuckDBDialect(DefaultDialect):
         super().__init__(**{**kwargs, "paramstyle": "qmark"})
 
     def connect(self, *_args: Any, **_kwargs: Any) -> Any:
+        """The connection that is lent at the moment."""
         connection = _borrowed.get(None)
         if connection is None:
             message = "no connection is lent"
@@ -145,6 +148,7 @@ class BorrowedDuckDBDialect(DefaultDialect):
         return _Connection(connection)
 
     def create_connect_args(self, url: Any) -> Any:  # noqa: ARG002
+        """None: nothing is opened."""
         return (), {}
 
     def initialize(self, connection: Any) -> None:
@@ -162,6 +166,7 @@ class BorrowedDuckDBDialect(DefaultDialect):
     def has_table(
         self, connection: Any, table_name: str, schema: str | None = None, **_kw: Any
     ) -> bool:
+        """Whether a table or view of that name can be read."""
         try:
             self.get_columns(connection, table_name, schema)
         except duckdb.CatalogException:
@@ -169,6 +174,7 @@ class BorrowedDuckDBDialect(DefaultDialect):
         return True
 
     def get_pk_constraint(self, *_args: Any, **_kwargs: Any) -> Any:
+        """None: files have no keys."""
         return {"constrained_columns": [], "name": None}
 
     def get_columns(

@@ -50,7 +50,8 @@ class PublishedTable:
     def spec(self) -> TableSpec:
         """The lake table behind it. Surrogate keys of facts are nearly distinct, so no dictionary is tried."""
         schema = pa.schema([pa.field(c.name, TYPES[c.kind]) for c in self.columns])
-        wide = {c.name for c in self.columns if c.kind == "key" and not c.references and not c.name.endswith("date_key")}
+        own = [c.name for c in self.columns if c.kind == "key" and not c.references]
+        wide = {name for name in own if not name.endswith("date_key")}
         return TableSpec(f"gold/{self.name}", schema, undictionaried=frozenset(wide))
 
     @property

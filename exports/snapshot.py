@@ -99,7 +99,7 @@ def _table_entry(table: LakeTable, con: duckdb.DuckDBPyConnection, current: Mani
         value = known.get(file.sha256) or f"{made[table.absolute([file])[0]]:016x}"
         files.append({"path": f"tables/{name}/{_export_name(file)}", "part": file.part, "rows": file.rows,
                       "bytes": file.size, "sha256": file.sha256, "hash": value, "lake": file.path})  # fmt: skip
-    total = sum(int(f["hash"], 16) for f in files) % MODULUS
+    total = sum(int(str(f["hash"]), 16) for f in files) % MODULUS
     return {"rows": sum(f.rows for f in live), "hash": f"{total:016x}", "files": files}
 
 

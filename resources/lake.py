@@ -24,6 +24,7 @@ from resources.errors import IntegrityError
 from resources.parquet import DataFile, disk_errors, write_part
 
 COMMIT_RETRIES = 5
+_DATA_CHANGE = True  # a commit of ours always changes rows
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,10 @@ class LakeTable:
         self._sync_folders(fresh)
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
-            AddAction(f.path, f.size, self._partition(f), now, True, json.dumps({"numRecords": f.rows}))
+            AddAction(f.path, f.size, self._partition(f), now, _DATA_CHANGE, json.dumps({"numRecords": f.rows}))
             for f in fresh
         ]
-        actions += [RemoveAction(f.path, True, now, f.size, self._partition(f)) for f in gone]
+        actions += [RemoveAction(f.path, _DATA_CHANGE, now, f.size, self._partition(f)) for f in gone]
         properties = CommitProperties(
             custom_metadata={k: v if isinstance(v, str) else json.dumps(v) for k, v in (metadata or {}).items()},
             app_transactions=[Transaction(*transaction)] if transaction else None,
@@ -170,7 +171,9 @@ class LakeTable:
                     handle.schema(),
                     ["event_date"] if self.spec.by_day else None,
                     commit_properties=properties,
-                    post_commithook_properties=PostCommitHookProperties(True, cleanup_expired_logs=False),
+                    post_commithook_properties=PostCommitHookProperties(
+                        create_checkpoint=True, cleanup_expired_logs=False
+                    ),
                 )
             except CommitFailedError as error:
                 msg = f"{self.spec.name}: another process changed the table meanwhile. Run the same command again."

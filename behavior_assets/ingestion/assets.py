@@ -30,7 +30,7 @@ DELIVERIES = asset_key("bronze/deliveries")
 class DeliveryConfig(dg.Config):
     """Which files to ingest: paths of one format, or, without paths, all that lies in ``landing/<format>/``."""
 
-    paths: list[str] = []
+    paths: list[str] = []  # noqa: RUF012 - a pydantic model copies its defaults
     format: str = ""
     mapping: str = ""
 

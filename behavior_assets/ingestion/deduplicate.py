@@ -45,7 +45,8 @@ def find_duplicates(con: duckdb.DuckDBPyConnection, chunk: pa.Table, stored: lis
                      UNION SELECT event_id, event_date FROM earlier),
         suspects AS (SELECT * FROM chunk_keys SEMI JOIN repeated USING (event_id, event_date)),
         numbered AS (SELECT *, row_number() OVER same AS occurrence,
-                            min(coalesce(payload, '')) OVER whole AS least, max(coalesce(payload, '')) OVER whole AS most
+                            min(coalesce(payload, '')) OVER whole AS least,
+                            max(coalesce(payload, '')) OVER whole AS most
                      FROM suspects
                      WINDOW same AS (PARTITION BY event_id, event_date, payload ORDER BY position),
                             whole AS (PARTITION BY event_id, event_date))

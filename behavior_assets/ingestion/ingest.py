@@ -256,7 +256,8 @@ class Ingestion:
             keep = ~bad.to_numpy()
             if reading.unterminated:
                 keep &= row != reading.rows_in
-            good = table.append_column("row_number", pa.array(row)).drop_columns([c for c in ("_failure", "_index") if c in table.column_names])
+            helpers = [c for c in ("_failure", "_index") if c in table.column_names]
+            good = table.append_column("row_number", pa.array(row)).drop_columns(helpers)
             if not keep.all():
                 good = good.filter(pa.array(keep))
             if good.num_rows:

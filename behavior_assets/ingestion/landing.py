@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import gzip
 import hashlib
 import os
@@ -178,16 +179,26 @@ def discard(staged: Staged) -> None:
 
 
 def refuse(path: Path, home: Home, reason: str) -> None:
-    """Keep a refused file below ``landing/.refused/`` with its reason beside it."""
-    if not path.is_file() or path.is_symlink():
+    """Keep a refused file below ``landing/.refused/`` with its reason beside it; one we cannot read stays away."""
+    if not path.is_file() or path.is_symlink() or not os.access(path, os.R_OK):
         return
-    home.refused.mkdir(parents=True, exist_ok=True)
-    target = home.refused / path.name
-    if path.is_relative_to(home.landing):
-        path.replace(target)
-    elif path.stat().st_size != (target.stat().st_size if target.exists() else -1):
-        shutil.copyfile(path, target)
-    target.with_name(target.name + ".reason.txt").write_text(reason + "\n", "utf-8")
+    with disk_errors(home.refused):
+        home.refused.mkdir(parents=True, exist_ok=True)
+        target = _refused_place(path, home.refused)
+        if path.is_relative_to(home.landing):
+            path.replace(target)
+        elif not target.exists():
+            shutil.copyfile(path, target)
+        target.with_name(target.name + ".reason.txt").write_text(reason + "\n", "utf-8")
+
+
+def _refused_place(path: Path, folder: Path) -> Path:
+    """A name that is free or holds the same bytes: no refused file takes the place of another."""
+    target, number = folder / path.name, 1
+    while target.exists() and not filecmp.cmp(path, target, shallow=False):
+        number += 1
+        target = folder / f"{number}-{path.name}"
+    return target
 
 
 def require_format(name: str, known: Iterable[str]) -> None:

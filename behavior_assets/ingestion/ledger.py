@@ -14,8 +14,10 @@ LEDGER_KEY = "behavior.ledger"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One file's account. ``accepted`` counts logical records; ``events`` the bronze rows they became (a GA4
-    record with several items is several rows). ``rows_in = accepted + quarantined + duplicate + suppressed``.
+    """One file's account: ``rows_in = accepted + quarantined + duplicate + suppressed``.
+
+    ``accepted`` counts logical records; ``events`` the bronze rows they became (a GA4 record with several items is
+    several rows).
     """
 
     batch_id: str

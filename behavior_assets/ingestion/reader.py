@@ -76,7 +76,7 @@ def open_reading(
         con, staged, source, settings
     )
     first = (settings.first_day - EPOCH).days * DAY_US - EARLIEST_ZONE_US
-    reading.checks = (*source.checks, Check(
+    reading.checks = (*reading.source.checks, Check(
         "rule_breach", "event_time", f"{TIME} < {first} OR {TIME} > {arrived_us + FUTURE_US}",
         f"outside [{settings.first_day}, arrival + 24 h]",
     ))  # fmt: skip
@@ -175,7 +175,8 @@ def _open_jsonl(
 
 def _json_relation(lines: str, source: Source) -> str:
     if source.nested:
-        parsed = f"CASE WHEN json_valid(line) AND json_type(line) = 'OBJECT' THEN from_json(line, '{source.structure}') END"
+        valid = "json_valid(line) AND json_type(line) = 'OBJECT'"
+        parsed = f"CASE WHEN {valid} THEN from_json(line, '{source.structure}') END"
         return f"(SELECT line, {parsed} AS r FROM {lines})"
     paths = {c: _quoted(f"$.{_column(c)}") for c in source.columns}
     fields = ", ".join(
@@ -231,6 +232,8 @@ def _csv_reading(
         f"read_csv({_quoted(str(staged.path))}, {options}, {limit}, store_rejects = true, "
         f"rejects_table = '{table}', rejects_scan = '{table}_scan', rejects_limit = 0)"
     )
+    if staged.kind == "jsonl":  # with a single column the parser takes a blank line for a row
+        call = f"(SELECT line FROM {call} WHERE line IS NOT NULL AND line NOT IN ('', chr(13)))"
     reading = FileReading(staged, source, rows_in, relation=call, rejects_table=table)
     reading.unterminated = not scan.terminated and rows_in > 0
     if not clean:
@@ -311,7 +314,8 @@ def parse_sql(reading: FileReading, settings: Settings) -> str:
         numbered, index = ", row_number() OVER () AS _index", "_index, "
         natural = f"concat_ws(chr(31), {natural}, row_number() OVER (PARTITION BY {natural}))"
     if source.own_id:
-        natural = f"CASE WHEN {source.own_id} IS NOT NULL THEN concat('id', chr(31), {source.own_id}) ELSE {natural} END"
+        own = source.own_id
+        natural = f"CASE WHEN {own} IS NOT NULL THEN concat('id', chr(31), {own}) ELSE {natural} END"
     exploded = "SELECT *, 0 AS _item FROM checked"
     suffix = ""
     if source.explode:

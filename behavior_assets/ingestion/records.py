@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 BLOCK = 8 * 2**20
 _NEWLINE, _RETURN, _QUOTE = 10, 13, 34
+_LONGEST_UTF8 = 4  # bytes of one character
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class _Utf8:
             data.decode("utf-8")
             self._pending = b""
         except UnicodeDecodeError as error:
-            cut_at_end = error.reason == "unexpected end of data" and len(data) - error.start < 4
+            cut_at_end = error.reason == "unexpected end of data" and len(data) - error.start < _LONGEST_UTF8
             self._valid, self._pending = cut_at_end, data[error.start :] if cut_at_end else b""
 
     def finish(self) -> bool:

@@ -41,7 +41,9 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         parts = table.parts()
         rows = sum(f.rows for day in wanted_days(context) for f in parts.get(day, []))
         return dg.MaterializeResult(
-            metadata={"dagster/partition_row_count": rows, "dagster/row_count": table.rows(), "days_written": len(done)},
+            metadata={
+                "dagster/partition_row_count": rows, "dagster/row_count": table.rows(), "days_written": len(done),
+            },
             check_results=check_results(verdict),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 
@@ -32,6 +33,7 @@ from behavior_assets.sessions.sessionise import (
     sessions,
 )
 from resources.lake import Lake
+from resources.parquet import DataFile
 from resources.settings import Settings
 
 _HOUR_US = 3_600_000_000
@@ -61,6 +63,9 @@ class SessionBuilder:
         self.event_files = {d: files for d, files in self.events.parts().items() if d not in self.held}
         self.part_files = self.parts.parts()
         self.session_marks = self.sessions.fingerprints()
+        # Sessions are written while the next days are computed.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="session-writer")
+        self._writing: Future[list[DataFile]] | None = None
 
     def run(self, days: Iterable[str] | None = None) -> list[str]:
         """Bring sessions up to date and return the days worked on. ``days`` limits where the work may begin."""
@@ -78,6 +83,8 @@ class SessionBuilder:
             self._work(group)
             done += group
             position += len(group)
+        self._finish_writing()
+        self._writer.shutdown()
         return done
 
     def _inputs(self, day: str) -> str:
@@ -156,7 +163,9 @@ class SessionBuilder:
     def _write_sessions(self, complete: ir.Table, group: list[str], before: list[str]) -> None:
         dates = [date.fromisoformat(d) for d in group]
         mine = complete.filter(complete.event_date.isin(dates))
-        files = write_days(self.backend, self.sessions, mine, {d: self._session_inputs(d) for d in group})()
+        self._finish_writing()  # the day before may be among what is being written
+        write = write_days(self.backend, self.sessions, mine, {d: self._session_inputs(d) for d in group})
+        files: list[DataFile] = []
         for day in before:
             if day not in self.session_marks:
                 continue
@@ -164,8 +173,15 @@ class SessionBuilder:
             new = complete.filter(complete.event_date == date.fromisoformat(day))
             kept = old.anti_join(new, "session_key").union(new.select(*old.columns))
             files += write_days(self.backend, self.sessions, kept, {day: self._session_inputs(day)})()
-        self.sessions.commit(files)
-        self.session_marks.update({f.part: f.fingerprint for f in files})
+        self._writing = self._writer.submit(lambda: [*files, *write()])
+
+    def _finish_writing(self) -> None:
+        """Commit the sessions whose files another thread was writing."""
+        if self._writing is not None:
+            files = self._writing.result()
+            self._writing = None
+            self.sessions.commit(files)
+            self.session_marks.update({f.part: f.fingerprint for f in files})
 
 
 def build_sessions(

@@ -24,8 +24,9 @@ SUBSTRATE: tuple[tuple[TableSpec, Callable[[ir.Table], ir.Table], str], ...] = (
 
 
 def _substrate_asset(
-    spec: TableSpec, build: Callable[[ir.Table], ir.Table], description: str, condition: dg.AutomationCondition
-) -> dg.AssetsDefinition:  # type: ignore[type-arg]
+    spec: TableSpec, build: Callable[[ir.Table], ir.Table], description: str,
+    condition: dg.AutomationCondition,  # type: ignore[type-arg]
+) -> dg.AssetsDefinition:
     @dg.asset(
         key=asset_key(spec.name), deps=[asset_key("silver/events")], group_name="star", owners=OWNERS,
         kinds={"deltalake", "ibis", "silver"}, description=description, check_specs=check_specs(spec.name, gate=True),

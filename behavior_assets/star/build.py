@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -38,6 +39,7 @@ from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODU
 from behavior_assets.star.carts import fact_cart_item
 from exports.contract import gold
 from resources.lake import Lake, LakeTable
+from resources.parquet import DataFile
 from resources.settings import Settings
 
 VERSION = "star-1"
@@ -86,7 +88,7 @@ class StarBuilder:
     def days(self) -> list[str]:
         """Days that have reached silver."""
         live = self._silver("silver/sessions").parts()
-        return sorted(set(d for d, files in live.items() if sum(f.rows for f in files)) - self.held)
+        return sorted({d for d, files in live.items() if sum(f.rows for f in files)} - self.held)
 
     @cached_property
     def held(self) -> set[str]:
@@ -162,7 +164,8 @@ class StarBuilder:
             arrived = datetime.fromtimestamp(entry.arrived_ts_us / 1e6, UTC).date()
             for name in names:
                 sums[arrived, entry.source][name] += getattr(entry, name)
-        keys = {r["source_name"]: r["source_key"] for r in self.backend.to_pyarrow(self._gold("dim_source")).to_pylist()}
+        members = self.backend.to_pyarrow(self._gold("dim_source")).to_pylist()
+        keys = {r["source_name"]: r["source_key"] for r in members}
         rows = [
             {"date_key": d.year * 10000 + d.month * 100 + d.day, "source_key": keys[source], **counts}
             for (d, source), counts in sorted(sums.items())
@@ -265,7 +268,7 @@ class StarBuilder:
     def fact_customer_month(self) -> list[str]:
         """Customers at the end of each closed month."""
         first, last = date.fromisoformat(self.days[0]), date.fromisoformat(self.days[-1])
-        ends = [d for d in _month_ends(first, last)]
+        ends = list(_month_ends(first, last))
         table = pa.table({"month_end": pa.array(ends, pa.date32())})
         made = facts.fact_customer_month(self._all("silver/customer_day"), ibis.memtable(table))
         return self._write_by_content("fact_customer_month", made, "date_key")
@@ -289,16 +292,22 @@ class StarBuilder:
         recorded = target.fingerprints()
         stale = [p for p in sorted(expected) if recorded.get(p) != expected[p]]
         part_rows = {p: sum(rows.get(d, 0) for d in days) for p, days in members.items()}
-        written = []
-        for group in chunks(stale, part_rows, self.settings.chunk_rows):
-            query = build([d for p in group for d in members[p]])
-            if len(group) == 1:
-                written.append(target.write(group[0], expected[group[0]], self.backend.to_pyarrow_batches(query)))
-            else:
-                found = _split_parts(self.backend.to_pyarrow(query), column, max(inputs))
-                empty = target.spec.schema.empty_table()
-                written += [target.write(p, expected[p], [found.get(p, empty)]) for p in group]
-            self.progress(f"gold/{name}", sum(part_rows[p] for p in group))
+        written: list[DataFile] = []
+        with ThreadPoolExecutor(1, thread_name_prefix="gold-writer") as writer:
+            writing: list[Future[DataFile]] = []
+            for group in chunks(stale, part_rows, self.settings.chunk_rows):
+                query = build([d for p in group for d in members[p]])
+                if len(group) == 1:
+                    batches = self.backend.to_pyarrow_batches(query)
+                    written.append(target.write(group[0], expected[group[0]], batches))
+                else:
+                    found = _split_parts(self.backend.to_pyarrow(query), column, max(inputs))
+                    empty = target.spec.schema.empty_table()
+                    # One chunk at a time waits in memory: the files before must be written first.
+                    written += [w.result() for w in writing]
+                    writing = [writer.submit(target.write, p, expected[p], [found.get(p, empty)]) for p in group]
+                self.progress(f"gold/{name}", sum(part_rows[p] for p in group))
+            written += [w.result() for w in writing]
         gone = [p for p in recorded if p not in expected]
         if written or gone:
             target.commit(written, drop=gone)

@@ -25,7 +25,9 @@ def fact_cart_item(commerce: ir.Table, products: ir.Table, window_us: int, throu
     touches = touches.mutate(
         owner=ibis.coalesce(touches.customer_key, touches.chain_key),
         # At one instant an add comes before its purchase.
-        step=ibis.cases((touches.event_name == "add_to_cart", 0), (touches.event_name == "remove_from_cart", 1), else_=2),
+        step=ibis.cases(
+            (touches.event_name == "add_to_cart", 0), (touches.event_name == "remove_from_cart", 1), else_=2
+        ),
     )
     touches = touches.mutate(ends=(touches.step > 0).cast("int64"))
     order = {"group_by": ["owner", "product_id"], "order_by": ["event_ts_us", "step", "event_key"]}

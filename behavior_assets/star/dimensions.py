@@ -76,7 +76,7 @@ def dim_source(capabilities: Mapping[str, Mapping[str, bool]]) -> pa.Table:
     flags = [c for c in gold("dim_source").schema.names if c.startswith(("has_", "is_"))]
     columns: dict[str, list[str]] = {"source_name": [UNKNOWN, *names]}
     for column in flags:
-        default = column in {"has_views"}
+        default = column == "has_views"
         columns[column] = ["No", *(flag(capabilities[n].get(column, default)) for n in names)]
     return pa.table(columns)
 
@@ -137,7 +137,9 @@ def product_versions(days: ir.Table) -> ir.Table:
     filled = filled.mutate(before=filled.look.lag().over(ordered))
     changes = filled.filter(filled.before.isnull() | (filled.before != filled.look))
     in_order = ibis.window(group_by="product_id", order_by="event_date")
-    changes = changes.mutate(number=ibis.row_number().over(in_order), following=changes.event_date.lead().over(in_order))
+    changes = changes.mutate(
+        number=ibis.row_number().over(in_order), following=changes.event_date.lead().over(in_order)
+    )
     versions = changes.mutate(
         valid_from=ibis.ifelse(changes.number == 0, ibis.literal(FIRST_VERSION), changes.event_date),
         valid_to=ibis.ifelse(

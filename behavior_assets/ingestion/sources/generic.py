@@ -116,8 +116,8 @@ def _time_sql(raw: dict[str, Any], column: str, where: str) -> tuple[str, str]:
         # With an offset in the text the offset counts, without one the zone does.
         offset = f"regexp_matches({column}, '(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$')"
         return (
-            f"CASE WHEN {offset} THEN epoch_us(try_cast({column} AS TIMESTAMPTZ)) "
-            f"ELSE epoch_us(timezone({_text(zone)}, try_cast({column} AS TIMESTAMP))) END",
+            (f"CASE WHEN {offset} THEN epoch_us(try_cast({column} AS TIMESTAMPTZ)) "
+             f"ELSE epoch_us(timezone({_text(zone)}, try_cast({column} AS TIMESTAMP))) END"),
             zone,
         )
     return f"epoch_us(timezone({_text(zone)}, try_strptime({column}, {_text(pattern)})))", zone
@@ -152,8 +152,8 @@ def _fields(
         elif ours == "is_bot":
             fields[ours] = f"CASE WHEN NOT {blank(column)} THEN {_BOOLEANS.format(column)} END"
         elif ours == "consent":
-            fields[ours] = f"CASE WHEN NOT {blank(column)} THEN CASE WHEN {_BOOLEANS.format(column)} OR " \
-                           f"lower({column}) = 'granted' THEN 'granted' ELSE 'denied' END END"  # fmt: skip
+            yes = f"{_BOOLEANS.format(column)} OR lower({column}) = 'granted'"
+            fields[ours] = f"CASE WHEN NOT {blank(column)} THEN CASE WHEN {yes} THEN 'granted' ELSE 'denied' END END"
         elif ours == "ip":
             fields[ours] = f"truncated_ip({column})"
         elif ours not in {"event_time", "event_name", "event_id"}:

@@ -1,0 +1,58 @@
+"""What the documentation says is what the code does: the mapping loads, every setting is there, the picture is new."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import yaml
+
+from behavior_assets.ingestion.sources import FORMATS
+from behavior_assets.ingestion.sources.generic import source_from_mapping
+from resources.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DOCS = REPOSITORY / "docs"
+
+
+def test_the_example_mapping_loads() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "formats.md").read_text("utf-8"), re.DOTALL)
+    source = source_from_mapping(yaml.safe_load(text), "docs/formats.md")
+    assert source.delimiter == ";"
+    assert source.timezone == "Europe/Berlin"
+    assert source.ignored == ("clerk",)
+    assert source.columns == ("at", "action", "visitor", "visit", "sku", "department", "unit_price", "pieces",
+                              "order_no", "country", "clerk")  # fmt: skip
+
+
+def test_every_format_is_documented() -> None:
+    text = (DOCS / "formats.md").read_text("utf-8")
+    assert [f for f in FORMATS if f"| `{f}` |" not in text] == []
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    documented = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "settings.md").read_text("utf-8"), re.MULTILINE))
+    assert documented == {f.name for f in fields(Settings)} - {"home"}
+
+
+def test_every_direct_dependency_has_its_reason() -> None:
+    project = (REPOSITORY / "pyproject.toml").read_text("utf-8")
+    block = project.split("\ndependencies = [", 1)[1].split("\n]", 1)[0]
+    text = (DOCS / "dependencies.md").read_text("utf-8")
+    assert [d for d in re.findall(r'"([a-z\-]+)', block) if d not in text] == []
+
+
+def test_the_asset_graph_is_drawn_anew() -> None:
+    done = subprocess.run([sys.executable, str(DOCS / "asset_graph.py"), "--check"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [REPOSITORY / "README.md", *DOCS.glob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8"))]
+    own = [(page, link) for page, link in links if not link.startswith("http")]
+    assert own
+    assert [(page.name, link) for page, link in own if not (page.parent / link).exists()] == []
