@@ -40,6 +40,7 @@ class ChainReport:
     snapshot: str | None = None
     snapshot_is_new: bool = False
     failure: str = ""
+    failure_kind: str = ""
 
 
 def prepare_instance(settings: Settings) -> None:
@@ -135,19 +136,21 @@ def _note(result: dg.ExecuteInProcessResult, report: ChainReport) -> None:
             name = event.step_key.replace("__", "/")
             report.stages[name] = round(event.step_success_data.duration_ms / 1000, 3)
         elif event.is_step_failure and event.step_key:
-            error = event.step_failure_data.error
-            report.failure = report.failure or _cause(error)
+            _note_failure(event.step_failure_data.error, report)
         elif event.event_type_value == "ASSET_CHECK_EVALUATION":
             _note_check(event.event_specific_data, report)
         elif event.is_step_materialization:
             _note_materialization(event, report)
 
 
-def _cause(error: Any) -> str:
-    """The innermost error's own words."""
+def _note_failure(error: Any, report: ChainReport) -> None:
+    """The innermost error's own words and kind; the first failure of a run is the one that tells."""
     while error is not None and error.cause is not None:
         error = error.cause
-    return str(error.message).strip() if error is not None else "unknown failure"
+    if error is None or report.failure:
+        return
+    report.failure_kind = str(error.cls_name)
+    report.failure = str(error.message).strip().removeprefix(f"resources.errors.{error.cls_name}: ")
 
 
 def _note_check(evaluation: Any, report: ChainReport) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resources import errors
 from resources.errors import BehaviorError, InputRefusedError, IntegrityError, QualityError, UsageError
 from resources.settings import create_home, load_settings, resolve_home
 
@@ -141,7 +142,7 @@ def run(
             "snapshot_is_new": report.snapshot_is_new}  # fmt: skip
     if as_json:
         typer.echo(json.dumps(told, indent=1))
-    else:
+    elif not report.failure or report.failed_checks:
         _tell_run(told)
     _raise_for(report)
 
@@ -149,7 +150,7 @@ def run(
 def _raise_for(report: ChainReport) -> None:
     """The exit code of a run: a failure, a refused file and a broken rule are told apart."""
     if report.failure and not report.failed_checks:
-        raise BehaviorError(report.failure)
+        raise getattr(errors, report.failure_kind, BehaviorError)(report.failure)
     if report.failed_checks:
         lines = [f"{c['table']}: rule {c['rule']} failed for {c['rows']} rows"
                  + (f" (held back: {c['days']})" if c["days"] else "") for c in report.failed_checks]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the tests share: the real files, a home in a temporary folder, the command line and the chain in this process."""
+"""What the tests share: the real files, a temporary home, the command line and the chain in this process."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Chain:
             deliveries = [Delivery(p, source, p.is_relative_to(self.settings.home.landing)) for p in paths]
             return Ingestion(self.lake, self.settings, backend.con).run(deliveries)
 
-    def build(self) -> None:
+    def build(self, *, star: bool = True) -> None:
         """Bring silver, sessions and the star up to date, as the assets do."""
         lake, settings = self.lake, self.settings
         absent = settings.consent_when_absent
@@ -134,12 +134,14 @@ class Chain:
                 f"{VERSION}/{absent}", settings.chunk_rows,
             )  # fmt: skip
             build_sessions(backend, lake, settings)
+            if not star:
+                return
             for spec, build in SUBSTRATE:
                 derive_days(backend, lake.table(SILVER_EVENTS), lake.table(spec), build, aggregates.VERSION,
                             settings.chunk_rows)  # fmt: skip
-            star = StarBuilder(backend, lake, settings)
+            builder = StarBuilder(backend, lake, settings)
             for name in GOLD_INPUTS:
-                build_table(star, name)
+                build_table(builder, name)
 
     def hashes(self) -> dict[str, str]:
         """Rows and content hash of every gold table that is derived from events."""

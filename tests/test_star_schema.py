@@ -1,9 +1,8 @@
-"""The published star against the acceptance list of the Power BI trade, on a simulated shop with every kind of event."""
+"""The published star against the Power BI trade's acceptance list, on a simulated shop with every kind of event."""
 
 from __future__ import annotations
 
 import json
-import os
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import run_cli
 
 from exports.contract import PublishedTable, published
+from tests.conftest import run_cli
 
 FLAGS = {"Yes", "No"}
 ALLOWED_PHYSICAL = {"INT64", "INT32", "BYTE_ARRAY", "BOOLEAN", "DOUBLE"}
@@ -171,16 +170,16 @@ def test_one_more_day_publishes_one_more_days_files(home: Path, tmp_path: Path) 
     out = tmp_path / "more"
     arguments = ("--days", 41, "--customers", 400, "--format", "ga4", "--out", out)
     assert run_cli("simulate", "--home", home, *arguments).code == 0
-    newest = sorted((out / "ga4").iterdir())[-1]
+    newest = max((out / "ga4").iterdir())
     before = json.loads((home / "exports" / "current.json").read_text("utf-8"))
-    inodes = {f["path"]: os.stat(home / "exports" / f["path"]).st_ino
+    inodes = {f["path"]: (home / "exports" / f["path"]).stat().st_ino
               for t in before["tables"].values() for f in t["files"]}  # fmt: skip
     assert run_cli("run", "--home", home, "--format", "ga4", "--source", newest).code == 0
     after = json.loads((home / "exports" / "current.json").read_text("utf-8"))
     assert after["snapshot"] != before["snapshot"]
     for path, inode in inodes.items():
-        assert os.stat(home / "exports" / path).st_ino == inode, path
+        assert (home / "exports" / path).stat().st_ino == inode, path
     old = {f["path"] for f in before["tables"]["fact_session"]["files"]}
     new = {f["path"] for f in after["tables"]["fact_session"]["files"]}
     # The new day, and the day before it whose last sessions may reach over midnight.
-    assert len(new - old) <= 2  # noqa: PLR2004
+    assert len(new - old) <= 2

@@ -128,6 +128,7 @@ class Ingestion:
     ) -> IngestReport:
         """Ingest every delivery that is not in the ledger yet; refused files do not stop the others."""
         report = IngestReport()
+        ledger.require_zone(self.bronze, self.settings.timezone)
         known = {e.file_sha256: e for e in ledger.read_ledger(self.bronze)}
         batch: _Batch | None = None
         arrived = self.now_us()
@@ -359,7 +360,8 @@ class Ingestion:
                 raise InputRefusedError(msg)
         number = int(batch.batch_id[1:])
         self.bronze.commit(
-            batch.written, replace=False, metadata={ledger.LEDGER_KEY: ledger.encode(entries)},
+            batch.written, replace=False,
+            metadata={ledger.LEDGER_KEY: ledger.encode(entries), ledger.ZONE_KEY: self.settings.timezone},
             transaction=(INGEST_APPLICATION, number),
         )  # fmt: skip
         report.entries += entries

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from resources.errors import UsageError
 from resources.lake import LakeTable
 
 LEDGER_KEY = "behavior.ledger"
+ZONE_KEY = "behavior.timezone"
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,15 @@ def read_ledger(bronze: LakeTable) -> list[FileEntry]:
         if text:
             entries += [FileEntry(**e) for e in json.loads(text)]
     return entries
+
+
+def require_zone(bronze: LakeTable, timezone: str) -> None:
+    """Days were told by the zone of the first commit: raise UsageError when the setting has changed since."""
+    for commit in bronze.history():
+        recorded = commit.get(ZONE_KEY)
+        if recorded is not None and recorded != timezone:
+            msg = (
+                f"behavior.toml: timezone = {timezone!r}, but the days of this home were told by {recorded!r}. The "
+                "zone of a home is fixed: set it back, or load the archive into a new home."
+            )
+            raise UsageError(msg)

@@ -33,7 +33,8 @@ def clean_url(url: ir.StringValue) -> ir.StringValue:
 
 def clean_referrer(referrer: ir.StringValue) -> ir.StringValue:
     """Only the host: paths and queries of other sites are none of our business."""
-    return referrer.re_extract(r"^(?:[a-z]+://)?([A-Za-z0-9.\-]+)(?:[:/?#]|$)", 1).nullif("")
+    host = r"^(?:[A-Za-z\-]+://)?(?:[^/?#@]*@)?([A-Za-z0-9.\-]+)(?::[0-9]+)?(?:[/?#]|$)"
+    return referrer.re_extract(host, 1).nullif("")
 
 
 def clean_search(search: ir.StringValue) -> ir.StringValue:

@@ -1,0 +1,81 @@
+"""A day that breaks a blocking rule is held back and passes when mended; a gold table that does is not published."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from behavior_assets import quality
+from expectations.rules import RuleSet, load_rules, parse_rules
+from tests.conftest import published, run_cli
+
+HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
+THREE_DAYS = HEADER + "".join(
+    f"2024-03-0{day} 10:00:00 UTC,view,11,7,a.b,acme,{price},u{day},s{day}\n"
+    for day, price in ((1, 5), (2, 500), (3, 7))
+)
+
+
+def with_rule(monkeypatch: pytest.MonkeyPatch, table: str, rule: dict[str, Any]) -> None:
+    """Add a blocking rule to a table's own."""
+    text = json.dumps({"table": table, "rules": [{"blocking": True, "description": "test", **rule}]})
+    added = parse_rules(text, f"{table.replace('/', '_')}.yaml")
+
+    def load(name: str) -> RuleSet:
+        own = load_rules(name)
+        return replace(own, rules=(*own.rules, *added.rules)) if name == table else own
+
+    monkeypatch.setattr(quality, "load_rules", load)
+
+
+def run(home: Path, *more: object) -> tuple[int, dict[str, Any], str]:
+    """Exit code, what --json told, and the words on stderr."""
+    done = run_cli("run", "--home", home, *more, "--json")
+    return done.code, json.loads(done.out), done.err
+
+
+def test_a_broken_day_is_held_back_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 4 names table, rule and day; bronze keeps the day; silver and gold get it once the rule holds."""
+    file = tmp_path / "events.csv"
+    file.write_text(THREE_DAYS, "utf-8")
+    home = tmp_path / "home"
+    cheap = {"name": "price_is_believable", "kind": "between", "column": "price", "max": 100}
+    with monkeypatch.context() as patched:
+        with_rule(patched, "bronze/events", cheap)
+        code, told, words = run(home, "--format", "rees46", "--source", file)
+        assert code == 4
+        for piece in ("bronze/events", "price_is_believable", "2024-03-02"):
+            assert piece in words
+        assert told["tables"]["bronze/events"] == 3
+        assert told["tables"]["silver/events"] == 2
+        assert published(home, "SELECT date_key FROM fact_session ORDER BY 1") == [(20240301,), (20240303,)]
+        (held,) = told["held_days"]
+        assert (held["table"], held["day"]) == ("bronze/events", "2024-03-02")
+        assert "2024-03-02" in run_cli("status", "--home", home).out
+    code, told, _ = run(home)
+    assert (code, told["held_days"]) == (0, [])
+    assert published(home, "SELECT date_key FROM fact_session ORDER BY 1") == [(20240301,), (20240302,), (20240303,)]
+
+
+def test_a_broken_gold_table_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last good snapshot stays until the table passes."""
+    home = tmp_path / "home"
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text(THREE_DAYS, "utf-8")
+    second.write_text(HEADER + "2024-03-04 10:00:00 UTC,view,12,7,a.b,acme,9,u4,s4\n", "utf-8")
+    _, good, _ = run(home, "--format", "rees46", "--source", first)
+    with monkeypatch.context() as patched:
+        with_rule(patched, "gold/dim_customer", {"name": "few_customers", "kind": "row_count", "max": 4})
+        code, told, words = run(home, "--format", "rees46", "--source", second)
+        assert code == 4
+        assert "gold/dim_customer: rule few_customers" in words
+        assert told["snapshot"] == good["snapshot"]
+        assert published(home, "SELECT count(*) FROM fact_session") == [(3,)]
+    code, told, _ = run(home)
+    assert code == 0
+    assert told["snapshot"] != good["snapshot"]
+    assert published(home, "SELECT count(*) FROM fact_session") == [(4,)]
