@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from behavior_assets.incremental import Progress, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from resources import errors
 from resources.lake import Lake
 from resources.settings import Settings
 
@@ -111,16 +112,19 @@ def run_chain(
 
 
 def stale_range(settings: Settings, days: list[str]) -> tuple[str, str]:
-    """First and last day whose silver is not made from what bronze holds now; the newest day if none is."""
+    """First and last day whose silver or sessions are not made from what there is now; else the newest day."""
     from behavior_assets.incremental import content, fingerprint
     from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION
+    from behavior_assets.quality import held_days
+    from behavior_assets.sessions.build import stale_days
 
     lake = Lake(settings.home.lake)
     bronze = lake.table(BRONZE_EVENTS).parts()
     done = lake.table(SILVER_EVENTS).fingerprints()
     version = f"{VERSION}/{settings.consent_when_absent}"
-    stale = [d for d in days if done.get(d) != fingerprint(version, content(bronze[d]))]
-    return (stale[0], stale[-1]) if stale else (days[-1], days[-1])
+    stale = {d for d in days if done.get(d) != fingerprint(version, content(bronze[d]))}
+    stale |= set(stale_days(lake, settings, held_days(lake, "silver/events")))
+    return (min(stale), max(stale)) if stale else (days[-1], days[-1])
 
 
 def peak_memory_mb() -> int:
@@ -144,13 +148,16 @@ def _note(result: dg.ExecuteInProcessResult, report: ChainReport) -> None:
 
 
 def _note_failure(error: Any, report: ChainReport) -> None:
-    """The innermost error's own words and kind; the first failure of a run is the one that tells."""
-    while error is not None and error.cause is not None:
+    """The words of the error that was meant for the user, else of the innermost; the first failure tells."""
+    found = []
+    while error is not None:
+        found.append(error)
         error = error.cause
-    if error is None or report.failure:
+    if not found or report.failure:
         return
-    report.failure_kind = str(error.cls_name)
-    report.failure = str(error.message).strip().removeprefix(f"resources.errors.{error.cls_name}: ")
+    told = next((e for e in found if hasattr(errors, str(e.cls_name))), found[-1])
+    report.failure_kind = str(told.cls_name)
+    report.failure = str(told.message).strip().removeprefix(f"resources.errors.{told.cls_name}: ")
 
 
 def _note_check(evaluation: Any, report: ChainReport) -> None:

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from behavior_assets import quality
+from behavior_assets.chain import stale_range
+from behavior_assets.sessions import assets as session_assets
 from expectations.rules import RuleSet, load_rules, parse_rules
+from resources.settings import load_settings
 from tests.conftest import published, run_cli
 
 HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
@@ -79,3 +82,26 @@ def test_a_broken_gold_table_is_not_published(tmp_path: Path, monkeypatch: pytes
     assert code == 0
     assert told["snapshot"] != good["snapshot"]
     assert published(home, "SELECT count(*) FROM fact_session") == [(4,)]
+
+
+def test_a_run_that_died_between_silver_and_sessions_is_made_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not reached is stale, also on days before the newest; a changed setting makes every day stale."""
+    file = tmp_path / "events.csv"
+    file.write_text(THREE_DAYS, "utf-8")
+    home = tmp_path / "home"
+
+    def die(*_: object) -> list[str]:
+        message = "the machine went down"
+        raise RuntimeError(message)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session_assets, "build_sessions", die)
+        assert run(home, "--format", "rees46", "--source", file)[0] == 1
+    assert run(home)[0] == 0
+    assert published(home, "SELECT count(*) FROM fact_session") == [(3,)]
+    settings = load_settings(home)
+    assert stale_range(settings, ["2024-03-01", "2024-03-02", "2024-03-03"]) == ("2024-03-03", "2024-03-03")
+    shorter = replace(settings, session_gap_minutes=1)
+    assert stale_range(shorter, ["2024-03-01", "2024-03-02", "2024-03-03"]) == ("2024-03-01", "2024-03-03")

@@ -14,7 +14,7 @@ from behavior_assets.ingestion.ledger import FileEntry, read_ledger
 from tests.conftest import Chain, Result, ingest_and_build, published, require_shared, run_cli, same_key, shuffled
 
 ALL_LINES = Decimal("5761931.382")
-ROUND = 73
+ROUND = 110
 
 
 def told(result: Result) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def test_online_retail_an_anonymous_buyer_is_no_error(invoices: tuple[list[Path]
 def test_online_retail_in_shuffled_rounds_gives_the_same_tables(
     invoices: tuple[list[Path], Chain], tmp_path: Path
 ) -> None:
-    """Files in any order, some one by one, with the chain after every 73: the same content, keys included."""
+    """Files in any order, some one by one, with the chain after every 110: the same content, keys included."""
     files, whole = invoices
     order = shuffled(files, seed=2)
     rounds = [order[i : i + ROUND] for i in range(0, len(order), ROUND)]

@@ -87,6 +87,10 @@ class SessionBuilder:
         self._writer.shutdown()
         return done
 
+    def stale(self) -> list[str]:
+        """Days that ``run`` would begin with; days that only follow from them are not told."""
+        return [day for day in sorted(self.event_files) if not self._fresh(day)]
+
     def _inputs(self, day: str) -> str:
         return fingerprint(
             VERSION, self.gap_us, self.cap_us, content(self.event_files[day]),
@@ -182,6 +186,11 @@ class SessionBuilder:
             self._writing = None
             self.sessions.commit(files)
             self.session_marks.update({f.part: f.fingerprint for f in files})
+
+
+def stale_days(lake: Lake, settings: Settings, held: Iterable[str] = ()) -> list[str]:
+    """Days whose sessions are not made from the silver, the neighbours and the settings that there are now."""
+    return SessionBuilder(ibis.duckdb.connect(), lake, settings, frozenset(held)).stale()
 
 
 def build_sessions(
