@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sys
 import threading
@@ -128,7 +127,11 @@ def stale_range(settings: Settings, days: list[str]) -> tuple[str, str]:
 
 
 def peak_memory_mb() -> int:
-    """Largest resident size of this process so far, MiB."""
+    """Largest resident size of this process so far, MiB; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak / _MIB if sys.platform == "darwin" else peak / 1024)
 

@@ -118,13 +118,18 @@ class SessionBuilder:
         return self._mark(day) == self._inputs(day) and self.session_marks.get(day) == self._session_inputs(day)
 
     def _chunk(self, queue: Sequence[str]) -> list[str]:
-        """Stale days from the first of the queue on that hold at most ``chunk_rows`` rows together."""
+        """Days from the first of the queue on, up to the last stale one, that hold at most ``chunk_rows`` rows.
+
+        Fresh days in between are done again: one query over a few more rows is cheaper than many queries.
+        """
         group, rows = [queue[0]], sum(f.rows for f in self.event_files[queue[0]])
         for day in queue[1:]:
             rows += sum(f.rows for f in self.event_files[day])
-            if rows > self.settings.chunk_rows or self._fresh(day):
+            if rows > self.settings.chunk_rows:
                 break
             group.append(day)
+        while len(group) > 1 and self._fresh(group[-1]):
+            group.pop()
         return group
 
     def _work(self, group: list[str]) -> None:
