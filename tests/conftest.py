@@ -14,8 +14,9 @@ import duckdb
 import pytest
 
 from behavior_assets.incremental import derive_days
+from behavior_assets.ingestion.ahead import Delivery
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
-from behavior_assets.ingestion.ingest import Delivery, Ingestion, IngestReport
+from behavior_assets.ingestion.ingest import Ingestion, IngestReport
 from behavior_assets.ingestion.sources import load_source
 from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION, filled_columns, silver_events
 from behavior_assets.sessions.build import build_sessions

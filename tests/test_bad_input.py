@@ -6,7 +6,7 @@ import errno
 import gzip
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,16 @@ import pyarrow as pa
 import pytest
 
 from behavior_assets.ingestion import landing
-from behavior_assets.ingestion.ingest import IngestReport
+from behavior_assets.ingestion.ahead import Delivery
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.ingestion.ingest import Ingestion, IngestReport
+from behavior_assets.ingestion.reader import FileReading
+from behavior_assets.ingestion.sources import load_source
 from resources import parquet
+from resources.engine import engine
 from resources.errors import InputRefusedError, StorageError, UsageError
+from resources.lake import Lake
+from resources.settings import create_home
 from tests.conftest import REES46_HEADER, Chain, Result, rees46_row, run_cli
 
 # In every row, so that a message which quotes the data is found out.
@@ -361,3 +368,30 @@ def test_a_full_disk_is_told_by_the_command(tmp_path: Path, monkeypatch: pytest.
         broken = run_cli(*command)
     assert (broken.code, "free some space" in broken.err) == (1, True)
     assert run_cli(*command).code == 0
+
+
+@pytest.mark.parametrize("bad_rows", [2, 30])
+def test_a_file_refused_half_way_takes_no_other_rows_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad_rows: int
+) -> None:
+    """Rows of the files before it stay, its own go, whether it was held (2 rows) or streamed in chunks (30)."""
+    (tmp_path / "good.csv").write_bytes(GOOD)
+    (tmp_path / "bad.csv").write_bytes(file_of(*(row(10 + n) for n in range(bad_rows))))
+    (tmp_path / "late.csv").write_bytes(file_of(row(50)))
+    settings = replace(create_home(tmp_path / "home"), chunk_rows=8)
+    lake, source = Lake(settings.home.lake), load_source("rees46")
+    whole = Ingestion._balance
+
+    def refuse(self: Ingestion, reading: FileReading, *found: object) -> None:
+        if reading.staged.name == "bad.csv":
+            message = "bad.csv: refused at its end"
+            raise InputRefusedError(message)
+        whole(self, reading, *found)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Ingestion, "_balance", refuse)
+    with engine(settings) as backend:
+        deliveries = [Delivery(tmp_path / n, source) for n in ("good.csv", "bad.csv", "late.csv")]
+        report = Ingestion(lake, settings, backend.con).run(deliveries)
+    assert [name for name, _ in report.refused] == [str(tmp_path / "bad.csv")]
+    assert [(e.file_name, e.accepted) for e in report.entries] == [("good.csv", 2), ("late.csv", 1)]
+    assert lake.table(BRONZE_EVENTS).rows() == 3

@@ -11,7 +11,7 @@ import duckdb
 import ibis
 import pytest
 
-from behavior_assets.ingestion.ingest import _ip_macro
+from behavior_assets.ingestion.ahead import _ip_macro
 from behavior_assets.privacy import text
 from resources.errors import UsageError
 from resources.keys import load_or_create_key

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,28 +18,18 @@ import pyarrow.compute as pc
 
 from behavior_assets.incremental import split_by_day
 from behavior_assets.ingestion import landing, ledger
+from behavior_assets.ingestion.ahead import Delivery, Prepared, Reader
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, CONTRACT_VERSION, QUARANTINE_EVENTS
 from behavior_assets.ingestion.deduplicate import Duplicates, find_duplicates
 from behavior_assets.ingestion.ledger import FileEntry
-from behavior_assets.ingestion.reader import FileReading, Reject, open_reading, raw_rows, stream
-from behavior_assets.ingestion.sources.base import Source
+from behavior_assets.ingestion.reader import FileReading, Reject, raw_rows
 from resources.errors import InputRefusedError
 from resources.lake import Lake, LakeTable
 from resources.parquet import DataFile
 from resources.settings import Settings
 
 INGEST_APPLICATION = "ingest"
-MAX_UNPACKED = 64 * 2**30
 _FILES_PER_COMMIT = 500
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """A file to ingest, how to read it, and whether it lies in ``landing/`` (and leaves it after the commit)."""
-
-    path: Path
-    source: Source
-    from_landing: bool = False
 
 
 @dataclass
@@ -82,27 +72,6 @@ class _Batch:
         self.writing = []
 
 
-@dataclass
-class _Prepared:
-    """A delivery that was staged and opened, with its rows when it is small, or with what went wrong."""
-
-    delivery: Delivery
-    staged: landing.Staged | None = None
-    reading: FileReading | None = None
-    rows: pa.Table | None = None
-    cursor: duckdb.DuckDBPyConnection | None = None
-    error: Exception | None = None
-    staging_seconds: float = 0.0
-
-    def tables(self, settings: Settings) -> Iterator[pa.Table]:
-        """The parsed rows: as one table, or as a stream."""
-        if self.rows is not None:
-            yield self.rows
-        elif self.cursor is not None and self.reading is not None:
-            for record_batch in stream(self.cursor, self.reading, settings):
-                yield pa.Table.from_batches([record_batch])
-
-
 class Ingestion:
     """Ingests deliveries into the bronze and quarantine tables of one lake."""
 
@@ -120,8 +89,6 @@ class Ingestion:
         self.now_us = now_us
         # One file is written while the next rows are parsed.
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="bronze-writer")
-        bits = settings.ipv4_prefix
-        self.con.execute(_ip_macro(bits))
 
     def run(
         self, deliveries: Iterable[Delivery], progress: Callable[[str, int], None] = lambda _name, _rows: None
@@ -132,59 +99,29 @@ class Ingestion:
         known = {e.file_sha256: e for e in ledger.read_ledger(self.bronze)}
         batch: _Batch | None = None
         arrived = self.now_us()
-        with ThreadPoolExecutor(self.settings.threads, thread_name_prefix="reader") as readers:
-            for prepared in self._prepared(deliveries, known, arrived, readers):
-                batch = batch or self._new_batch(arrived)
-                if self._take(prepared, batch, known, report):
-                    progress(prepared.delivery.path.name, batch.readings[-1][1].rows_in)
-                if max(len(batch.readings), len(batch.written)) >= _FILES_PER_COMMIT:
-                    self._commit(batch, known, report)
-                    batch = None
-            if batch is not None:
+        for prepared in Reader(self.con, self.settings, known, arrived).read(deliveries):
+            batch = batch or self._new_batch(arrived)
+            if self._take(prepared, batch, known, report):
+                progress(prepared.delivery.path.name, batch.readings[-1][1].rows_in)
+            if max(len(batch.readings), len(batch.written)) >= _FILES_PER_COMMIT:
                 self._commit(batch, known, report)
+                batch = None
+        if batch is not None:
+            self._commit(batch, known, report)
         return report
-
-    def _prepared(
-        self, deliveries: Iterable[Delivery], known: dict[str, FileEntry], arrived_us: int, readers: ThreadPoolExecutor
-    ) -> Iterator[_Prepared]:
-        """Deliveries in their order, a few staged and parsed ahead, each by a thread and a cursor of its own."""
-        ahead: deque[Future[_Prepared]] = deque()
-        for delivery in deliveries:
-            ahead.append(readers.submit(self._prepare, delivery, known, arrived_us))
-            if len(ahead) > self.settings.threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-
-    def _prepare(self, delivery: Delivery, known: dict[str, FileEntry], arrived_us: int) -> _Prepared:
-        """Stage and open a file, and parse it when it is small enough to be held; errors are kept for later."""
-        prepared = _Prepared(delivery)
-        started = time.perf_counter()
-        try:
-            prepared.staged = landing.stage(
-                delivery.path, delivery.source.name, self.settings.home.staging, MAX_UNPACKED
-            )
-            prepared.staging_seconds = time.perf_counter() - started
-            if prepared.staged.sha256 not in known:
-                cursor = self.con.cursor()
-                cursor.execute("SET TimeZone = 'UTC'")
-                prepared.cursor = cursor
-                prepared.reading = open_reading(cursor, prepared.staged, delivery.source, self.settings, arrived_us)
-                if prepared.reading.rows_in <= self.settings.chunk_rows // 4:
-                    prepared.rows = stream(cursor, prepared.reading, self.settings).read_all()
-        except (InputRefusedError, duckdb.Error, pa.ArrowException) as error:
-            prepared.error = error
-        return prepared
 
     def _new_batch(self, arrived_us: int) -> _Batch:
         number = self.bronze.transaction(INGEST_APPLICATION) + 1
         return _Batch(f"b{number:08d}", arrived_us)
 
     def _take(
-        self, prepared: _Prepared, batch: _Batch, known: dict[str, FileEntry], report: IngestReport
+        self, prepared: Prepared, batch: _Batch, known: dict[str, FileEntry], report: IngestReport
     ) -> bool:
         """Put a file's rows into the batch. A file in trouble is refused whole and leaves no row behind."""
         delivery, staged = prepared.delivery, prepared.staged
+        if prepared.rows is None:
+            # A streamed file shares no chunk with others, so that refusing it half way undoes only its own.
+            self._settle(batch)
         before = len(batch.written) + len(batch.writing)
         report.staging_seconds += prepared.staging_seconds
         try:
@@ -213,9 +150,11 @@ class Ingestion:
                 prepared.cursor.close()
             prepared.rows = None
         batch.readings.append((delivery, prepared.reading))
+        if batch.pending_rows >= self.settings.chunk_rows:
+            self._settle(batch)
         return True
 
-    def _refuse(self, prepared: _Prepared, reason: str, batch: _Batch, before: int, report: IngestReport) -> None:
+    def _refuse(self, prepared: Prepared, reason: str, batch: _Batch, before: int, report: IngestReport) -> None:
         report.refused.append((str(prepared.delivery.path), reason))
         self._forget(prepared.staged, batch, before)
         landing.refuse(prepared.delivery.path, self.settings.home, reason)
@@ -234,12 +173,9 @@ class Ingestion:
         batch.pending_rows = sum(t.num_rows for t in batch.pending)
         landing.discard(staged)
 
-    def _read(self, prepared: _Prepared, reading: FileReading, batch: _Batch) -> None:
+    def _read(self, prepared: Prepared, reading: FileReading, batch: _Batch) -> None:
         sha = reading.staged.sha256
         batch.sources[sha] = reading.source.name
-        # A streamed file shares no chunk with others, so that refusing it later undoes only its own.
-        if prepared.rows is None:
-            self._settle(batch)
         delivered = 0
         semantic: dict[int, int] = {}
         rejected = np.array(reading.parser_rejects, dtype=np.int64) - np.arange(len(reading.parser_rejects))
@@ -264,7 +200,7 @@ class Ingestion:
             if good.num_rows:
                 batch.pending.append(good.replace_schema_metadata({"file": sha}))
                 batch.pending_rows += good.num_rows
-            if batch.pending_rows >= self.settings.chunk_rows:
+            if prepared.rows is None and batch.pending_rows >= self.settings.chunk_rows:
                 self._settle(batch)
         self._balance(reading, delivered, semantic)
 
@@ -421,22 +357,6 @@ class Ingestion:
             conflicts=counts.conflicts,
             capabilities={**reading.source.capabilities, "is_synthetic": landing.is_synthetic(delivery.path)},
         )
-
-
-def _ip_macro(bits: int) -> str:
-    """SQL macro that truncates an address: IPv4 to /24 or /16, IPv6 to /48; anything else becomes NULL."""
-    kept, zeros = bits // 8, ".0" * (4 - bits // 8)
-    octets = f"([0-9]{{1,3}}(?:\\.[0-9]{{1,3}}){{{kept - 1}}})(?:\\.[0-9]{{1,3}}){{{4 - kept}}}"
-    return f"""CREATE OR REPLACE MACRO truncated_ip(address) AS (CASE
-        WHEN regexp_full_match(address, '(::ffff:)?{octets}', 'i')
-            THEN regexp_replace(address, '^(?:::[fF]{{4}}:)?{octets}$', '\\1{zeros}')
-        WHEN regexp_full_match(address, '[0-9A-Fa-f:]{{2,39}}') AND contains(address, ':') THEN
-            concat(array_to_string(list_slice(CASE
-                WHEN contains(address, '::') THEN list_concat(
-                    list_filter(string_split(string_split(address, '::')[1], ':'), lambda g: g <> ''),
-                    ['0', '0', '0'])
-                ELSE string_split(address, ':') END, 1, 3), ':'), '::')
-        END)"""
 
 
 def file_sha256(path: Path) -> str:

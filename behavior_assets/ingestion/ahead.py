@@ -1,0 +1,111 @@
+"""Files staged and parsed ahead of their turn, each by a thread and a cursor of its own."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Container, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from behavior_assets.ingestion import landing
+from behavior_assets.ingestion.reader import FileReading, open_reading, stream
+from behavior_assets.ingestion.sources.base import Source
+from resources.errors import InputRefusedError
+from resources.settings import Settings
+
+MAX_UNPACKED = 64 * 2**30  # bytes
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A file to ingest, how to read it, and whether it lies in ``landing/`` (and leaves it after the commit)."""
+
+    path: Path
+    source: Source
+    from_landing: bool = False
+
+
+@dataclass
+class Prepared:
+    """A delivery that was staged and opened, with its rows when it is small, or with what went wrong."""
+
+    delivery: Delivery
+    staged: landing.Staged | None = None
+    reading: FileReading | None = None
+    rows: pa.Table | None = None
+    cursor: duckdb.DuckDBPyConnection | None = None
+    error: Exception | None = None
+    staging_seconds: float = 0.0
+
+    def tables(self, settings: Settings) -> Iterator[pa.Table]:
+        """The parsed rows: as one table, or as a stream."""
+        if self.rows is not None:
+            yield self.rows
+        elif self.cursor is not None and self.reading is not None:
+            for record_batch in stream(self.cursor, self.reading, settings):
+                yield pa.Table.from_batches([record_batch])
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads deliveries; ``known`` are the sha256 of files that are in the ledger, which are staged but not parsed."""
+
+    connection: duckdb.DuckDBPyConnection
+    settings: Settings
+    known: Container[str]
+    arrived_us: int
+
+    def read(self, deliveries: Iterable[Delivery]) -> Iterator[Prepared]:
+        """Deliveries in their order; at most one more than there are threads is held ready."""
+        self.connection.execute(_ip_macro(self.settings.ipv4_prefix))
+        ahead: deque[Future[Prepared]] = deque()
+        with ThreadPoolExecutor(self.settings.threads, thread_name_prefix="reader") as pool:
+            for delivery in deliveries:
+                ahead.append(pool.submit(self._prepare, delivery))
+                if len(ahead) > self.settings.threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+
+    def _prepare(self, delivery: Delivery) -> Prepared:
+        """Stage and open a file, and parse it when it is small enough to be held; errors are kept for later."""
+        prepared = Prepared(delivery)
+        started = time.perf_counter()
+        try:
+            prepared.staged = landing.stage(
+                delivery.path, delivery.source.name, self.settings.home.staging, MAX_UNPACKED
+            )
+            prepared.staging_seconds = time.perf_counter() - started
+            if prepared.staged.sha256 not in self.known:
+                cursor = self.connection.cursor()
+                cursor.execute("SET TimeZone = 'UTC'")
+                prepared.cursor = cursor
+                prepared.reading = open_reading(
+                    cursor, prepared.staged, delivery.source, self.settings, self.arrived_us
+                )
+                if prepared.reading.rows_in <= self.settings.chunk_rows // 4:
+                    prepared.rows = stream(cursor, prepared.reading, self.settings).read_all()
+        except (InputRefusedError, duckdb.Error, pa.ArrowException) as error:
+            prepared.error = error
+        return prepared
+
+
+def _ip_macro(bits: int) -> str:
+    """SQL macro that truncates an address: IPv4 to /24 or /16, IPv6 to /48; anything else becomes NULL."""
+    kept, zeros = bits // 8, ".0" * (4 - bits // 8)
+    octets = f"([0-9]{{1,3}}(?:\\.[0-9]{{1,3}}){{{kept - 1}}})(?:\\.[0-9]{{1,3}}){{{4 - kept}}}"
+    return f"""CREATE OR REPLACE MACRO truncated_ip(address) AS (CASE
+        WHEN regexp_full_match(address, '(::ffff:)?{octets}', 'i')
+            THEN regexp_replace(address, '^(?:::[fF]{{4}}:)?{octets}$', '\\1{zeros}')
+        WHEN regexp_full_match(address, '[0-9A-Fa-f:]{{2,39}}') AND contains(address, ':') THEN
+            concat(array_to_string(list_slice(CASE
+                WHEN contains(address, '::') THEN list_concat(
+                    list_filter(string_split(string_split(address, '::')[1], ':'), lambda g: g <> ''),
+                    ['0', '0', '0'])
+                ELSE string_split(address, ':') END, 1, 3), ':'), '::')
+        END)"""
