@@ -16,6 +16,7 @@ from behavior_assets.incremental import Progress, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from resources import errors
 from resources.lake import Lake
+from resources.lock import exclusive
 from resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ def run_chain(
     Three runs in one process: the ingestion, which tells the days that are touched; one run over the range of these
     days; and one over all that is not kept by day.
     """
+    with exclusive(settings.home.dagster):  # a second command waits; the daemon's runs only wait for the lake
+        return _run_chain(settings, paths, format_name, mapping, progress)
+
+
+def _run_chain(
+    settings: Settings, paths: list[Path], format_name: str, mapping: Path | None, progress: Progress
+) -> ChainReport:
     started = time.perf_counter()
     prepare_instance(settings)
     import dagster as dg
@@ -104,7 +112,8 @@ def run_chain(
                     execute("star")
     finally:
         PROGRESS.reset(token)
-        shutil.rmtree(settings.home.staging, ignore_errors=True)
+        with exclusive(settings.home.lake):  # nobody else's files are being read now
+            shutil.rmtree(settings.home.staging, ignore_errors=True)
     report.seconds = round(time.perf_counter() - started, 3)
     report.peak_memory_mb = peak_memory_mb()
     return report

@@ -139,9 +139,9 @@ def run(
     told = {**read_status(settings), "seconds": report.seconds, "stages": report.stages,
             "peak_memory_mb": report.peak_memory_mb, "archive_seconds": report.archive_seconds,
             "refused": report.refused, "failed_checks": report.failed_checks,
-            "snapshot_is_new": report.snapshot_is_new}  # fmt: skip
+            "snapshot_is_new": report.snapshot_is_new, "failure": report.failure}  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(told, indent=1))
+        _tell_json(told)
     elif not report.failure or report.failed_checks:
         _tell_run(told)
     _raise_for(report)
@@ -180,13 +180,21 @@ def verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     with _progress(silent=as_json) as tell:
         result = verify_home(settings, lambda what: tell(what, 0))
     if as_json:
-        typer.echo(json.dumps(result, indent=1))
+        _tell_json(result)
     else:
         typer.echo(f"{result['tables']} tables, {result['files']} files, {result['rows']:,} rows read and compared.")
         typer.echo("Everything is whole." if result["ok"] else "BROKEN:")
     if not result["ok"]:
         lines = [f"{p['where']}: {p['what']}" for p in result["problems"]]
         raise IntegrityError("\n".join(lines))
+
+
+_told: list[bool] = []  # whether the JSON object is on stdout already
+
+
+def _tell_json(document: dict[str, Any]) -> None:
+    _told.append(True)
+    typer.echo(json.dumps(document, indent=1))
 
 
 def _tell_run(told: dict[str, Any]) -> None:
@@ -222,10 +230,13 @@ def _tell_status(told: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command; an error for the user is one message on stderr and an exit code."""
+    _told.clear()
     try:
         app(standalone_mode=True)
     except BehaviorError as error:
         typer.echo(f"behavior: {error}", err=True)
+        if "--json" in sys.argv and not _told:
+            typer.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
         sys.exit(error.exit_code)
 
 

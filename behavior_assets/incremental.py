@@ -120,6 +120,7 @@ def derive_days(
     chunk_rows: int,
     days: Iterable[str] | None = None,
     progress: Progress = quiet,
+    metadata: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Bring a table up to date that is, day by day, a pure function of another. Returns the days rewritten.
 
@@ -137,11 +138,11 @@ def derive_days(
             made = build(read_parts(backend, source, group))
             write = write_days(backend, target, made, {day: expected[day] for day in group})
             if writing is not None:
-                target.commit(writing.result())
+                target.commit(writing.result(), metadata=metadata)
             writing = writer.submit(write)
             progress(target.spec.name, sum(rows[day] for day in group))
         if writing is not None:
-            target.commit(writing.result())
+            target.commit(writing.result(), metadata=metadata)
     return stale
 
 

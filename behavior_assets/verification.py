@@ -14,7 +14,7 @@ from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
 from exports.contract import gold, published
 from exports.verify import Problem, verify_ledger, verify_snapshot, verify_table
-from resources.errors import BehaviorError
+from resources.errors import BehaviorError, UsageError
 from resources.lake import Lake
 from resources.settings import Settings
 
@@ -24,13 +24,20 @@ ALL_TABLES = (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS, SESSION_PARTS, SI
 
 def verify_home(settings: Settings, progress: Callable[[str], None] = lambda _what: None) -> dict[str, Any]:
     """Problems by file or table; ``ok`` is whether there are none."""
+    if not settings.home.root.exists():
+        msg = f"--home {settings.home.root}: there is no such home."
+        raise UsageError(msg)
     lake = Lake(settings.home.lake)
+    published_once = (settings.home.exports / "current.json").exists()
     problems: list[Problem] = []
     rows: dict[str, int] = {}
     files = 0
     for spec in (*ALL_TABLES, *(gold(n) for n in published())):
         table = lake.table(spec)
         if not table.exists():
+            # Quarantine is made with its first reject; everything else is there once something was published.
+            if published_once and spec is not QUARANTINE_EVENTS:
+                problems.append(Problem(spec.name, "the table is missing"))
             continue
         found, rows[spec.name] = verify_table(table, progress)
         problems += found

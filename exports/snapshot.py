@@ -67,7 +67,11 @@ def publish(
     if current is not None and content == {
         n: (t["rows"], t["hash"]) for n, t in current["tables"].items() if n != "refresh_info"
     }:
-        return Published(current["snapshot"], current["published_at"], new=False, files_added=0,
+        tables["refresh_info"] = _table_entry(lake.table(gold("refresh_info")), con, None)
+        mended = _link_all(lake, exports, tables)  # files that were lost are put back
+        if not (exports / "behavior.duckdb").exists():
+            write_duckdb(exports, current)
+        return Published(current["snapshot"], current["published_at"], new=False, files_added=mended,
                          tables={n: t["rows"] for n, t in current["tables"].items()})  # fmt: skip
     snapshot = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     info = _write_refresh_info(lake, snapshot, now, data_through, synthetic=synthetic)

@@ -87,6 +87,11 @@ def verify_ledger(entries: Iterable[Any], bronze_rows: int, quarantine_rows: int
     events = sum(e.events for e in entries)
     if events != bronze_rows:
         problems.append(Problem("bronze/events", f"holds {bronze_rows} rows, the ledger says {events}"))
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.file_sha256 in seen:
+            problems.append(Problem(f"ledger/{entry.file_name}", "the same content was committed twice"))
+        seen.add(entry.file_sha256)
     quarantined = sum(e.quarantined for e in entries)
     if quarantined != quarantine_rows:
         problems.append(Problem("quarantine/events", f"holds {quarantine_rows} rows, the ledger says {quarantined}"))
@@ -112,6 +117,8 @@ def verify_snapshot(exports: Path, lake: Lake, progress: Callable[[str], None]) 
             problems.append(Problem(f"exports/{name}", "not a table of the contract"))
         elif not problems:
             problems += _agree_with_gold(lake, spec, entry)
+    if not (exports / "behavior.duckdb").exists():
+        problems.append(Problem("exports/behavior.duckdb", "the file is missing: `behavior run` writes it again"))
     if not (exports / "snapshots" / f"{manifest['snapshot']}.json").exists():
         problems.append(Problem(f"exports/snapshots/{manifest['snapshot']}.json", "the manifest is missing"))
     return problems

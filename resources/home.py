@@ -8,6 +8,7 @@ from ibis.backends.duckdb import Backend
 
 from resources.engine import engine
 from resources.lake import Lake
+from resources.lock import exclusive
 from resources.settings import Settings, create_home
 
 
@@ -26,6 +27,7 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def engine(self, *, pseudonyms: bool = False) -> Iterator[Backend]:
-        """A fresh engine with the home's limits."""
-        with engine(self.settings(), pseudonyms=pseudonyms) as backend:
+        """A fresh engine with the home's limits; other processes that write to this lake wait meanwhile."""
+        settings = self.settings()
+        with exclusive(settings.home.lake), engine(settings, pseudonyms=pseudonyms) as backend:
             yield backend

@@ -148,7 +148,11 @@ def _checked(key: str, value: object, wanted: object, where: str) -> object:
     if key == "memory_limit":
         return _size(value, where)
     if key == "first_day" and isinstance(value, str):
-        value = date.fromisoformat(value)
+        try:
+            value = date.fromisoformat(value)
+        except ValueError as error:
+            msg = f"{where} = {value!r} is not a day; write for example 2024-01-31."
+            raise UsageError(msg) from error
     kinds = {"str": str, "int": int, "bool": bool, "date": date}
     kind = kinds[str(wanted)]
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

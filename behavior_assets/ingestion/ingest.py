@@ -23,12 +23,13 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS, CONTRACT_VERSION,
 from behavior_assets.ingestion.deduplicate import Duplicates, find_duplicates
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading, Reject, raw_rows
-from resources.errors import InputRefusedError
+from resources.errors import InputRefusedError, IntegrityError
 from resources.lake import Lake, LakeTable
 from resources.parquet import DataFile
 from resources.settings import Settings
 
 INGEST_APPLICATION = "ingest"
+HOPELESS_ROWS = 10  # a file of so many rows without a good one is of another format, not merely bad
 _FILES_PER_COMMIT = 500
 
 
@@ -137,7 +138,7 @@ class Ingestion:
         except InputRefusedError as error:
             self._refuse(prepared, str(error), batch, before, report)
             return False
-        except (duckdb.InvalidInputException, duckdb.ConversionException, pa.ArrowException) as error:
+        except (duckdb.InvalidInputException, duckdb.DataError, pa.ArrowException) as error:
             # The parser's text may quote the data: only its kind is told.
             reason = (
                 f"{delivery.path.name}: cannot be read as {delivery.source.name} ({type(error).__name__}). "
@@ -211,6 +212,12 @@ class Ingestion:
             msg = (
                 f"{reading.staged.name}: the bytes hold {reading.rows_in:,} rows, the parser found {total:,}. "
                 "Check quotes and line ends, and deliver the file again."
+            )
+            raise InputRefusedError(msg)
+        if reading.rows_in >= HOPELESS_ROWS and len(semantic.keys() | reading.rejects.keys()) == reading.rows_in:
+            msg = (
+                f"{reading.staged.name}: not one of its {reading.rows_in:,} rows can be read as {reading.source.name}. "
+                "Check the format name and the mapping."
             )
             raise InputRefusedError(msg)
         wanted = {r for r in semantic if r not in reading.rejects}
@@ -288,6 +295,9 @@ class Ingestion:
         batch.finish_writing()
         if not batch.readings:
             return
+        if self.bronze.transaction(INGEST_APPLICATION) >= int(batch.batch_id[1:]):
+            msg = "bronze/events: another ingestion committed meanwhile. Run the same command again."
+            raise IntegrityError(msg)
         self._commit_quarantine(batch)
         entries = [self._entry(delivery, reading, batch) for delivery, reading in batch.readings]
         for entry in entries:

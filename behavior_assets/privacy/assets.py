@@ -14,6 +14,7 @@ from behavior_assets.partitions import (
     column_schema,
     wanted_days,
 )
+from behavior_assets.privacy.key_guard import require_key
 from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION, filled_columns, silver_events
 from behavior_assets.quality import held_days, judge_days
 from resources.home import HomeResource
@@ -36,13 +37,15 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         days = set(wanted_days(context)) - held_days(lake, "bronze/events")
         absent = settings.consent_when_absent
 
+        key = require_key(settings, table)
+
         def build(events: ir.Table) -> ir.Table:
             return silver_events(events, consent_when_absent=absent, filled=filled_columns(events))
 
         with home.engine(pseudonyms=True) as backend:
             done = derive_days(
                 backend, bronze, table, build,
-                f"{VERSION}/{absent}", settings.chunk_rows, days, PROGRESS.get(),
+                f"{VERSION}/{absent}", settings.chunk_rows, days, PROGRESS.get(), key,
             )  # fmt: skip
             verdict = judge_days(backend.con, lake, table)
         parts = table.parts()

@@ -15,7 +15,7 @@ from behavior_assets.ingestion.canonical import MONEY
 from resources.engine import surrogate_key
 from resources.lake import TableSpec
 
-VERSION = "sessions-1"
+VERSION = "sessions-2"
 HOUR_SLOTS = 32  # a start is kept as microseconds * 32 + hour, so that one minimum finds both
 _DIGITS = 17  # digits of microseconds until the year 5138
 
@@ -73,7 +73,7 @@ def session_parts(
     followed = _cut(events.semi_join(cuttable, "chain_key"), open_parts, gap_us, cap_us)
     columns = [*_KEY, *(c for c in coarse.columns if c not in _KEY)]
     parts = short.select(*columns).union(followed.select(*columns)).inner_join(day_ends, "event_date")
-    return parts.mutate(is_open=parts.last_ts_us > parts.end_us - gap_us).select(*SESSION_PARTS.schema.names)
+    return parts.mutate(is_open=parts.last_ts_us >= parts.end_us - gap_us).select(*SESSION_PARTS.schema.names)
 
 
 def _cut(events: ir.Table, open_parts: ir.Table, gap_us: int, cap_us: int) -> ir.Table:

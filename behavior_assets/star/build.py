@@ -320,9 +320,9 @@ class StarBuilder:
         found = _split_parts(self.backend.to_pyarrow(made), column, self.days[-1])
         files = [target.write(p, VERSION, [rows]) for p, rows in found.items()]
         known = {f.path for part in before.values() for f in part}
-        if not files and not before:
+        if not files:
             files = [target.write(WHOLE, VERSION, [])]
-        target.commit(files, drop=[p for p in before if p not in found and found])
+        target.commit(files, drop=[p for p in before if p not in {f.part for f in files}])
         return [f.part for f in files if f.path not in known]
 
 

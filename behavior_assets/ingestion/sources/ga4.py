@@ -28,7 +28,7 @@ STRUCTURE = """{
 _PRODUCT_EVENTS = ("view_item", "add_to_cart", "remove_from_cart", "add_to_wishlist", "purchase", "refund")
 _ABOUT_PRODUCTS = "r.event_name IN (" + ", ".join(f"'{n}'" for n in _PRODUCT_EVENTS) + ")"
 _MEDIUM = "lower(coalesce(r.collected_traffic_source.manual_medium, r.traffic_source.medium))"
-_TIME = ("CASE WHEN regexp_full_match(r.event_timestamp, '[0-9]{1,18}') "
+_TIME = ("CASE WHEN regexp_full_match(r.event_timestamp, '[0-9]{1,17}') "
          "THEN try_cast(r.event_timestamp AS BIGINT) END")  # fmt: skip
 _KNOWN = ", ".join(f"'{n}'" for n in EVENT_NAMES)
 _PRICE = "try_cast(item.price AS DECIMAL(18,4))"

@@ -15,7 +15,8 @@ from resources.errors import UsageError
 _KEYS = {"columns", "events", "time", "delimiter", "header", "file_columns", "ignore", "repeats", "line_types",
          "capabilities"}  # fmt: skip
 _MAPPABLE = (set(PARSED_COLUMNS) - {"event_ts_us", "sent_ts_us"}) | {"event_time", "event_id"}
-_EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+# Microseconds in a unit, and the digits that cannot overflow.
+_EPOCHS = {"epoch_s": (1_000_000, 11), "epoch_ms": (1_000, 14), "epoch_us": (1, 17)}
 _BOOLEANS = "lower({0}) IN ('true', 'yes', '1', 't', 'y')"
 
 
@@ -110,8 +111,9 @@ def _time_sql(raw: dict[str, Any], column: str, where: str) -> tuple[str, str]:
         msg = f"{where}: time.zone {zone!r} is not a time zone."
         raise UsageError(msg) from error
     if pattern in _EPOCHS:
-        whole = f"CASE WHEN regexp_full_match({column}, '-?[0-9]{{1,18}}') THEN try_cast({column} AS BIGINT) END"
-        return f"({whole}) * {_EPOCHS[pattern]}", zone
+        factor, digits = _EPOCHS[pattern]
+        whole = f"CASE WHEN regexp_full_match({column}, '-?[0-9]{{1,{digits}}}') THEN try_cast({column} AS BIGINT) END"
+        return f"({whole}) * {factor}", zone
     if pattern == "iso":
         # With an offset in the text the offset counts, without one the zone does.
         offset = f"regexp_matches({column}, '(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$')"
