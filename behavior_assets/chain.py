@@ -122,14 +122,14 @@ def _run_chain(
 def stale_range(settings: Settings, days: list[str]) -> tuple[str, str]:
     """First and last day whose silver or sessions are not made from what there is now; else the newest day."""
     from behavior_assets.incremental import content, fingerprint
-    from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION
+    from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
     from behavior_assets.quality import held_days
     from behavior_assets.sessions.build import stale_days
 
     lake = Lake(settings.home.lake)
     bronze = lake.table(BRONZE_EVENTS).parts()
     done = lake.table(SILVER_EVENTS).fingerprints()
-    version = f"{VERSION}/{settings.consent_when_absent}"
+    version = silver_version(settings.consent_when_absent)
     stale = {d for d in days if done.get(d) != fingerprint(version, content(bronze[d]))}
     stale |= set(stale_days(lake, settings, held_days(lake, "silver/events")))
     return (min(stale), max(stale)) if stale else (days[-1], days[-1])

@@ -21,7 +21,7 @@ from exports.contract import gold, published
 from exports.hashing import MODULUS, file_hashes
 from resources.errors import IntegrityError
 from resources.lake import Lake, LakeTable
-from resources.parquet import DataFile, disk_errors
+from resources.parquet import DataFile, disk_errors, sync_path
 from resources.settings import Settings
 
 SCHEMA_VERSION = 1
@@ -140,7 +140,7 @@ def _link_all(lake: Lake, exports: Path, tables: dict[str, Any]) -> int:
                     shutil.copyfile(origin, draft)
                 draft.replace(target)
                 added += 1
-            _fsync_folder(folder)
+            sync_path(folder)
     return added
 
 
@@ -154,7 +154,7 @@ def _switch(exports: Path, manifest: Manifest) -> None:
         write_duckdb(exports, manifest)
         _write_synced(exports / "current.json.tmp", text)
         (exports / "current.json.tmp").replace(exports / "current.json")
-        _fsync_folder(exports)
+        sync_path(exports)
 
 
 def _write_synced(path: Path, text: str) -> None:
@@ -162,16 +162,6 @@ def _write_synced(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _fsync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_duckdb(exports: Path, manifest: Manifest, *, full_copy: bool = False) -> Path:

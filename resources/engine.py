@@ -24,8 +24,6 @@ PSEUDONYM_HEX_DIGITS = 32  # 128 bits of an HMAC-SHA256
 _MACROS = f"""
 CREATE MACRO surrogate_key(tab, business_id) AS
     ('0x' || substr(sha256(tab || chr(31) || business_id), 1, {SURROGATE_HEX_DIGITS}))::BIGINT;
-CREATE MACRO content_hash(text) AS md5_number_lower(text);
-CREATE MACRO session_index(elapsed_us, cap_us) AS (elapsed_us // cap_us)::BIGINT;
 """
 
 

@@ -8,7 +8,6 @@ date?" is answered by the table itself, and a crash between two commits can lose
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, RemoveAction, Transaction
 
 from resources.errors import IntegrityError
-from resources.parquet import DataFile, disk_errors, write_part
+from resources.parquet import DataFile, disk_errors, sync_path, write_part
 
 COMMIT_RETRIES = 5
 _DATA_CHANGE = True  # a commit of ours always changes rows
@@ -214,21 +213,11 @@ class LakeTable:
     def _sync_folders(self, files: Iterable[DataFile]) -> None:
         """delta-rs never calls fsync; a file's name must be on disk before a commit speaks of it."""
         for folder in {(self.root / f.path).parent for f in files}:
-            _fsync(folder)
+            sync_path(folder)
 
     def _sync_log(self) -> None:
         log = self.root / "_delta_log"
         newest = max(log.glob("*.json"), default=None)
         if newest is not None:
-            _fsync(newest)
-        _fsync(log)
-
-
-def _fsync(path: Path) -> None:
-    if os.name != "posix" and path.is_dir():  # Windows cannot open a folder
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_path(newest)
+        sync_path(log)

@@ -97,6 +97,17 @@ def disk_errors(where: Path) -> Iterator[None]:
         raise
 
 
+def sync_path(path: Path) -> None:
+    """Force a file, or the names in a folder, to disk."""
+    if os.name != "posix" and path.is_dir():  # Windows cannot open a folder
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_part(
     table_root: Path,
     folder: str,

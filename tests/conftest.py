@@ -18,7 +18,7 @@ from behavior_assets.ingestion.ahead import Delivery
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ingest import Ingestion, IngestReport
 from behavior_assets.ingestion.sources import load_source
-from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION, filled_columns, silver_events
+from behavior_assets.privacy.silver import SILVER_EVENTS, filled_columns, silver_events, silver_version
 from behavior_assets.sessions.build import build_sessions
 from behavior_assets.star import aggregates
 from behavior_assets.star.build import StarBuilder
@@ -132,7 +132,7 @@ class Chain:
             derive_days(
                 backend, lake.table(BRONZE_EVENTS), lake.table(SILVER_EVENTS),
                 lambda e: silver_events(e, consent_when_absent=absent, filled=filled_columns(e)),
-                f"{VERSION}/{absent}", settings.chunk_rows,
+                silver_version(absent), settings.chunk_rows,
             )  # fmt: skip
             build_sessions(backend, lake, settings)
             if not star:

@@ -17,7 +17,6 @@ from behavior_assets.partitions import (
     check_results,
     check_specs,
     column_schema,
-    daily,
     wanted_days,
 )
 from behavior_assets.quality import judge_days
@@ -121,6 +120,3 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         return dg.MaterializeResult(metadata={"dagster/row_count": home.lake().table(QUARANTINE_EVENTS).rows()})
 
     return [deliveries, bronze_events, quarantine_events]
-
-
-__all__ = ["DELIVERIES", "DeliveryConfig", "build_assets", "daily"]

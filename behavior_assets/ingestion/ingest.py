@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -24,7 +22,7 @@ from behavior_assets.ingestion.deduplicate import Duplicates, find_duplicates
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading, Reject, raw_rows
 from resources.errors import InputRefusedError, IntegrityError
-from resources.lake import Lake, LakeTable
+from resources.lake import Lake
 from resources.parquet import DataFile
 from resources.settings import Settings
 
@@ -367,17 +365,3 @@ class Ingestion:
             conflicts=counts.conflicts,
             capabilities={**reading.source.capabilities, "is_synthetic": landing.is_synthetic(delivery.path)},
         )
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, for callers that want to know whether it is in the ledger."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(2**20):
-            digest.update(data)
-    return digest.hexdigest()
-
-
-def tables(lake: Lake) -> tuple[LakeTable, LakeTable]:
-    """Bronze events and quarantine of a lake."""
-    return lake.table(BRONZE_EVENTS), lake.table(QUARANTINE_EVENTS)

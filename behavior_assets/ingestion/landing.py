@@ -9,7 +9,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -207,9 +207,3 @@ def require_format(name: str, known: Iterable[str]) -> None:
     if name not in known:
         msg = f"--format {name}: there is no such format. Known: {', '.join(known)}."
         raise UsageError(msg)
-
-
-def sources_of(folder: Path) -> Iterator[str]:
-    """Names of the format folders below ``landing/``."""
-    if folder.is_dir():
-        yield from sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))

@@ -15,7 +15,7 @@ from behavior_assets.partitions import (
     wanted_days,
 )
 from behavior_assets.privacy.key_guard import require_key
-from behavior_assets.privacy.silver import SILVER_EVENTS, VERSION, filled_columns, silver_events
+from behavior_assets.privacy.silver import SILVER_EVENTS, filled_columns, silver_events, silver_version
 from behavior_assets.quality import held_days, judge_days
 from resources.home import HomeResource
 
@@ -45,7 +45,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         with home.engine(pseudonyms=True) as backend:
             done = derive_days(
                 backend, bronze, table, build,
-                f"{VERSION}/{absent}", settings.chunk_rows, days, PROGRESS.get(), key,
+                silver_version(absent), settings.chunk_rows, days, PROGRESS.get(), key,
             )  # fmt: skip
             verdict = judge_days(backend.con, lake, table)
         parts = table.parts()

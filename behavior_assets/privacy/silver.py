@@ -51,6 +51,11 @@ MADE_FROM = {
 }  # fmt: skip
 
 
+def silver_version(consent_when_absent: str) -> str:
+    """What a silver day is made by, for its fingerprint: the rule, and the setting that its rows show."""
+    return f"{VERSION}/{consent_when_absent}"
+
+
 def filled_columns(bronze: ir.Table) -> set[str]:
     """Optional bronze columns that hold any value: a source without URLs need not have them cleaned."""
     names = sorted({n for needed in MADE_FROM.values() for n in needed})

@@ -11,13 +11,13 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from behavior_assets.expressions import DIGITS, count, is_sale
 from behavior_assets.ingestion.canonical import MONEY
 from resources.engine import surrogate_key
 from resources.lake import TableSpec
 
 VERSION = "sessions-2"
 HOUR_SLOTS = 32  # a start is kept as microseconds * 32 + hour, so that one minimum finds both
-_DIGITS = 17  # digits of microseconds until the year 5138
 
 _MEASURES = [("events", pa.int64()), ("views", pa.int64()), ("carts", pa.int64()), ("removes", pa.int64()),
              ("checkouts", pa.int64()), ("purchases", pa.int64()), ("revenue", MONEY)]  # fmt: skip
@@ -102,7 +102,7 @@ def _cut(events: ir.Table, open_parts: ir.Table, gap_us: int, cap_us: int) -> ir
 
 def _aggregate_events(e: ir.Table, key: list[str]) -> ir.Table:
     record = e.is_record
-    sale = (e.event_name == "purchase") & (e.line_type == "sale")
+    sale = is_sale(e)
     return e.group_by(key).agg(
         first_code=(e.event_ts_us * HOUR_SLOTS + e.event_hour).min(),
         last_ts_us=e.event_ts_us.max(),
@@ -113,24 +113,19 @@ def _aggregate_events(e: ir.Table, key: list[str]) -> ir.Table:
         entry_device=_entry(e.event_ts_us, e.device),
         entry_country=_entry(e.event_ts_us, e.country),
         is_bot=e.is_bot.max(),
-        events=_count(record),
-        views=_count(e.event_name.isin(["view_item", "page_view"])),
-        carts=_count(e.event_name == "add_to_cart"),
-        removes=_count(e.event_name == "remove_from_cart"),
-        checkouts=_count((e.event_name == "begin_checkout") & record),
-        purchases=_count(sale),
+        events=count(record),
+        views=count(e.event_name.isin(["view_item", "page_view"])),
+        carts=count(e.event_name == "add_to_cart"),
+        removes=count(e.event_name == "remove_from_cart"),
+        checkouts=count((e.event_name == "begin_checkout") & record),
+        purchases=count(sale),
         revenue=(e.price * e.quantity).cast("decimal(18,4)").sum(where=sale).cast("decimal(18,4)"),
     )
 
 
-def _count(condition: ir.BooleanValue) -> ir.IntegerScalar:
-    """Rows for which a condition holds. A sum of ones would be 128 bits wide in DuckDB."""
-    return ibis.coalesce(condition.cast("int64").sum().cast("int64"), 0)
-
-
 def _entry(moment: ir.IntegerValue, value: ir.StringValue) -> ir.StringScalar:
     """The earliest known value: a minimum over (time, value), so that ties have one answer on every engine."""
-    return (moment.cast("string").lpad(_DIGITS, "0") + value).min()
+    return (moment.cast("string").lpad(DIGITS, "0") + value).min()
 
 
 def sessions(parts: ir.Table) -> ir.Table:
@@ -154,9 +149,9 @@ def sessions(parts: ir.Table) -> ir.Table:
         start_hour=(grouped.first_code % HOUR_SLOTS).cast("int32"),
         session_key=surrogate_key("fact_session", grouped.chain_key.cast("string") + ":" + start.cast("string")),
         customer_key=ibis.coalesce(grouped.user_key, grouped.any_key),
-        channel=grouped.entry_channel.substr(_DIGITS),
-        device=grouped.entry_device.substr(_DIGITS),
-        country=grouped.entry_country.substr(_DIGITS),
+        channel=grouped.entry_channel.substr(DIGITS),
+        device=grouped.entry_device.substr(DIGITS),
+        country=grouped.entry_country.substr(DIGITS),
         split_reason=ibis.ifelse(grouped.block > 0, "24 h cap", "none"),
     )
     return named.select(*SILVER_SESSIONS.schema.names)

@@ -6,11 +6,11 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from behavior_assets.expressions import DIGITS, count, is_sale, money
 from behavior_assets.ingestion.canonical import MONEY
 from resources.lake import TableSpec
 
 VERSION = "aggregates-1"
-DIGITS = 17
 
 CUSTOMER_DAY = TableSpec(
     "silver/customer_day",
@@ -45,21 +45,6 @@ COMMERCE_EVENTS = TableSpec(
     ]),
     by_day=True,
 )  # fmt: skip
-
-
-def count(condition: ir.BooleanValue) -> ir.IntegerScalar:
-    """Rows for which a condition holds, 0 where there are none, 64 bits wide on every engine."""
-    return ibis.coalesce(condition.cast("int64").sum().cast("int64"), 0)
-
-
-def money(value: ir.NumericValue) -> ir.NumericValue:
-    """A value as DECIMAL(18,4)."""
-    return value.cast("decimal(18,4)")
-
-
-def is_sale(events: ir.Table) -> ir.BooleanValue:
-    """Order lines of type sale."""
-    return (events.event_name == "purchase") & (events.line_type == "sale")
 
 
 def customer_day(events: ir.Table) -> ir.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from behavior_assets.star.aggregates import is_sale, money
+from behavior_assets.expressions import is_sale, money
 from behavior_assets.star.dimensions import date_key
 from behavior_assets.star.facts import with_product
 from exports.contract import UNKNOWN_KEY, gold

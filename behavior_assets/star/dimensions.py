@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from behavior_assets.star.aggregates import DIGITS, money
+from behavior_assets.expressions import DIGITS, money
 from exports.contract import UNKNOWN, UNKNOWN_KEY, gold
 from resources.engine import surrogate_key
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import ibis
 import ibis.expr.types as ir
 
-from behavior_assets.star.aggregates import money
+from behavior_assets.expressions import money
 from behavior_assets.star.dimensions import date_key, yes_no
 from exports.contract import UNKNOWN_KEY, gold
 from resources.engine import surrogate_key

@@ -47,11 +47,6 @@ class Source:
     capabilities: Mapping[str, bool] = field(default_factory=dict)
 
 
-def utc_microseconds(text: str, pattern: str) -> str:
-    """SQL: a time text of an exact pattern as UTC microseconds, NULL where it does not fit."""
-    return f"epoch_us(try_strptime({text}, '{pattern}'))"
-
-
 def local_microseconds(text: str, pattern: str, zone: str) -> str:
     """SQL: a local time text as UTC microseconds."""
     return f"epoch_us(timezone('{zone}', try_strptime({text}, '{pattern}')))"
