@@ -75,6 +75,15 @@ def read_parts(backend: Backend, table: LakeTable, parts: Iterable[str]) -> ir.T
     return read_files(backend, table.spec, table.absolute(files))
 
 
+def holding(backend: Backend) -> Callable[[str, ir.Table], ir.Table]:
+    """A function that computes an expression now and keeps the result as a temporary table under a name."""
+
+    def hold(name: str, expression: ir.Table) -> ir.Table:
+        return backend.create_table(f"held_{name}", expression, temp=True, overwrite=True)
+
+    return hold
+
+
 def split_by_day(table: pa.Table, column: str = "event_date") -> Iterator[tuple[str, pa.Table]]:
     """Rows of each day, days in order, the order inside a day kept."""
     ordinals = table[column].cast(pa.int32()).to_numpy()

@@ -15,7 +15,7 @@ import duckdb
 import ibis
 from ibis.backends.duckdb import Backend
 
-from resources.keys import PURPOSES, hmac_pads, load_or_create_key, purpose_key
+from resources.keys import KEY_BYTES, hmac_pads, load_or_create_key, purpose_key
 from resources.settings import Settings
 
 SURROGATE_HEX_DIGITS = 15  # 60 bits of a sha256
@@ -38,13 +38,13 @@ def pseudonym_customer(value: str) -> str:
 
 
 @ibis.udf.scalar.builtin
-def pseudonym_session(value: str) -> str:
-    """HMAC-SHA256 of a session's natural key, 32 hex digits."""
+def pseudonym_transaction(value: str) -> str:
+    """HMAC-SHA256 of a transaction id, 32 hex digits."""
 
 
 @ibis.udf.scalar.builtin
-def pseudonym_transaction(value: str) -> str:
-    """HMAC-SHA256 of a transaction id, 32 hex digits."""
+def key_session(value: str) -> int:
+    """60 bits of a keyed sha256 over a visit's natural key."""
 
 
 @ibis.udf.scalar.builtin
@@ -71,9 +71,9 @@ def configure(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None
 
 
 def install_pseudonyms(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """HMAC-SHA256 as macros. Keys travel as session variables, never as text of a query."""
+    """Keyed pseudonyms as macros. Keys travel as session variables, never as text of a query."""
     master = load_or_create_key(settings.key_path)
-    for purpose in PURPOSES:
+    for purpose in ("customer", "transaction"):
         inner, outer = hmac_pads(purpose_key(master, purpose))
         connection.execute(f"SET VARIABLE inner_{purpose} = ?::BLOB", [inner])
         connection.execute(f"SET VARIABLE outer_{purpose} = ?::BLOB", [outer])
@@ -81,13 +81,15 @@ def install_pseudonyms(connection: duckdb.DuckDBPyConnection, settings: Settings
             f"CREATE MACRO pseudonym_{purpose}(value) AS substr(sha256(getvariable('outer_{purpose}') || "
             f"unhex(sha256(getvariable('inner_{purpose}') || encode(value)))), 1, {PSEUDONYM_HEX_DIGITS})"
         )
-    # An event id has a fixed length, so one keyed pass is a pseudo-random function (no length extension) and
-    # costs a quarter of an HMAC; it is the one pseudonym that is computed for every row.
-    connection.execute("SET VARIABLE key_event = ?::BLOB", [purpose_key(master, "event")])
-    connection.execute(
-        "CREATE MACRO key_event(value) AS ('0x' || substr(sha256(getvariable('key_event') || unhex(value)), 1, "
-        f"{SURROGATE_HEX_DIGITS}))::BIGINT"
-    )
+    # Of these only 60 of the 256 bits are ever shown, and without the rest nobody can extend a hash: one pass over
+    # key and value is then a pseudo-random function, at a quarter of the cost of an HMAC. They are computed for
+    # every visit and every event, and half a key (128 bits) with an event id still fits one block.
+    for purpose, length in (("session", KEY_BYTES), ("event", KEY_BYTES // 2)):
+        connection.execute(f"SET VARIABLE key_{purpose} = ?::BLOB", [purpose_key(master, purpose)[:length]])
+        connection.execute(
+            f"CREATE MACRO key_{purpose}(value) AS ('0x' || substr(sha256(getvariable('key_{purpose}') || "
+            f"encode(value)), 1, {SURROGATE_HEX_DIGITS}))::BIGINT"
+        )
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from resources.errors import UsageError
 
 KEY_BYTES = 32
 KEY_VERSION = 1
-PURPOSES = ("customer", "session", "transaction", "event")
 _BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
 
 

@@ -22,7 +22,7 @@ LINE_TYPES = ("sale", "refund", "shipping", "fee", "adjustment", "bad_debt")
 BRONZE_EVENTS = TableSpec(
     "bronze/events",
     pa.schema([
-        ("event_id", pa.string()), ("payload_hash", pa.string()),
+        ("event_id", pa.string()), ("record_id", pa.string()), ("payload_hash", pa.string()),
         ("event_ts_us", pa.int64()), ("event_date", pa.date32()), ("event_hour", pa.int32()),
         ("event_name", pa.string()),
         ("user_id", pa.string()), ("client_id", pa.string()), ("session_id", pa.string()),
@@ -38,7 +38,7 @@ BRONZE_EVENTS = TableSpec(
         ("arrived_ts_us", pa.int64()),
     ]),
     by_day=True,
-    undictionaried=frozenset({"event_id", "event_ts_us", "row_number", "payload_hash"}),
+    undictionaried=frozenset({"event_id", "record_id", "event_ts_us", "row_number", "payload_hash"}),
 )  # fmt: skip
 
 QUARANTINE_EVENTS = TableSpec(
@@ -53,7 +53,7 @@ QUARANTINE_EVENTS = TableSpec(
 # What a source supplies per row; the rest of bronze is added by the ingestion itself.
 PARSED_COLUMNS = tuple(
     name for name in BRONZE_EVENTS.schema.names
-    if name not in {"event_id", "payload_hash", "event_date", "event_hour", "source", "batch_id", "row_number",
+    if name not in {"event_id", "record_id", "payload_hash", "event_date", "event_hour", "source", "batch_id", "row_number",
                     "arrived_ts_us"}
 )  # fmt: skip
 

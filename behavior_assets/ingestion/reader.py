@@ -296,7 +296,7 @@ def parse_sql(reading: FileReading, settings: Settings) -> str:
     """The query that turns a file into typed rows, in the file's order.
 
     Columns: ``_item`` (0 for a record's first row), ``_failure`` (number of the breached check or NULL),
-    ``event_id``, ``payload_hash``, the canonical columns that the source has, and ``_index`` (1-based among
+    ``event_id``, ``record_id`` (of the further items of a record), ``payload_hash``, the canonical columns that the source has, and ``_index`` (1-based among
     delivered records) where the query itself does not keep the order.
     """
     source = reading.source
@@ -317,21 +317,23 @@ def parse_sql(reading: FileReading, settings: Settings) -> str:
         own = source.own_id
         natural = f"CASE WHEN {own} IS NOT NULL THEN concat('id', chr(31), {own}) ELSE {natural} END"
     exploded = "SELECT *, 0 AS _item FROM checked"
-    suffix = ""
+    identifier = f"substr(sha256(concat('{source.name}', chr(31), {natural}{{suffix}})), 1, 32)"
+    event, record = identifier.format(suffix=""), ""
     if source.explode:
         exploded = (
             f"SELECT *, unnest({source.explode}) AS item, "
             f"(generate_subscripts({source.explode}, 1) - 1)::INTEGER AS _item FROM checked"
         )
-        suffix = ", CASE WHEN _item > 0 THEN concat(chr(31), _item) ELSE '' END"
+        # The first item has the record's own id.
+        record = f"CASE WHEN _item > 0 THEN {event} END AS record_id, "
+        event = identifier.format(suffix=", CASE WHEN _item > 0 THEN concat(chr(31), _item) ELSE '' END")
     payload = f"md5({source.identity})" if source.own_id else "NULL::VARCHAR"
     return f"""
     WITH raw AS (SELECT *, {source.fields["event_ts_us"]} AS _ts{numbered} FROM {reading.relation}),
     checked AS (SELECT *, CASE {checks} END AS _failure FROM raw),
     exploded AS ({exploded})
     SELECT {index}_item, _failure, CAST(_ts AS BIGINT) AS event_ts_us,
-           substr(sha256(concat('{source.name}', chr(31), {natural}{suffix})), 1, 32) AS event_id,
-           {payload} AS payload_hash, CAST({day} AS DATE) AS event_date, CAST(hour({day}) AS INTEGER) AS event_hour,
+           {event} AS event_id, {record}{payload} AS payload_hash, CAST({day} AS DATE) AS event_date, CAST(hour({day}) AS INTEGER) AS event_hour,
            {fields}
     FROM exploded
     """

@@ -3,7 +3,7 @@
 import dagster as dg
 import ibis.expr.types as ir
 
-from behavior_assets.incremental import derive_days
+from behavior_assets.incremental import derive_days, holding
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.partitions import (
     OWNERS,
@@ -39,10 +39,13 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
 
         key = require_key(settings, table)
 
-        def build(events: ir.Table) -> ir.Table:
-            return silver_events(events, consent_when_absent=absent, filled=filled_columns(events))
-
         with home.engine(pseudonyms=True) as backend:
+
+            def build(events: ir.Table) -> ir.Table:
+                return silver_events(
+                    events, consent_when_absent=absent, filled=filled_columns(events), hold=holding(backend)
+                )
+
             done = derive_days(
                 backend, bronze, table, build,
                 silver_version(absent), settings.chunk_rows, days, PROGRESS.get(), key,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -16,10 +18,10 @@ from behavior_assets.privacy.text import (
     device_family,
     looks_like_bot,
 )
-from resources.engine import key_event, pseudonym_customer, pseudonym_session, pseudonym_transaction, surrogate_key
+from resources.engine import key_event, key_session, pseudonym_customer, pseudonym_transaction, surrogate_key
 from resources.lake import TableSpec
 
-VERSION = "silver-1"
+VERSION = "silver-2"
 
 SILVER_EVENTS = TableSpec(
     "silver/events",
@@ -58,36 +60,43 @@ def silver_version(consent_when_absent: str) -> str:
 
 def filled_columns(bronze: ir.Table) -> set[str]:
     """Optional bronze columns that hold any value: a source without URLs need not have them cleaned."""
-    names = sorted({n for needed in MADE_FROM.values() for n in needed})
+    names = sorted({"payload_hash"}.union(*MADE_FROM.values()))
     counts = bronze.agg(**{n: bronze[n].count() for n in names}).to_pyarrow().to_pylist()[0]
     return {n for n in names if counts[n]}
 
 
-def silver_events(bronze: ir.Table, *, consent_when_absent: str, filled: set[str] | None = None) -> ir.Table:
+def _as_it_is(_name: str, expression: ir.Table) -> ir.Table:
+    return expression
+
+
+def silver_events(
+    bronze: ir.Table,
+    *,
+    consent_when_absent: str,
+    filled: set[str] | None = None,
+    hold: Callable[[str, ir.Table], ir.Table] = _as_it_is,
+) -> ir.Table:
     """Bronze events of some days as silver.
 
-    Customers, sessions and transactions become HMAC-SHA256 pseudonyms, computed once per distinct value. Of rows
-    that share an id but not a payload the smallest payload hash is kept (``has_conflicts`` False skips the search).
+    Customers, visits and transactions become keyed pseudonyms, customers and visits once per distinct value. Of
+    records that share an id but not a payload the smallest payload hash is kept. ``filled``: the bronze columns that
+    hold anything (``filled_columns``); ``hold`` may compute a small intermediate table once, under a name, so that
+    the events themselves only stream by.
     """
-    events = _without_conflicts(bronze)
-    events = events.mutate(
-        raw_customer=ibis.coalesce(events.user_id, events.client_id),
-        raw_chain=_chain(events),
-        raw_transaction=events.source + "|" + events.transaction_id,
-    )
-    customers = events.filter(events.raw_customer.notnull()).select("raw_customer").distinct()
-    customers = customers.mutate(customer_id=pseudonym_customer(customers.raw_customer))
-    customers = customers.mutate(customer_key=surrogate_key("dim_customer", customers.customer_id))
-    chains = events.select("raw_chain").distinct()
-    chains = chains.mutate(chain_key=surrogate_key("chain", pseudonym_session(chains.raw_chain)))
-    joined = events.left_join(customers, "raw_customer").drop("raw_customer_right")
-    joined = joined.inner_join(chains, "raw_chain")
+    events = bronze
+    if filled is None or "payload_hash" in filled:
+        losers = hold("losers", _losers(bronze))
+        events = bronze.mutate(record=_record(bronze))
+        events = events.anti_join(losers, ["source", "event_date", "record", "payload_hash"])
+    events = events.mutate(alone=_alone(events))
+    visits = hold("visits", _visits(bronze))
+    joined = events.inner_join(visits, [_same(events[n], visits[n]) for n in _VISIT])
     agent = joined.user_agent
     absent = ibis.literal(consent_when_absent)
     return joined.mutate(
         event_key=key_event(joined.event_id),
         is_user=joined.user_id.notnull(),
-        transaction_id=pseudonym_transaction(joined.raw_transaction),
+        transaction_id=pseudonym_transaction(joined.source + "|" + joined.transaction_id),
         device=ibis.coalesce(joined.device.lower(), device_family(agent)),
         browser=browser_family(agent),
         url=clean_url(joined.url),
@@ -104,27 +113,56 @@ def silver_events(bronze: ir.Table, *, consent_when_absent: str, filled: set[str
     ))  # fmt: skip
 
 
-def _chain(events: ir.Table) -> ir.StringValue:
+# What tells visits apart; NULL is a value here like any other.
+_VISIT = ("source", "session_id", "user_id", "client_id", "alone")
+
+
+def _same(left: ir.Value, right: ir.Value) -> ir.BooleanValue:
+    return left.identical_to(right)
+
+
+def _alone(events: ir.Table) -> ir.StringValue:
+    """What an event without session and person is told by: its transaction, else itself."""
+    nameless = events.session_id.isnull() & events.user_id.isnull() & events.client_id.isnull()
+    own = ibis.coalesce("t|" + events.transaction_id, "e|" + events.event_id)
+    return ibis.ifelse(nameless, own, ibis.null("string"))
+
+
+def _visits(events: ir.Table) -> ir.Table:
+    """The keys of visits and their persons, one row per combination of ``_VISIT``."""
+    visits = events.mutate(alone=_alone(events)).select(*_VISIT).distinct()
+    visits = visits.mutate(person=ibis.coalesce(visits.user_id, visits.client_id), chain_key=key_session(_chain(visits)))
+    people = visits.filter(visits.person.notnull()).select("person").distinct()
+    people = people.mutate(customer_id=pseudonym_customer(people.person))
+    people = people.mutate(customer_key=surrogate_key("dim_customer", people.customer_id))
+    return visits.left_join(people, "person").select(*_VISIT, "chain_key", "customer_id", "customer_key")
+
+
+def _chain(visits: ir.Table) -> ir.StringValue:
     """The natural key of a visit: source and session id with visitor, else user, client, transaction, event.
 
     A session id of a browser (GA4's) is unique per client, and a login in the middle of a visit must not cut it:
     so the client, where there is one, stands before the user.
     """
-    visitor = ibis.coalesce(events.client_id, events.user_id, "")
-    return events.source + "|" + ibis.coalesce(
-        "s|" + events.session_id + "|" + visitor,
-        "u|" + events.user_id,
-        "c|" + events.client_id,
-        "t|" + events.transaction_id,
-        "e|" + events.event_id,
+    visitor = ibis.coalesce(visits.client_id, visits.user_id, "")
+    return visits.source + "|" + ibis.coalesce(
+        "s|" + visits.session_id + "|" + visitor,
+        "u|" + visits.user_id,
+        "c|" + visits.client_id,
+        visits.alone,
     )
 
 
-def _without_conflicts(events: ir.Table) -> ir.Table:
-    """Only rows with a payload hash (sources with ids of their own) can conflict; the others pass by."""
-    hashed = events.filter(events.payload_hash.notnull()).select("source", "event_date", "event_id", "payload_hash")
-    key = ["source", "event_date", "event_id"]
-    least = hashed.group_by(key).agg(least=hashed.payload_hash.min(), most=hashed.payload_hash.max())
-    least = least.filter(least.least != least.most)
-    losers = hashed.inner_join(least, key).filter(lambda t: t.payload_hash != t.least)
-    return events.anti_join(losers, [*key, "payload_hash"])
+def _record(events: ir.Table) -> ir.StringValue:
+    """The id of the delivered record: a GA4 record with several items is several events."""
+    return ibis.coalesce(events.record_id, events.event_id)
+
+
+def _losers(events: ir.Table) -> ir.Table:
+    """Records that lose to another payload under their id; only sources with ids of their own have such."""
+    key = ["source", "event_date", "record"]
+    hashed = events.mutate(record=_record(events)).filter(lambda t: t.payload_hash.notnull())
+    hashed = hashed.select(*key, "payload_hash").distinct()
+    least = hashed.group_by(key).agg(least=hashed.payload_hash.min(), payloads=hashed.count())
+    contested = hashed.inner_join(least.filter(least.payloads > 1), key)
+    return contested.filter(contested.payload_hash != contested.least).select(*key, "payload_hash")

@@ -125,7 +125,9 @@ def _aggregate_events(e: ir.Table, key: list[str]) -> ir.Table:
 
 def _entry(moment: ir.IntegerValue, value: ir.StringValue) -> ir.StringScalar:
     """The earliest known value: a minimum over (time, value), so that ties have one answer on every engine."""
-    return (moment.cast("string").lpad(DIGITS, "0") + value).min()
+    # The condition spares sources without the value the making of a text per row.
+    stamped = ibis.ifelse(value.notnull(), moment.cast("string").lpad(DIGITS, "0") + value, ibis.null("string"))
+    return stamped.min()
 
 
 def sessions(parts: ir.Table) -> ir.Table:
