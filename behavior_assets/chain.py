@@ -86,15 +86,16 @@ def _run_chain(
     from expectations.bridge import prepare
 
     warnings.simplefilter("ignore", dg.BetaWarning)
-    # Great Expectations takes seconds to import; meanwhile files are read.
-    warming = threading.Thread(target=prepare, daemon=True)
-    warming.start()
     report = ChainReport()
     token = PROGRESS.set(progress)
     try:
         definitions = build_definitions(settings)
         config = {"paths": [str(p.resolve()) for p in paths], "format": format_name, "mapping": str(mapping or "")}
+        # Great Expectations takes seconds to import; meanwhile files are read.
+        warming = threading.Thread(target=prepare, daemon=True)
         with dg.DagsterInstance.get() as instance:
+            warming.start()
+
             def execute(job: str, tags: dict[str, str] | None = None, **ops: Any) -> bool:
                 result = definitions.resolve_job_def(job).execute_in_process(
                     instance=instance, raise_on_error=False, tags=tags, run_config={**ops, **QUIET}

@@ -15,6 +15,7 @@ import typer
 
 from resources import errors
 from resources.errors import BehaviorError, InputRefusedError, IntegrityError, QualityError, UsageError
+from resources.process import tune
 from resources.settings import create_home, load_settings, resolve_home
 
 if TYPE_CHECKING:
@@ -231,6 +232,7 @@ def _tell_status(told: dict[str, Any]) -> None:
 def main() -> None:
     """Run the command; an error for the user is one message on stderr and an exit code."""
     _told.clear()
+    tune()
     try:
         app(standalone_mode=True)
     except BehaviorError as error:

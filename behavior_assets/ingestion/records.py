@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 8 * 2**20
+BLOCK = 2**20  # small enough for a core's cache: a block is looked at several times
 _NEWLINE, _RETURN, _QUOTE = 10, 13, 34
 _LONGEST_UTF8 = 4  # bytes of one character
 
@@ -41,22 +41,24 @@ class Scan:
         return self.lines > self.records
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+def _blocks(path: Path) -> Iterator[tuple[int, bytes, npt.NDArray[np.uint8]]]:
     offset = 0
     with path.open("rb") as file:
         while data := file.read(BLOCK):
-            yield offset, np.frombuffer(data, dtype=np.uint8)
+            yield offset, data, np.frombuffer(data, dtype=np.uint8)
             offset += len(data)
 
 
-def _record_ends(block: npt.NDArray[np.uint8], inside: int, *, quoting: bool) -> tuple[npt.NDArray[np.int64], int]:
+def _record_ends(
+    data: bytes, block: npt.NDArray[np.uint8], inside: int, *, quoting: bool
+) -> tuple[npt.NDArray[np.int64], int]:
     """Positions of the newlines that end a record, and whether the block ends inside quotes (RFC 4180 parity)."""
     ends = np.flatnonzero(block == _NEWLINE)
     if not quoting:
         return ends, 0
-    quotes = np.flatnonzero(block == _QUOTE)
-    if len(quotes) == 0:
+    if b'"' not in data:
         return (ends if not inside else ends[:0]), inside
+    quotes = np.flatnonzero(block == _QUOTE)
     parity = (np.searchsorted(quotes, ends) + inside) & 1
     return ends[parity == 0], (len(quotes) + inside) & 1
 
@@ -69,19 +71,22 @@ def scan(path: Path, delimiter: str | None, *, quoting: bool = True) -> Scan:
     has_nul = False
     open_quote: int | None = None
     last_end, last_byte = -1, _NEWLINE
-    for offset, block in _blocks(path):
+    for offset, data, block in _blocks(path):
         was_inside = inside
-        ends, inside = _record_ends(block, inside, quoting=quoting)
+        ends, inside = _record_ends(data, block, inside, quoting=quoting)
         absolute = np.concatenate(([last_end], ends + offset))
         lengths = np.diff(absolute) - 1
-        records += int(np.count_nonzero(~_blank(block, ends, lengths)))
+        blank = int(np.count_nonzero(_blank(block, ends, lengths)))
+        records += len(ends) - blank
         longest = max(longest, int(lengths.max(initial=0)))
-        lines += int(np.count_nonzero(block == _NEWLINE)) - int(np.count_nonzero(_blank(block, ends, lengths)))
+        quoted = quoting and b'"' in data
+        newlines = int(np.count_nonzero(block == _NEWLINE)) if quoted or was_inside else len(ends)
+        lines += newlines - blank
         if delimiter:
             delimiters += int(np.count_nonzero(block == ord(delimiter)))
-        quotes_seen = quotes_seen or (quoting and bool((block == _QUOTE).any()))
-        has_nul = has_nul or not block.all()
-        utf8.feed(block)
+        quotes_seen = quotes_seen or quoted
+        has_nul = has_nul or b"\0" in data
+        utf8.feed(data)
         if inside and (not was_inside or len(ends)):
             open_quote = records + 1
         last_end = int(absolute[-1])
@@ -111,10 +116,10 @@ class _Utf8:
         self._pending = b""
         self._valid = True
 
-    def feed(self, block: npt.NDArray[np.uint8]) -> None:
-        if not self._valid or (not self._pending and not (block & 0x80).any()):
+    def feed(self, block: bytes) -> None:
+        if not self._valid or (not self._pending and block.isascii()):
             return
-        data = self._pending + block.tobytes()
+        data = self._pending + block
         try:
             data.decode("utf-8")
             self._pending = b""
@@ -138,9 +143,9 @@ def locate(
     held = b""
     inside = 0
     wanted_offsets = np.array(sorted(offsets), dtype=np.int64)
-    for offset, block in _blocks(path):
-        ends, inside = _record_ends(block, inside, quoting=quoting)
-        data = held + block.tobytes()
+    for offset, read, block in _blocks(path):
+        ends, inside = _record_ends(read, block, inside, quoting=quoting)
+        data = held + read
         base = offset - len(held)
         start = 0
         for end in (ends + len(held)).tolist():
