@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,7 @@ def _run_chain(
             days = sorted(Lake(settings.home.lake).table(BRONZE_EVENTS).parts())
             if going and days:
                 first, last = stale_range(settings, days)
+                definitions = build_definitions(settings, date.fromisoformat(days[0]))
                 # Only tables kept by day run over the range: Dagster notes every partition of every asset in it.
                 if execute("days", {RANGE_START: first, RANGE_END: last}):
                     execute("star")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import dagster as dg
 
 from behavior_assets import automation
@@ -15,9 +17,12 @@ from resources.home import HomeResource
 from resources.settings import Settings, load_settings
 
 
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """Assets, checks, jobs, sensors and schedules for a home."""
-    days = daily(settings.first_day)
+def build_definitions(settings: Settings, first_day: date | None = None) -> dg.Definitions:
+    """Assets, checks, jobs, sensors and schedules for a home.
+
+    ``first_day`` spares a process that knows the oldest event day the listing of decades of partitions before it.
+    """
+    days = daily(first_day or settings.first_day)
     changed = automation.when_days_changed()
     return dg.Definitions(
         assets=[

@@ -9,13 +9,22 @@ DIGITS = 17  # digits of microseconds until the year 5138
 
 
 def count(condition: ir.BooleanValue) -> ir.IntegerScalar:
-    """Rows for which a condition holds, 0 where there are none. DuckDB's plain sum would be 128 bits wide."""
-    return ibis.coalesce(condition.cast("int64").sum().cast("int64"), 0)
+    """Rows for which a condition holds, 0 where there are none."""
+    return condition.count(where=condition).cast("int64")
 
 
 def money(value: ir.NumericValue) -> ir.NumericValue:
     """A value as DECIMAL(18,4)."""
     return value.cast("decimal(18,4)")
+
+
+def money_where(condition: ir.BooleanValue, price: ir.NumericValue, quantity: ir.NumericValue) -> ir.NumericScalar:
+    """Sum of price times quantity where a condition holds, NULL where it never does.
+
+    The condition stands inside: few rows are order lines, and only they are worth 128-bit arithmetic.
+    """
+    lines = ibis.ifelse(condition, money(price * quantity), ibis.null("decimal(18,4)"))
+    return money(lines.sum())
 
 
 def is_sale(events: ir.Table) -> ir.BooleanValue:

@@ -75,13 +75,11 @@ def read_parts(backend: Backend, table: LakeTable, parts: Iterable[str]) -> ir.T
     return read_files(backend, table.spec, table.absolute(files))
 
 
-def holding(backend: Backend) -> Callable[[str, ir.Table], ir.Table]:
-    """A function that computes an expression now and keeps the result as a temporary table under a name."""
-
-    def hold(name: str, expression: ir.Table) -> ir.Table:
-        return backend.create_table(f"held_{name}", expression, temp=True, overwrite=True)
-
-    return hold
+def hold(backend: Backend, name: str, expression: ir.Table) -> ir.Table:
+    """Compute an expression now and keep the result as a temporary table, in place of an older one of that name."""
+    # Not create_table's own overwrite, which fills a second table from the first.
+    backend.raw_sql(f'DROP TABLE IF EXISTS temp.main."{name}"')
+    return backend.create_table(name, expression, temp=True)
 
 
 def split_by_day(table: pa.Table, column: str = "event_date") -> Iterator[tuple[str, pa.Table]]:

@@ -1,9 +1,11 @@
 """The asset of silver events."""
 
+from functools import partial
+
 import dagster as dg
 import ibis.expr.types as ir
 
-from behavior_assets.incremental import derive_days, holding
+from behavior_assets.incremental import derive_days, hold
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.partitions import (
     OWNERS,
@@ -43,7 +45,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
 
             def build(events: ir.Table) -> ir.Table:
                 return silver_events(
-                    events, consent_when_absent=absent, filled=filled_columns(events), hold=holding(backend)
+                    events, consent_when_absent=absent, filled=filled_columns(events), hold=partial(hold, backend)
                 )
 
             done = derive_days(

@@ -17,6 +17,7 @@ from behavior_assets.incremental import (
     content,
     day_end_us,
     fingerprint,
+    hold,
     next_day,
     quiet,
     read_parts,
@@ -141,14 +142,14 @@ class SessionBuilder:
             "end_us": [day_end_us(d, self.settings.timezone) for d in group],
         })  # fmt: skip
         events = read_parts(self.backend, self.events, group)
-        coarse = self.backend.create_table("coarse_parts", coarse_parts(events), temp=True, overwrite=True)
+        coarse = hold(self.backend, "coarse_parts", coarse_parts(events))
         still_open = yesterday.filter(yesterday.is_open)
         fresh = session_parts(events, coarse, still_open, ibis.memtable(ends), self.gap_us, self.cap_us)
-        made = self.backend.create_table("new_parts", fresh, temp=True, overwrite=True)
+        made = hold(self.backend, "new_parts", fresh)
         self._write_parts(made, group)
         stored = read_parts(self.backend, self.parts, [*before, *after])
         everything = made.union(stored.select(*made.columns))
-        complete = self.backend.create_table("new_sessions", sessions(everything), temp=True, overwrite=True)
+        complete = hold(self.backend, "new_sessions", sessions(everything))
         self._write_sessions(complete, group, before)
         self.progress("silver/sessions", sum(f.rows for d in group for f in self.event_files[d]))
 

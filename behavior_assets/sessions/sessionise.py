@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from behavior_assets.expressions import DIGITS, count, is_sale
+from behavior_assets.expressions import DIGITS, count, is_sale, money_where
 from behavior_assets.ingestion.canonical import MONEY
 from resources.engine import surrogate_key
 from resources.lake import TableSpec
@@ -119,7 +119,7 @@ def _aggregate_events(e: ir.Table, key: list[str]) -> ir.Table:
         removes=count(e.event_name == "remove_from_cart"),
         checkouts=count((e.event_name == "begin_checkout") & record),
         purchases=count(sale),
-        revenue=(e.price * e.quantity).cast("decimal(18,4)").sum(where=sale).cast("decimal(18,4)"),
+        revenue=money_where(sale, e.price, e.quantity),
     )
 
 
@@ -132,22 +132,14 @@ def _entry(moment: ir.IntegerValue, value: ir.StringValue) -> ir.StringScalar:
 
 def sessions(parts: ir.Table) -> ir.Table:
     """Sessions from all of their parts; each belongs to the day of its first event."""
-    grouped = parts.group_by(_KEY).agg(
-        first_code=parts.first_code.min(),
-        end_ts_us=parts.last_ts_us.max(),
-        event_date=parts.event_date.min(),
-        user_key=parts.user_key.max(),
-        any_key=parts.any_key.max(),
-        source=parts.source.min(),
-        entry_channel=parts.entry_channel.min(),
-        entry_device=parts.entry_device.min(),
-        entry_country=parts.entry_country.min(),
-        is_bot=parts.is_bot.max(),
-        **{name: parts[name].sum().cast(str(parts[name].type())) for name, _ in _MEASURES},
-    )
+    several = parts.group_by(_KEY).agg(pieces=parts.count())
+    several = several.filter(several.pieces > 1)
+    # Few sessions see midnight: the others are their only part.
+    grouped = parts.anti_join(several, _KEY).drop("is_open").union(_merged(parts.semi_join(several, _KEY)))
     start = grouped.first_code // HOUR_SLOTS
     named = grouped.mutate(
         start_ts_us=start,
+        end_ts_us=grouped.last_ts_us,
         start_hour=(grouped.first_code % HOUR_SLOTS).cast("int32"),
         session_key=surrogate_key("fact_session", grouped.chain_key.cast("string") + ":" + start.cast("string")),
         customer_key=ibis.coalesce(grouped.user_key, grouped.any_key),
@@ -157,3 +149,20 @@ def sessions(parts: ir.Table) -> ir.Table:
         split_reason=ibis.ifelse(grouped.block > 0, "24 h cap", "none"),
     )
     return named.select(*SILVER_SESSIONS.schema.names)
+
+
+def _merged(parts: ir.Table) -> ir.Table:
+    merged = parts.group_by(_KEY).agg(
+        event_date=parts.event_date.min(),
+        first_code=parts.first_code.min(),
+        last_ts_us=parts.last_ts_us.max(),
+        user_key=parts.user_key.max(),
+        any_key=parts.any_key.max(),
+        source=parts.source.min(),
+        entry_channel=parts.entry_channel.min(),
+        entry_device=parts.entry_device.min(),
+        entry_country=parts.entry_country.min(),
+        is_bot=parts.is_bot.max(),
+        **{name: parts[name].sum().cast(str(parts[name].type())) for name, _ in _MEASURES},
+    )
+    return merged.select(*(c for c in parts.columns if c != "is_open"))

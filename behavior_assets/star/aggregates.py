@@ -6,7 +6,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from behavior_assets.expressions import DIGITS, count, is_sale, money
+from behavior_assets.expressions import DIGITS, count, is_sale, money, money_where
 from behavior_assets.ingestion.canonical import MONEY
 from resources.lake import TableSpec
 
@@ -52,13 +52,13 @@ def customer_day(events: ir.Table) -> ir.Table:
     known = events.filter(events.customer_key.notnull())
     sale = is_sale(known)
     return known.group_by(["event_date", "customer_key"]).agg(
-        customer_id=known.customer_id.max(),
+        customer_id=known.customer_id.arbitrary(),  # one id per key
         first_ts_us=known.event_ts_us.min(),
         last_ts_us=known.event_ts_us.max(),
         first_order_ts_us=known.event_ts_us.min(where=sale),
         events=known.count().cast("int64"),
         orders=known.transaction_id.nunique(where=sale).cast("int64"),
-        revenue_net=money(money(known.price * known.quantity).sum(where=known.line_type.notnull())),
+        revenue_net=money_where(known.line_type.notnull(), known.price, known.quantity),
     ).select(*CUSTOMER_DAY.schema.names)
 
 
@@ -76,7 +76,7 @@ def product_day(events: ir.Table) -> ir.Table:
         removes=count(about.event_name == "remove_from_cart"),
         purchases=count(sale),
         quantity=ibis.coalesce(about.quantity.sum(where=sale).cast("int64"), 0),
-        revenue=money(money(about.price * about.quantity).sum(where=sale)),
+        revenue=money_where(sale, about.price, about.quantity),
     )
     stamp = combined.seen.cast("string").lpad(DIGITS, "0")
     last = {name: (stamp + combined[name].cast("string")).max().substr(DIGITS) for name in looks}

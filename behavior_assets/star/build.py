@@ -24,6 +24,7 @@ from behavior_assets.incremental import (
     chunks,
     content,
     fingerprint,
+    hold,
     next_day,
     quiet,
     read_files,
@@ -145,7 +146,7 @@ class StarBuilder:
     def versions(self) -> ir.Table:
         """Product versions, computed once."""
         made = dimensions.product_versions(self._all("silver/product_day"))
-        return self.backend.create_table("product_versions", made, temp=True, overwrite=True)
+        return hold(self.backend, "product_versions", made)
 
     def dim_category(self) -> list[str]:
         """Categories."""
@@ -215,10 +216,9 @@ class StarBuilder:
         sessions = self._silver("silver/sessions").parts()
         products = self._product_digest()
         customer_days = self._all("silver/customer_day")
-        first_orders = self.backend.create_table(
-            "first_orders",
+        first_orders = hold(
+            self.backend, "first_orders",
             customer_days.group_by("customer_key").agg(first_order_ts_us=customer_days.first_order_ts_us.min()),
-            temp=True, overwrite=True,
         )  # fmt: skip
         firsts = self._digest(self._gold("dim_customer"), "first_order_date", "customer_key")
         inputs = {
