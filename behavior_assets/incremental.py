@@ -10,11 +10,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import ibis
 import ibis.expr.types as ir
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
@@ -22,6 +24,8 @@ from resources.lake import LakeTable, TableSpec
 from resources.parquet import DataFile
 
 FINGERPRINT_DIGITS = 16
+_EPOCH = date(1970, 1, 1)
+_MOST_RUNS = 2_000  # more slices than that cost more than sorting
 Progress = Callable[[str, int], None]
 
 
@@ -82,17 +86,26 @@ def hold(backend: Backend, name: str, expression: ir.Table) -> ir.Table:
     return backend.create_table(name, expression, temp=True)
 
 
-def split_by_day(table: pa.Table, column: str = "event_date") -> Iterator[tuple[str, pa.Table]]:
-    """Rows of each day, days in order, the order inside a day kept."""
-    ordinals = table[column].cast(pa.int32()).to_numpy()
-    if not len(ordinals):
-        return
-    if (np.diff(ordinals) < 0).any():
-        order = np.argsort(ordinals, kind="stable")
-        table, ordinals = table.take(pa.array(order)), ordinals[order]
-    starts = np.flatnonzero(np.diff(ordinals, prepend=ordinals[0] - 1))
-    for start, end in zip(starts, [*starts[1:], len(ordinals)], strict=True):
-        yield table[column][int(start)].as_py().isoformat(), table.slice(int(start), int(end - start))
+def split(table: pa.Table, values: npt.NDArray[np.integer[Any]]) -> dict[int, pa.Table]:
+    """Rows by a whole number that each has, numbers in order, the order of the rows of one kept."""
+    if not len(values):
+        return {}
+    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
+    if len(starts) > _MOST_RUNS:
+        order = np.argsort(values, kind="stable")
+        table, values = table.take(pa.array(order)), values[order]
+        starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
+    # An engine's threads each deliver whole days, one after the other: slices of those need not be copied.
+    runs: dict[int, list[pa.Table]] = {}
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True):
+        runs.setdefault(int(values[start]), []).append(table.slice(start, end - start))
+    return {value: pa.concat_tables(runs[value]) for value in sorted(runs)}
+
+
+def split_by_day(table: pa.Table, column: str = "event_date") -> dict[str, pa.Table]:
+    """Rows by day, days in order, the order inside a day kept."""
+    found = split(table, table[column].cast(pa.int32()).to_numpy())
+    return {(_EPOCH + timedelta(days=ordinal)).isoformat(): rows for ordinal, rows in found.items()}
 
 
 def write_days(
@@ -111,7 +124,7 @@ def write_days(
     table = backend.to_pyarrow(columns)
 
     def write() -> list[DataFile]:
-        found = dict(split_by_day(table))
+        found = split_by_day(table)
         empty = target.spec.schema.empty_table()
         return [target.write(day, mark, [found.get(day, empty)]) for day, mark in fingerprints.items()]
 

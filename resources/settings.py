@@ -89,7 +89,7 @@ class Settings:
     ipv4_prefix: int = 24  # bits of an IPv4 address that are kept: 24 or 16
     memory_limit: int = field(default_factory=_default_memory_limit)  # bytes for DuckDB
     threads: int = field(default_factory=lambda: os.cpu_count() or 2)
-    chunk_rows: int = 1_500_000  # rows worked on at a time; what bounds memory
+    chunk_rows: int = 2_000_000  # rows worked on at a time; what bounds memory
     snapshots_kept: int = 3  # published snapshots that stay whole
     archive: bool = True  # keep a copy of every committed file
     max_field_bytes: int = 2_000_000  # a longer record is quarantined as oversize

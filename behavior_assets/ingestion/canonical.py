@@ -53,8 +53,8 @@ QUARANTINE_EVENTS = TableSpec(
 # What a source supplies per row; the rest of bronze is added by the ingestion itself.
 PARSED_COLUMNS = tuple(
     name for name in BRONZE_EVENTS.schema.names
-    if name not in {"event_id", "record_id", "payload_hash", "event_date", "event_hour", "source", "batch_id", "row_number",
-                    "arrived_ts_us"}
+    if name not in {"event_id", "record_id", "payload_hash", "event_date", "event_hour", "source", "batch_id",
+                    "row_number", "arrived_ts_us"}
 )  # fmt: skip
 
 SQL_TYPES = {"event_ts_us": "BIGINT", "sent_ts_us": "BIGINT", "price": "DECIMAL(18,4)", "quantity": "BIGINT",

@@ -250,7 +250,7 @@ class Ingestion:
             keep = np.ones(chunk.num_rows, dtype=bool)
             keep[found.rows] = False
             chunk = chunk.filter(pa.array(keep))
-        for day, rows in split_by_day(chunk):
+        for day, rows in split_by_day(chunk).items():
             table = self._bronze_rows(rows, batch, files)
             mark = f"{batch.batch_id}-{len(batch.written) + len(batch.writing):04d}"
             batch.writing.append(self.writer.submit(self.bronze.write, day, mark, [table]))

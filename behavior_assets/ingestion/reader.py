@@ -296,8 +296,8 @@ def parse_sql(reading: FileReading, settings: Settings) -> str:
     """The query that turns a file into typed rows, in the file's order.
 
     Columns: ``_item`` (0 for a record's first row), ``_failure`` (number of the breached check or NULL),
-    ``event_id``, ``record_id`` (of the further items of a record), ``payload_hash``, the canonical columns that the source has, and ``_index`` (1-based among
-    delivered records) where the query itself does not keep the order.
+    ``event_id``, ``record_id`` (of a record's further rows), ``payload_hash``, the canonical columns that the source
+    has, and ``_index`` (1-based among delivered records) where the query itself does not keep the order.
     """
     source = reading.source
     checks = " ".join(f"WHEN {c.breach.replace(TIME, '_ts')} THEN {i}" for i, c in enumerate(reading.checks))
@@ -333,7 +333,8 @@ def parse_sql(reading: FileReading, settings: Settings) -> str:
     checked AS (SELECT *, CASE {checks} END AS _failure FROM raw),
     exploded AS ({exploded})
     SELECT {index}_item, _failure, CAST(_ts AS BIGINT) AS event_ts_us,
-           {event} AS event_id, {record}{payload} AS payload_hash, CAST({day} AS DATE) AS event_date, CAST(hour({day}) AS INTEGER) AS event_hour,
+           {event} AS event_id, {record}{payload} AS payload_hash,
+           CAST({day} AS DATE) AS event_date, CAST(hour({day}) AS INTEGER) AS event_hour,
            {fields}
     FROM exploded
     """

@@ -90,7 +90,7 @@ def silver_events(
         events = events.anti_join(losers, ["source", "event_date", "record", "payload_hash"])
     events = events.mutate(alone=_alone(events))
     visits = hold("visits", _visits(bronze))
-    joined = events.inner_join(visits, [_same(events[n], visits[n]) for n in _VISIT])
+    joined = events.inner_join(visits, [events[n].identical_to(visits[n]) for n in _VISIT])
     agent = joined.user_agent
     absent = ibis.literal(consent_when_absent)
     return joined.mutate(
@@ -117,10 +117,6 @@ def silver_events(
 _VISIT = ("source", "session_id", "user_id", "client_id", "alone")
 
 
-def _same(left: ir.Value, right: ir.Value) -> ir.BooleanValue:
-    return left.identical_to(right)
-
-
 def _alone(events: ir.Table) -> ir.StringValue:
     """What an event without session and person is told by: its transaction, else itself."""
     nameless = events.session_id.isnull() & events.user_id.isnull() & events.client_id.isnull()
@@ -131,7 +127,8 @@ def _alone(events: ir.Table) -> ir.StringValue:
 def _visits(events: ir.Table) -> ir.Table:
     """The keys of visits and their persons, one row per combination of ``_VISIT``."""
     visits = events.mutate(alone=_alone(events)).select(*_VISIT).distinct()
-    visits = visits.mutate(person=ibis.coalesce(visits.user_id, visits.client_id), chain_key=key_session(_chain(visits)))
+    person = ibis.coalesce(visits.user_id, visits.client_id)
+    visits = visits.mutate(person=person, chain_key=key_session(_chain(visits)))
     people = visits.filter(visits.person.notnull()).select("person").distinct()
     people = people.mutate(customer_id=pseudonym_customer(people.person))
     people = people.mutate(customer_key=surrogate_key("dim_customer", people.customer_id))

@@ -164,7 +164,7 @@ class SessionBuilder:
         kept = reaching.left_join(continued, key)
         kept = kept.filter(kept.is_open | (kept.begun < kept.event_date) | kept.was_open.notnull())
         kept = kept.order_by("event_date", "chain_key", "chain_start_us", "block").select(*made.columns)
-        found = dict(split_by_day(self.backend.to_pyarrow(kept)))
+        found = split_by_day(self.backend.to_pyarrow(kept))
         empty = self.parts.spec.schema.empty_table()
         for day in group:  # in order: a day's fingerprint holds the content of the day before
             self.part_files[day] = [self.parts.write(day, self._inputs(day), [found.get(day, empty)])]

@@ -29,6 +29,7 @@ from behavior_assets.incremental import (
     quiet,
     read_files,
     read_parts,
+    split,
 )
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry, read_ledger
@@ -329,19 +330,14 @@ class StarBuilder:
 def _split_parts(table: pa.Table, column: str, newest: str) -> dict[str, pa.Table]:
     """Rows by part, told by a yyyymmdd column; the order inside a part is kept."""
     keys = table[column].to_numpy()
-    if not len(keys):
-        return {}
     month = int(newest[:7].replace("-", ""))
-    unit = np.where(keys // 100 == month, keys, keys // 100)
-    order = np.argsort(unit, kind="stable")
-    table, unit = table.take(pa.array(order)), unit[order]
-    starts = np.flatnonzero(np.diff(unit, prepend=unit[0] - 1))
-    found = {}
-    for start, end in zip(starts, [*starts[1:], len(unit)], strict=True):
-        text = str(unit[start])
-        part = f"{text[:4]}-{text[4:6]}" + (f"-{text[6:]}" if len(text) > 6 else "")  # noqa: PLR2004
-        found[part] = table.slice(int(start), int(end - start))
-    return found
+    found = split(table, np.where(keys // 100 == month, keys, keys // 100))
+    return {_part_name(str(unit)): rows for unit, rows in found.items()}
+
+
+def _part_name(digits: str) -> str:
+    """``2019-10-01`` of 20191001 and ``2019-10`` of 201910."""
+    return "-".join(piece for piece in (digits[:4], digits[4:6], digits[6:]) if piece)
 
 
 def _month_ends(first: date, last: date) -> Iterable[date]:
