@@ -18,7 +18,8 @@ from behavior_assets.ingestion.ahead import Delivery
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ingest import Ingestion, IngestReport
 from behavior_assets.ingestion.sources import load_source
-from behavior_assets.privacy.silver import SILVER_EVENTS, filled_columns, silver_events, silver_version
+from behavior_assets.privacy.build import build_silver
+from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.build import build_sessions
 from behavior_assets.star import aggregates
 from behavior_assets.star.build import StarBuilder
@@ -127,13 +128,8 @@ class Chain:
     def build(self, *, star: bool = True) -> None:
         """Bring silver, sessions and the star up to date, as the assets do."""
         lake, settings = self.lake, self.settings
-        absent = settings.consent_when_absent
         with engine(settings, pseudonyms=True) as backend:
-            derive_days(
-                backend, lake.table(BRONZE_EVENTS), lake.table(SILVER_EVENTS),
-                lambda e: silver_events(e, consent_when_absent=absent, filled=filled_columns(e)),
-                silver_version(absent), settings.chunk_rows,
-            )  # fmt: skip
+            build_silver(backend, lake, settings)
             build_sessions(backend, lake, settings)
             if not star:
                 return

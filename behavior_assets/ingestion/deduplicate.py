@@ -17,8 +17,8 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)  # spreads a number over all 64 bits (Knuth
 class Duplicates:
     """Row positions in the chunk.
 
-    ``rows`` repeat an earlier row with the same id and payload; ``conflicts`` share an id with another payload
-    (they are kept: silver decides, and the conflict is counted).
+    ``rows`` repeat an earlier row with the same id and payload; ``conflicts`` bring another payload to an earlier
+    row's id (they are kept: silver decides, and the conflict is counted).
     """
 
     rows: npt.NDArray[np.int64]
@@ -52,16 +52,14 @@ def find_duplicates(con: duckdb.DuckDBPyConnection, chunk: pa.Table, stored: lis
         repeated AS (SELECT event_id, event_date FROM chunk_keys GROUP BY ALL HAVING count(*) > 1
                      UNION SELECT event_id, event_date FROM earlier),
         suspects AS (SELECT * FROM chunk_keys SEMI JOIN repeated USING (event_id, event_date)),
-        numbered AS (SELECT *, row_number() OVER same AS occurrence,
-                            min(coalesce(payload, '')) OVER whole AS least,
-                            max(coalesce(payload, '')) OVER whole AS most
+        numbered AS (SELECT *, row_number() OVER same AS occurrence, row_number() OVER whole AS place
                      FROM suspects
                      WINDOW same AS (PARTITION BY event_id, event_date, payload ORDER BY position),
-                            whole AS (PARTITION BY event_id, event_date))
+                            whole AS (PARTITION BY event_id, event_date ORDER BY position))
         SELECT n.position,
                n.occurrence > 1 OR EXISTS (FROM earlier e WHERE e.event_id = n.event_id
                    AND e.event_date = n.event_date AND e.payload IS NOT DISTINCT FROM n.payload) AS duplicate,
-               n.least <> n.most OR EXISTS (FROM earlier e WHERE e.event_id = n.event_id
+               n.place > 1 OR EXISTS (FROM earlier e WHERE e.event_id = n.event_id
                    AND e.event_date = n.event_date AND e.payload IS DISTINCT FROM n.payload) AS conflict
         FROM numbered n ORDER BY n.position
     """).fetchnumpy()

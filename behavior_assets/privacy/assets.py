@@ -1,12 +1,7 @@
 """The asset of silver events."""
 
-from functools import partial
-
 import dagster as dg
-import ibis.expr.types as ir
 
-from behavior_assets.incremental import derive_days, hold
-from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.partitions import (
     OWNERS,
     PROGRESS,
@@ -16,8 +11,8 @@ from behavior_assets.partitions import (
     column_schema,
     wanted_days,
 )
-from behavior_assets.privacy.key_guard import require_key
-from behavior_assets.privacy.silver import SILVER_EVENTS, filled_columns, silver_events, silver_version
+from behavior_assets.privacy.build import build_silver
+from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days, judge_days
 from resources.home import HomeResource
 
@@ -35,23 +30,10 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
     )  # fmt: skip
     def silver(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         lake, settings = home.lake(), home.settings()
-        bronze, table = lake.table(BRONZE_EVENTS), lake.table(SILVER_EVENTS)
-        days = set(wanted_days(context)) - held_days(lake, "bronze/events")
-        absent = settings.consent_when_absent
-
-        key = require_key(settings, table)
-
+        table = lake.table(SILVER_EVENTS)
+        held = held_days(lake, "bronze/events")
         with home.engine(pseudonyms=True) as backend:
-
-            def build(events: ir.Table) -> ir.Table:
-                return silver_events(
-                    events, consent_when_absent=absent, filled=filled_columns(events), hold=partial(hold, backend)
-                )
-
-            done = derive_days(
-                backend, bronze, table, build,
-                silver_version(absent), settings.chunk_rows, days, PROGRESS.get(), key,
-            )  # fmt: skip
+            done = build_silver(backend, lake, settings, wanted_days(context), held, PROGRESS.get())
             verdict = judge_days(backend.con, lake, table)
         parts = table.parts()
         rows = sum(f.rows for day in wanted_days(context) for f in parts.get(day, []))
