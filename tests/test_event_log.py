@@ -1,0 +1,69 @@
+"""The event log that keeps its connections: Dagster's own storage in every other respect."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+
+from resources import event_log
+from resources.event_log import PooledEventLog
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@dg.asset
+def thing() -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """An asset that says how many rows it has."""
+    return dg.MaterializeResult(metadata={"dagster/row_count": 3})
+
+
+@pytest.fixture
+def dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A DAGSTER_HOME with the repository's dagster.yaml."""
+    shutil.copy(REPOSITORY / "dagster.yaml", tmp_path / "dagster.yaml")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    return tmp_path
+
+
+def counted(instance: dg.DagsterInstance) -> int:
+    """Materialisations of the asset that the instance knows of."""
+    return len(instance.fetch_materializations(dg.AssetKey("thing"), limit=100).records)
+
+
+def test_dagster_yaml_names_it_and_a_plain_dagster_reads_what_it_wrote(dagster_home: Path) -> None:
+    """More runs than connections are kept; then the files are read by Dagster's own class."""
+    with dg.DagsterInstance.get() as instance:
+        assert isinstance(instance.event_log_storage, PooledEventLog)
+        runs = [dg.materialize([thing], instance=instance).run_id for _ in range(event_log._MOST_OPEN + 3)]
+        assert counted(instance) == len(runs)
+        assert {r: len(instance.all_logs(r)) > 5 for r in runs} == dict.fromkeys(runs, True)
+        assert len(instance.event_log_storage._engines) <= event_log._MOST_OPEN
+    plain = SqliteEventLogStorage(str(dagster_home / "history" / "runs"))
+    assert {r for r in runs if plain.get_logs_for_run(r)} == set(runs)
+
+
+def test_one_looks_on_while_another_writes(dagster_home: Path) -> None:
+    """As a web server does: in other threads, through connections of its own and of the writer."""
+    assert dagster_home.is_dir()
+    with dg.DagsterInstance.get() as writer, dg.DagsterInstance.get() as looker, ThreadPoolExecutor(2) as pool:
+        seen = []
+        for _ in range(5):
+            looks = [pool.submit(counted, instance) for instance in (writer, looker)]
+            assert dg.materialize([thing], instance=writer).success
+            seen.append([look.result() for look in looks])
+        assert counted(writer) == counted(looker) == 5
+    assert all(n <= number <= n + 1 for n, both in enumerate(seen) for number in both)
+
+
+def test_a_run_can_be_deleted(dagster_home: Path) -> None:
+    assert dagster_home.is_dir()
+    with dg.DagsterInstance.get() as instance:
+        run = dg.materialize([thing], instance=instance).run_id
+        instance.delete_run(run)
+        assert not instance.all_logs(run)
+        assert dg.materialize([thing], instance=instance).success
