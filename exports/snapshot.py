@@ -19,9 +19,10 @@ import pyarrow as pa
 
 from exports.contract import gold, published
 from exports.hashing import MODULUS, file_hashes
+from resources.disk import disk_errors, draft_of, sync_path
 from resources.errors import IntegrityError
 from resources.lake import Lake, LakeTable
-from resources.parquet import DataFile, disk_errors, sync_path
+from resources.parquet import DataFile
 from resources.settings import Settings
 
 SCHEMA_VERSION = 1
@@ -137,31 +138,38 @@ def _link_all(lake: Lake, exports: Path, tables: dict[str, Any]) -> int:
                 try:
                     os.link(origin, draft)
                 except OSError:
-                    shutil.copyfile(origin, draft)
+                    _copy(origin, draft)
                 draft.replace(target)
                 added += 1
             sync_path(folder)
     return added
 
 
+def _copy(origin: Path, draft: Path) -> None:
+    try:
+        shutil.copyfile(origin, draft)
+        sync_path(draft)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
 def _switch(exports: Path, manifest: Manifest) -> None:
-    """Write the manifest and the DuckDB file, then switch ``current.json`` in one step."""
+    """Write the manifest and the DuckDB file beside their names, then name them, ``current.json`` last.
+
+    What needs space is written before anything gets its name: a full disk leaves the last snapshot as it was.
+    """
     text = json.dumps(manifest, indent=1)
+    snapshots = exports / "snapshots"
     with disk_errors(exports):
-        snapshots = exports / "snapshots"
         snapshots.mkdir(parents=True, exist_ok=True)
-        _write_synced(snapshots / f"{manifest['snapshot']}.json", text)
-        write_duckdb(exports, manifest)
-        _write_synced(exports / "current.json.tmp", text)
-        (exports / "current.json.tmp").replace(exports / "current.json")
+        with draft_of(exports / "current.json") as current:
+            current.write_text(text, "utf-8")
+            with draft_of(snapshots / f"{manifest['snapshot']}.json") as kept:
+                kept.write_text(text, "utf-8")
+                write_duckdb(exports, manifest)
+        sync_path(snapshots)
         sync_path(exports)
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def write_duckdb(exports: Path, manifest: Manifest, *, full_copy: bool = False) -> Path:
@@ -169,19 +177,22 @@ def write_duckdb(exports: Path, manifest: Manifest, *, full_copy: bool = False) 
 
     Written in the storage format of DuckDB 1.0, which every later client reads.
     """
-    draft = exports / "behavior.duckdb.tmp"
-    draft.unlink(missing_ok=True)
     kind = "TABLE" if full_copy else "VIEW"
-    with duckdb.connect(":memory:") as con:
-        con.execute(f"ATTACH '{_text(draft)}' AS out (STORAGE_VERSION 'v1.0.0')")
-        for name, entry in manifest["tables"].items():
-            files = ", ".join(f"'{_text(exports / f['path'])}'" for f in entry["files"])
-            con.execute(f'CREATE {kind} out."{name}" AS SELECT * FROM read_parquet([{files}])')
-            comment = published()[name].grain.replace("'", "''")
-            con.execute(f"COMMENT ON {kind} out.\"{name}\" IS 'One row is {comment}.'")
-        con.execute("DETACH out")
     target = exports / "behavior.duckdb"
-    draft.replace(target)
+    with disk_errors(exports), draft_of(target) as draft:
+        log = draft.with_name(draft.name + ".wal")
+        try:
+            with duckdb.connect(":memory:") as con:
+                con.execute(f"ATTACH '{_text(draft)}' AS out (STORAGE_VERSION 'v1.0.0')")
+                for name, entry in manifest["tables"].items():
+                    files = ", ".join(f"'{_text(exports / f['path'])}'" for f in entry["files"])
+                    con.execute(f'CREATE {kind} out."{name}" AS SELECT * FROM read_parquet([{files}])')
+                    comment = published()[name].grain.replace("'", "''")
+                    con.execute(f"COMMENT ON {kind} out.\"{name}\" IS 'One row is {comment}.'")
+                con.execute("CHECKPOINT out")  # DETACH would keep a refused write to itself
+                con.execute("DETACH out")
+        finally:
+            log.unlink(missing_ok=True)
     return target
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 from ibis.backends.duckdb import Backend
 
+from resources.disk import disk_errors
 from resources.engine import engine
 from resources.lake import Lake
 from resources.lock import exclusive
@@ -29,5 +30,6 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def engine(self, *, pseudonyms: bool = False) -> Iterator[Backend]:
         """A fresh engine with the home's limits; other processes that write to this lake wait meanwhile."""
         settings = self.settings()
-        with exclusive(settings.home.lake), engine(settings, pseudonyms=pseudonyms) as backend:
+        lake = settings.home.lake
+        with disk_errors(lake), exclusive(lake), engine(settings, pseudonyms=pseudonyms) as backend:
             yield backend

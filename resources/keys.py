@@ -6,8 +6,10 @@ import hashlib
 import hmac
 import os
 import secrets
+import uuid
 from pathlib import Path
 
+from resources.disk import disk_errors, sync_path
 from resources.errors import UsageError
 
 KEY_BYTES = 32
@@ -18,16 +20,7 @@ _BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
 def load_or_create_key(path: Path) -> bytes:
     """The 32 secret bytes of ``path`` (hex on disk). Raises UsageError where the file is not a key."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:  # another process was faster: use its key
-            pass
-        else:
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_hex(KEY_BYTES) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+        _create_key(path)
     if os.name == "posix" and path.stat().st_mode & 0o077:
         msg = f"{path}: the pseudonym key can be read by others. Run: chmod 600 {path}"
         raise UsageError(msg)
@@ -39,6 +32,28 @@ def load_or_create_key(path: Path) -> bytes:
         msg = f"{path}: not a pseudonym key ({KEY_BYTES} bytes in hex). Restore it from your backup."
         raise UsageError(msg)
     return key
+
+
+def _create_key(path: Path) -> None:
+    """Write a fresh key whole, or, where another process was faster, leave its key alone."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(KEY_BYTES) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            except OSError:  # a disk without hard links
+                if not path.exists():
+                    draft.replace(path)
+            sync_path(path.parent)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def purpose_key(master: bytes, purpose: str) -> bytes:

@@ -19,8 +19,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, RemoveAction, Transaction
 
+from resources.disk import disk_errors, refusal, sync_path
 from resources.errors import IntegrityError
-from resources.parquet import DataFile, disk_errors, sync_path, write_part
+from resources.parquet import DataFile, write_part
 
 COMMIT_RETRIES = 5
 _DATA_CHANGE = True  # a commit of ours always changes rows
@@ -150,7 +151,8 @@ class LakeTable:
         fresh = [f for f in added if f.path not in present]
         if not fresh and not gone and metadata is None:
             return handle.version()
-        self._sync_folders(fresh)
+        with disk_errors(self.root):
+            self._sync_folders(fresh)
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
             AddAction(f.path, f.size, self._partition(f), now, _DATA_CHANGE, json.dumps({"numRecords": f.rows}))
@@ -175,9 +177,11 @@ class LakeTable:
                     ),
                 )
             except CommitFailedError as error:
+                if refusal(error):
+                    raise
                 msg = f"{self.spec.name}: another process changed the table meanwhile. Run the same command again."
                 raise IntegrityError(msg) from error
-        self._sync_log()
+            self._sync_log()
         self._handle = None
         return self.version
 

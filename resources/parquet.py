@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resources.errors import StorageError
+from resources.disk import disk_errors
 
 ROW_GROUP = 262_144
 
@@ -69,6 +68,12 @@ class _HashingFile:
             os.fsync(self._file.fileno())
             self._file.close()
 
+    def abandon(self) -> None:
+        """Close without caring for what is not written yet: the disk may refuse that again."""
+        self.closed = True
+        with suppress(OSError):
+            self._file.close()
+
     def hexdigest(self) -> str:
         return self._sha.hexdigest()
 
@@ -80,32 +85,6 @@ class _HashingFile:
 
     def writable(self) -> bool:
         return True
-
-
-@contextmanager
-def disk_errors(where: Path) -> Iterator[None]:
-    """Turn a refused write into an error that says where and what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS} or "No space left" in str(error):
-            msg = (
-                f"{where}: the disk refused a write ({error.strerror or 'no space left'}). Nothing was committed by "
-                "this step; free some space and run the same command again."
-            )
-            raise StorageError(msg) from error
-        raise
-
-
-def sync_path(path: Path) -> None:
-    """Force a file, or the names in a folder, to disk."""
-    if os.name != "posix" and path.is_dir():  # Windows cannot open a folder
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_part(
@@ -134,7 +113,7 @@ def write_part(
             name = f"{part}_{fingerprint}_{digest}.parquet"
             draft.replace(target / name)
         except BaseException:
-            sink.close()
+            sink.abandon()
             draft.unlink(missing_ok=True)
             raise
     path = f"{folder}/{name}" if folder else name

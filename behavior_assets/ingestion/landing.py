@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import gzip
 import hashlib
@@ -16,8 +17,8 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from resources.disk import disk_errors, draft_of, sync_path, write_whole
 from resources.errors import InputRefusedError, UsageError
-from resources.parquet import disk_errors
 from resources.settings import Home
 
 KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
@@ -158,19 +159,27 @@ def _open_packed(packed: Path, compression: str) -> BinaryIO:
 
 
 def archive(staged: Staged, landed_path: Path | None, home: Home, *, keep: bool) -> None:
-    """After the commit: keep the original below ``archive/`` and take the landed file away."""
+    """After the commit: keep the original below ``archive/``, unless it is there, and take the landed file away."""
     with disk_errors(home.archive):
-        if keep:
-            folder = home.archive / staged.source
+        folder = home.archive / staged.source
+        if keep and not any(folder.glob(f"{staged.sha256[:16]}-*")):
             folder.mkdir(parents=True, exist_ok=True)
-            target = folder / f"{staged.sha256[:16]}-{staged.name}"
-            descriptor = os.open(staged.original, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
-            staged.original.replace(target)
+            _move(staged.original, folder / f"{staged.sha256[:16]}-{staged.name}")
         if landed_path is not None:
             landed_path.unlink(missing_ok=True)
     discard(staged)
+
+
+def _move(file: Path, target: Path) -> None:
+    """Give a file another name, also one on another disk."""
+    sync_path(file)
+    try:
+        file.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with draft_of(target) as draft:
+            shutil.copyfile(file, draft)
 
 
 def discard(staged: Staged) -> None:
@@ -185,11 +194,12 @@ def refuse(path: Path, home: Home, reason: str) -> None:
     with disk_errors(home.refused):
         home.refused.mkdir(parents=True, exist_ok=True)
         target = _refused_place(path, home.refused)
+        write_whole(target.with_name(target.name + ".reason.txt"), reason + "\n")
         if path.is_relative_to(home.landing):
             path.replace(target)
         elif not target.exists():
-            shutil.copyfile(path, target)
-        target.with_name(target.name + ".reason.txt").write_text(reason + "\n", "utf-8")
+            with draft_of(target) as draft:
+                shutil.copyfile(path, draft)
 
 
 def _refused_place(path: Path, folder: Path) -> Path:
