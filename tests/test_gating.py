@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from behavior_assets import quality
 from behavior_assets.chain import stale_range
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.sessions import assets as session_assets
 from expectations.rules import RuleSet, load_rules, parse_rules
 from resources.settings import load_settings
-from tests.conftest import published, run_cli
+from tests.conftest import Chain, published, run_cli
 
 HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
 THREE_DAYS = HEADER + "".join(
@@ -62,6 +64,32 @@ def test_a_broken_day_is_held_back_and_the_others_go_on(tmp_path: Path, monkeypa
     code, told, _ = run(home)
     assert (code, told["held_days"]) == (0, [])
     assert published(home, "SELECT date_key FROM fact_session ORDER BY 1") == [(20240301,), (20240302,), (20240303,)]
+
+
+def test_a_day_with_a_doubled_order_is_held_back_alone(tmp_path: Path) -> None:
+    """Three days with an order each; on the second, deduplication is made to fail: its order is in bronze twice."""
+    file = tmp_path / "events.csv"
+    file.write_text(THREE_DAYS.replace(",view,", ",purchase,"), "utf-8")
+    home = tmp_path / "home"
+    chain = Chain.at(home)
+    chain.ingest([file], "rees46")
+    bronze = chain.lake.table(BRONZE_EVENTS)
+    (once,) = bronze.parts()["2024-03-02"]
+    again = bronze.write("2024-03-02", "again", [pq.read_table(bronze.root / once.path)] * 2)
+    bronze.commit([again])
+    sales = "SELECT date_key, revenue_net FROM fact_sales ORDER BY 1"
+
+    code, told, words = run(home)
+    assert code == 4
+    assert "silver/events: rule commerce_event_is_unique failed for 1 rows (held back: 2024-03-02)" in words
+    held = [(h["table"], h["day"], h["rules"]) for h in told["held_days"]]
+    assert held == [("silver/events", "2024-03-02", "commerce_event_is_unique")]
+    assert published(home, sales) == [(20240301, 5), (20240303, 7)]
+
+    bronze.commit([once])
+    code, told, _ = run(home)
+    assert (code, told["held_days"]) == (0, [])
+    assert published(home, sales) == [(20240301, 5), (20240302, 500), (20240303, 7)]
 
 
 def test_a_broken_gold_table_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -360,6 +360,14 @@ BREACHES: dict[str, tuple[str, str, set[str]]] = {
     "a price below zero": (
         "UPDATE silver_events SET price = -1, line_type = NULL", "silver/events", {"money_is_possible"},
     ),
+    "an order line twice": (
+        "INSERT INTO silver_events FROM silver_events WHERE line_type IS NOT NULL",
+        "silver/events", {"commerce_event_is_unique"},
+    ),
+    "an order line twice, past silver": (
+        "INSERT INTO silver_commerce_events FROM silver_commerce_events",
+        "silver/commerce_events", {"event_is_unique"},
+    ),
     "a raw invoice number": (
         "UPDATE silver_commerce_events SET transaction_id = '536365'",
         "silver/commerce_events", {"transaction_is_a_pseudonym"},
