@@ -189,7 +189,6 @@ def write_duckdb(exports: Path, manifest: Manifest, *, full_copy: bool = False) 
                     con.execute(f'CREATE {kind} out."{name}" AS SELECT * FROM read_parquet([{files}])')
                     comment = published()[name].grain.replace("'", "''")
                     con.execute(f"COMMENT ON {kind} out.\"{name}\" IS 'One row is {comment}.'")
-                con.execute("CHECKPOINT out")  # DETACH would keep a refused write to itself
                 con.execute("DETACH out")
         finally:
             log.unlink(missing_ok=True)
@@ -201,7 +200,12 @@ def _text(path: Path) -> str:
 
 
 def collect(exports: Path, keep: int) -> int:
-    """Forget all but the newest snapshots and remove files that none of these names. Returns files removed."""
+    """Forget all but the newest snapshots and remove files that none of these names. Returns files removed.
+
+    Drafts go as well: only a publication that was killed leaves any, and one publication runs at a time.
+    """
+    for draft in exports.rglob(".*.tmp*"):
+        draft.unlink()
     manifests = sorted((exports / "snapshots").glob("*.json"))
     for old in manifests[:-keep]:
         old.unlink()
