@@ -69,10 +69,13 @@ def landing_sensor(
         if not files:
             continue
         config: dict[str, object] = {"paths": [str(p) for p in files], "format": name}
+        mapping = settings.home.landing / name / "mapping.yaml"
         if name == "generic":
-            config["mapping"] = str(settings.home.landing / name / "mapping.yaml")
+            config["mapping"] = str(mapping)
+        read_by = [mapping] if name == "generic" and mapping.is_file() else []
         yield dg.RunRequest(
-            run_key=f"{name}-{_digest(files)}",
+            # The mapping is part of the request: the same files under a mended one are to be read again.
+            run_key=f"{name}-{_digest([*files, *read_by])}",
             run_config={"ops": {"bronze__deliveries": {"config": config}}},
         )
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from behavior_assets.incremental import Progress, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.verification import require_files
 from resources import errors
 from resources.lake import Lake
 from resources.lock import exclusive
-from resources.settings import Settings
+from resources.settings import Settings, with_zone
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -38,6 +39,7 @@ class ChainReport:
     peak_memory_mb: int = 0
     archive_seconds: float = 0.0
     refused: list[dict[str, str]] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
     failed_checks: list[dict[str, str]] = field(default_factory=list)
     snapshot: str | None = None
     snapshot_is_new: bool = False
@@ -78,6 +80,7 @@ def _run_chain(
     settings: Settings, paths: list[Path], format_name: str, mapping: Path | None, progress: Progress
 ) -> ChainReport:
     started = time.perf_counter()
+    require_files(Lake(settings.home.lake))
     prepare_instance(settings)
     import dagster as dg
 
@@ -108,7 +111,7 @@ def _run_chain(
             warming.join()
             days = sorted(Lake(settings.home.lake).table(BRONZE_EVENTS).parts())
             if going and days:
-                first, last = stale_range(settings, days)
+                first, last = stale_range(with_zone(settings), days)
                 definitions = build_definitions(settings, date.fromisoformat(days[0]))
                 # Only tables kept by day run over the range: Dagster notes every partition of every asset in it.
                 if execute("days", {RANGE_START: first, RANGE_END: last}):
@@ -192,6 +195,7 @@ def _note_materialization(event: Any, report: ChainReport) -> None:
     metadata = materialization.metadata
     if "staging_seconds" in metadata:
         report.archive_seconds = round(float(metadata["staging_seconds"].value), 3)
+        report.repeated = [str(name) for name in metadata["repeated"].value]
     if "snapshot" in metadata:
         report.snapshot = str(metadata["snapshot"].value)
         report.snapshot_is_new = bool(metadata["new"].value)

@@ -16,12 +16,14 @@ import typer
 from resources import errors
 from resources.errors import BehaviorError, InputRefusedError, IntegrityError, QualityError, UsageError
 from resources.process import tune
-from resources.settings import create_home, load_settings, resolve_home
+from resources.settings import create_home, load_settings, read_settings, resolve_home
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from behavior_assets.chain import ChainReport
+
+MOST_NAMES = 10  # of files that are told by name on a terminal
 
 app = typer.Typer(
     help="A shop's clickstream in, a star schema with proof out.", no_args_is_help=True, add_completion=False,
@@ -127,19 +129,18 @@ def run(
         msg = "--engine spark: this version computes with DuckDB only; leave --engine away."
         raise UsageError(msg)
     paths = [*(source or []), *(more or [])]
-    zone = "UTC"
     if paths:
         if not format_:
             msg = "--format is missing: say how to read the sources."
             raise UsageError(msg)
-        zone = load_source(format_, mapping).timezone
+        load_source(format_, mapping)
         find_files(paths)
-    settings = create_home(home, zone)
+    settings = create_home(home)
     with _progress(silent=as_json) as tell:
         report = run_chain(settings, paths, format_, mapping, tell)
-    told = {**read_status(settings), "seconds": report.seconds, "stages": report.stages,
+    told = {**read_status(load_settings(home)), "seconds": report.seconds, "stages": report.stages,
             "peak_memory_mb": report.peak_memory_mb, "archive_seconds": report.archive_seconds,
-            "refused": report.refused, "failed_checks": report.failed_checks,
+            "refused": report.refused, "repeated": report.repeated, "failed_checks": report.failed_checks,
             "snapshot_is_new": report.snapshot_is_new, "failure": report.failure}  # fmt: skip
     if as_json:
         _tell_json(told)
@@ -177,7 +178,7 @@ def verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Check every file of lake and exports against its hash, and the ledger against the tables."""
     from behavior_assets.verification import verify_home
 
-    settings = load_settings(home)
+    settings = read_settings(home)  # not the lake's zone: a damaged lake is what is looked for
     with _progress(silent=as_json) as tell:
         result = verify_home(settings, lambda what: tell(what, 0))
     if as_json:
@@ -200,6 +201,10 @@ def _tell_json(document: dict[str, Any]) -> None:
 
 def _tell_run(told: dict[str, Any]) -> None:
     _tell_status(told)
+    if told["repeated"]:
+        shown, more = told["repeated"][:MOST_NAMES], len(told["repeated"]) - MOST_NAMES
+        names = ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
+        typer.echo(f"\nSkipped, delivered before with the same bytes, format and mapping: {names}")
     new = "published" if told["snapshot_is_new"] else "nothing changed, still"
     seconds, peak = told["seconds"], told["peak_memory_mb"]
     typer.echo(f"\nSnapshot {told['snapshot']} ({new}) in {seconds:.1f} s, peak {peak:,} MiB.")
@@ -225,7 +230,7 @@ def _tell_status(told: dict[str, Any]) -> None:
     for held in told["held_days"]:
         console.print(f"[bold]Held back[/bold]: {held['table']} {held['day']} breaks {held['rules']}")
     console.print(f"Snapshot: {told['snapshot'] or 'none yet'}, data through {told['data_through'] or '-'}; "
-                  f"zone {told['timezone']}; "
+                  f"zone {told['timezone'] or 'not decided yet'}; "
                   f"consent where a source is silent: {told['consent_when_absent']}")  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from behavior_assets.sessions.assets import build_assets as session_assets
 from behavior_assets.star.assets import build_assets as star_assets
 from exports.assets import build_assets as export_assets
 from resources.home import HomeResource
-from resources.settings import Settings, load_settings
+from resources.settings import Settings, read_settings
 
 
 def build_definitions(settings: Settings, first_day: date | None = None) -> dg.Definitions:
@@ -43,4 +43,4 @@ def build_definitions(settings: Settings, first_day: date | None = None) -> dg.D
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location, of the home that ``BEHAVIOR_HOME`` names."""
-    return build_definitions(load_settings())
+    return build_definitions(read_settings())  # whatever state the lake is in, the UI must come up

@@ -143,9 +143,9 @@ def _remembered(memory: LakeTable, table: str | None) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     rows: list[dict[str, Any]] = []
-    for file in memory.files():
-        if table is None or file.part == table.replace("/", "-"):
-            rows += pq.read_table(memory.root / file.path).to_pylist()
+    files = [f for f in memory.files() if table is None or f.part == table.replace("/", "-")]
+    for path in memory.absolute(files):
+        rows += pq.read_table(path).to_pylist()
     return rows
 
 

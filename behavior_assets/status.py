@@ -44,7 +44,7 @@ def status(settings: Settings) -> dict[str, Any]:
     manifest = read_manifest(settings.home.exports)
     return {
         "home": str(settings.home.root),
-        "timezone": settings.timezone,
+        "timezone": settings.timezone or None,
         "consent_when_absent": settings.consent_when_absent,
         "sources": [sources[s] for s in sorted(sources)],
         "arrivals": [{"source": s, "day": d, **counts} for (s, d), counts in sorted(arrivals.items())],

@@ -15,11 +15,26 @@ from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODU
 from exports.contract import gold, published
 from exports.verify import Problem, verify_ledger, verify_snapshot, verify_table
 from resources.errors import BehaviorError, UsageError
-from resources.lake import Lake
+from resources.lake import Lake, TableSpec
 from resources.settings import Settings
 
 ALL_TABLES = (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, CUSTOMER_DAY,
               PRODUCT_DAY, COMMERCE_EVENTS, QUALITY_DAYS)  # fmt: skip
+
+
+def all_tables() -> tuple[TableSpec, ...]:
+    """Every table of the lake that outlives a run."""
+    return (*ALL_TABLES, *(gold(n) for n in published()))
+
+
+def require_files(lake: Lake) -> None:
+    """Raise IntegrityError naming the first data file that is gone or has another size than the log says.
+
+    Nothing is read, so that every run can afford it; whether the bytes are right is what ``verify_home`` finds out.
+    """
+    for spec in all_tables():
+        table = lake.table(spec)
+        table.absolute(table.files())
 
 
 def verify_home(settings: Settings, progress: Callable[[str], None] = lambda _what: None) -> dict[str, Any]:
@@ -32,7 +47,7 @@ def verify_home(settings: Settings, progress: Callable[[str], None] = lambda _wh
     problems: list[Problem] = []
     rows: dict[str, int] = {}
     files = 0
-    for spec in (*ALL_TABLES, *(gold(n) for n in published())):
+    for spec in all_tables():
         table = lake.table(spec)
         if not table.exists():
             # Quarantine is made with its first reject; everything else is there once something was published.

@@ -89,9 +89,9 @@ def verify_ledger(entries: Iterable[Any], bronze_rows: int, quarantine_rows: int
         problems.append(Problem("bronze/events", f"holds {bronze_rows} rows, the ledger says {events}"))
     seen: set[str] = set()
     for entry in entries:
-        if entry.file_sha256 in seen:
-            problems.append(Problem(f"ledger/{entry.file_name}", "the same content was committed twice"))
-        seen.add(entry.file_sha256)
+        if entry.key in seen:
+            problems.append(Problem(f"ledger/{entry.file_name}", "the same delivery was committed twice"))
+        seen.add(entry.key)
     quarantined = sum(e.quarantined for e in entries)
     if quarantined != quarantine_rows:
         problems.append(Problem("quarantine/events", f"holds {quarantine_rows} rows, the ledger says {quarantined}"))

@@ -10,7 +10,7 @@ from resources.disk import disk_errors
 from resources.engine import engine
 from resources.lake import Lake
 from resources.lock import exclusive
-from resources.settings import Settings, create_home
+from resources.settings import Settings, create_home, read_settings, resolve_home
 
 
 class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -19,17 +19,17 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     home: str = ""
 
     def settings(self) -> Settings:
-        """The home's settings; its folders are made if they are not there."""
+        """The home's settings with the zone of its lake; its folders are made if they are not there."""
         return create_home(self.home or None)
 
     def lake(self) -> Lake:
         """The home's lake."""
-        return Lake(self.settings().home.lake)
+        return Lake(resolve_home(self.home or None).lake)
 
     @contextmanager
     def engine(self, *, pseudonyms: bool = False) -> Iterator[Backend]:
         """A fresh engine with the home's limits; other processes that write to this lake wait meanwhile."""
-        settings = self.settings()
+        settings = read_settings(self.home or None)
         lake = settings.home.lake
         with disk_errors(lake), exclusive(lake), engine(settings, pseudonyms=pseudonyms) as backend:
             yield backend

@@ -8,6 +8,7 @@ date?" is answered by the table itself, and a crash between two commits can lose
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from resources.errors import IntegrityError
 from resources.parquet import DataFile, write_part
 
 COMMIT_RETRIES = 5
+ORIGINALS = ("bronze/", "quarantine/")  # layers that no other table can give back
 _DATA_CHANGE = True  # a commit of ours always changes rows
 
 
@@ -117,8 +119,29 @@ class LakeTable:
         return sum(f.rows for f in self.files())
 
     def absolute(self, files: Iterable[DataFile]) -> list[str]:
-        """Paths that DuckDB reads."""
-        return [str(self.root / f.path) for f in files]
+        """Paths that DuckDB reads. Raises IntegrityError for a file that is gone or has another size."""
+        return [self._present(f) for f in files]
+
+    def _present(self, file: DataFile) -> str:
+        # The engine's own words for a lost file name neither the table nor what to do.
+        path = os.path.join(self.root, file.path)  # noqa: PTH118 - thousands of times in a run
+        try:
+            size = os.stat(path).st_size  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            found = "is missing"
+        else:
+            if size == file.size:
+                return path
+            found = f"has {size:,} bytes, the log says {file.size:,}"
+        if self.spec.name.startswith(ORIGINALS):
+            remedy = "put it back from a backup, or load the archive into a new home"
+        else:
+            remedy = f"put it back from a backup, or remove the folder {self.root}: the next run makes the table again"
+        msg = (
+            f"{self.spec.name}: the data file {file.path} {found}. `behavior verify` names everything that is broken; "
+            f"{remedy}."
+        )
+        raise IntegrityError(msg)
 
     def write(
         self, part: str, fingerprint: str, batches: Iterable[pa.RecordBatch | pa.Table]
@@ -189,6 +212,18 @@ class LakeTable:
         """Commits, oldest first, with their custom metadata."""
         handle = self.handle()
         return [] if handle is None else list(reversed(handle.history()))
+
+    def recorded(self, key: str) -> str | None:
+        """What the newest commit that speaks of a key says of it, None where none does."""
+        handle = self.handle()
+        if handle is None:
+            return None
+        # The newest commit nearly always tells; all commits of a large table take long to read.
+        for limit in (1, None):
+            for commit in handle.history(limit):
+                if key in commit:
+                    return str(commit[key])
+        return None
 
     def transaction(self, application: str) -> int:
         """The last committed number of an application's marker, 0 if none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from resources.errors import UsageError
 
 SETTINGS_FILE = "behavior.toml"
 DEFAULT_HOME = "data"
+ZONE_KEY = "behavior.timezone"  # in the metadata of bronze's commits: the zone that its days were told by
 GIB = 1024**3
 
 
@@ -78,7 +79,7 @@ class Settings:
     """Everything a user can set in ``behavior.toml``; the fields' comments are their documentation."""
 
     home: Home
-    timezone: str = "UTC"  # the shop's zone; fixed when the home is created
+    timezone: str = ""  # the shop's zone; empty while neither the user nor a first file has decided
     currency: str = ""  # the shop's currency; empty: as the source says
     first_day: date = date(2000, 1, 1)  # earliest event day; partitions of the Dagster graph start here
     session_gap_minutes: int = 30  # a longer silence starts a new session
@@ -123,7 +124,33 @@ def resolve_home(home: str | Path | None) -> Home:
 
 
 def load_settings(home: str | Path | None = None) -> Settings:
-    """Settings of a home. Raises UsageError naming file and key for an unknown key or a wrong value."""
+    """Settings of a home, with the zone that its lake was made in."""
+    return with_zone(read_settings(home))
+
+
+def with_zone(settings: Settings) -> Settings:
+    """The settings with the zone that bronze recorded, where ``behavior.toml`` names none.
+
+    Raises UsageError where it names another: the days of a home are told once, when its first file comes in.
+    """
+    import pyarrow as pa
+
+    from resources.lake import Lake, TableSpec  # not at the top: much to import for those who only want a folder
+
+    recorded = Lake(settings.home.lake).table(TableSpec("bronze/events", pa.schema([]))).recorded(ZONE_KEY)
+    if recorded is None:
+        return settings
+    if settings.timezone not in {"", recorded}:
+        msg = (
+            f"{settings.home.settings_file}: timezone = {settings.timezone!r}, but the days of this home were told by "
+            f"{recorded!r}. The zone of a home is fixed: set it back, or load the archive into a new home."
+        )
+        raise UsageError(msg)
+    return replace(settings, timezone=recorded)
+
+
+def read_settings(home: str | Path | None = None) -> Settings:
+    """What ``behavior.toml`` says. Raises UsageError naming file and key for an unknown key or a wrong value."""
     place = resolve_home(home)
     path = place.settings_file
     if not path.exists():
@@ -173,16 +200,19 @@ def _checked(key: str, value: object, wanted: object, where: str) -> object:
     return value
 
 
-def create_home(home: str | Path | None, timezone: str = "UTC") -> Settings:
-    """Make the folders and, at the first time, ``behavior.toml`` with the shop's zone, which then is fixed."""
+def create_home(home: str | Path | None) -> Settings:
+    """Make the folders and, at the first time, a ``behavior.toml`` that sets nothing, and load the settings."""
     place = resolve_home(home)
     for folder in (place.landing, place.archive, place.lake, place.exports, place.dagster, place.root / "logs"):
         folder.mkdir(parents=True, exist_ok=True)
     if not place.settings_file.exists():
         place.settings_file.write_text(
-            "# Settings of this home; docs/settings.md lists all of them.\n"
-            "# The shop's time zone: days and hours follow it. It is fixed once events are in.\n"
-            f'timezone = "{timezone}"\n',
+            "# Settings of this home; docs/settings.md lists all of them. None needs to be set.\n"
+            "#\n"
+            "# The shop's time zone: days and hours follow it, and it is fixed once a file is in. Where it is not set\n"
+            "# here, the first file decides: the zone of its format (UTC; online_retail: Europe/London; generic: its\n"
+            "# mapping's).\n"
+            '# timezone = "Europe/London"\n',
             "utf-8",
         )
     return load_settings(place.root)

@@ -108,10 +108,11 @@ class Chain:
     settings: Settings
 
     @classmethod
-    def at(cls, home: Path, timezone: str = "UTC", **changes: Any) -> Chain:
-        """The chain of a home, with two threads and no archive unless said otherwise."""
-        settings = create_home(home, timezone)
-        return cls(replace(settings, **{"threads": 2, "archive": False, **changes}))
+    def at(cls, home: Path, timezone: str = "", **changes: Any) -> Chain:
+        """The chain of a home, with two threads, no archive, and UTC days unless said otherwise or recorded."""
+        settings = create_home(home)
+        zone = timezone or settings.timezone or "UTC"
+        return cls(replace(settings, timezone=zone, **{"threads": 2, "archive": False, **changes}))
 
     @property
     def lake(self) -> Lake:

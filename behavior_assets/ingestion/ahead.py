@@ -42,18 +42,18 @@ class Prepared:
     error: Exception | None = None
     staging_seconds: float = 0.0
 
-    def tables(self, settings: Settings) -> Iterator[pa.Table]:
+    def tables(self) -> Iterator[pa.Table]:
         """The parsed rows: as one table, or as a stream."""
         if self.rows is not None:
             yield self.rows
         elif self.cursor is not None and self.reading is not None:
-            for record_batch in stream(self.cursor, self.reading, settings):
+            for record_batch in stream(self.cursor, self.reading):
                 yield pa.Table.from_batches([record_batch])
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads deliveries; ``known`` are the sha256 of files that are in the ledger, which are staged but not parsed."""
+    """Reads deliveries; ``known`` are the keys of those that are in the ledger, which are staged but not parsed."""
 
     connection: duckdb.DuckDBPyConnection
     settings: Settings
@@ -78,10 +78,11 @@ class Reader:
         started = time.perf_counter()
         try:
             prepared.staged = landing.stage(
-                delivery.path, delivery.source.name, self.settings.home.staging, MAX_UNPACKED
-            )
+                delivery.path, delivery.source.name, self.settings.home.staging, MAX_UNPACKED,
+                delivery.source.contract,
+            )  # fmt: skip
             prepared.staging_seconds = time.perf_counter() - started
-            if prepared.staged.sha256 not in self.known:
+            if not prepared.staged.delivered_before(self.known):
                 cursor = self.connection.cursor()
                 cursor.execute("SET TimeZone = 'UTC'")
                 prepared.cursor = cursor
@@ -89,7 +90,7 @@ class Reader:
                     cursor, prepared.staged, delivery.source, self.settings, self.arrived_us
                 )
                 if prepared.reading.rows_in <= self.settings.chunk_rows // 4:
-                    prepared.rows = stream(cursor, prepared.reading, self.settings).read_all()
+                    prepared.rows = stream(cursor, prepared.reading).read_all()
         except (InputRefusedError, duckdb.Error, pa.ArrowException) as error:
             prepared.error = error
         return prepared

@@ -58,7 +58,7 @@ def report_metadata(report: IngestReport) -> dict[str, dg.MetadataValue]:
     return {
         **{name: dg.MetadataValue.int(value) for name, value in total.items()},
         "files": dg.MetadataValue.int(len(report.entries)),
-        "repeated_files": dg.MetadataValue.int(len(report.repeated)),
+        "repeated": dg.MetadataValue.json(report.repeated),
         "refused": dg.MetadataValue.json([{"file": Path(f).name, "reason": r} for f, r in report.refused]),
         "days": dg.MetadataValue.json(sorted(report.days)),
         "staging_seconds": dg.MetadataValue.float(report.staging_seconds),

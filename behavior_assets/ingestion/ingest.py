@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import duckdb
@@ -24,7 +25,7 @@ from behavior_assets.ingestion.reader import FileReading, Reject, raw_rows
 from resources.errors import InputRefusedError, IntegrityError
 from resources.lake import Lake
 from resources.parquet import DataFile
-from resources.settings import Settings
+from resources.settings import ZONE_KEY, Settings, with_zone
 
 INGEST_APPLICATION = "ingest"
 HOPELESS_ROWS = 10  # a file of so many rows without a good one is of another format, not merely bad
@@ -94,13 +95,15 @@ class Ingestion:
     ) -> IngestReport:
         """Ingest every delivery that is not in the ledger yet; refused files do not stop the others."""
         report = IngestReport()
-        ledger.require_zone(self.bronze, self.settings.timezone)
-        known = {e.file_sha256: e for e in ledger.read_ledger(self.bronze)}
+        # Asked anew under the lock: another process may have brought the first file meanwhile.
+        self.settings = with_zone(self.settings)
+        known = {e.key for e in ledger.read_ledger(self.bronze)}
         batch: _Batch | None = None
         arrived = self.now_us()
-        for prepared in Reader(self.con, self.settings, known, arrived).read(deliveries):
+        for prepared, settings in self._prepared(deliveries, known, arrived):
             batch = batch or self._new_batch(arrived)
             if self._take(prepared, batch, known, report):
+                self.settings = settings
                 progress(prepared.delivery.path.name, batch.readings[-1][1].rows_in)
             if max(len(batch.readings), len(batch.written)) >= _FILES_PER_COMMIT:
                 self._commit(batch, known, report)
@@ -109,12 +112,25 @@ class Ingestion:
             self._commit(batch, known, report)
         return report
 
+    def _prepared(
+        self, deliveries: Iterable[Delivery], known: Container[str], arrived: int
+    ) -> Iterator[tuple[Prepared, Settings]]:
+        """Deliveries read ahead, each with the settings that it was read by.
+
+        Until a first file is taken the home has no zone, and files are read by their source's own, so those of one
+        zone are read ahead together.
+        """
+        for zone, group in groupby(deliveries, key=lambda d: d.source.timezone):
+            settings = self.settings if self.settings.timezone else replace(self.settings, timezone=zone)
+            for prepared in Reader(self.con, settings, known, arrived).read(group):
+                yield prepared, settings
+
     def _new_batch(self, arrived_us: int) -> _Batch:
         number = self.bronze.transaction(INGEST_APPLICATION) + 1
         return _Batch(f"b{number:08d}", arrived_us)
 
     def _take(
-        self, prepared: Prepared, batch: _Batch, known: dict[str, FileEntry], report: IngestReport
+        self, prepared: Prepared, batch: _Batch, known: Container[str], report: IngestReport
     ) -> bool:
         """Put a file's rows into the batch. A file in trouble is refused whole and leaves no row behind."""
         delivery, staged = prepared.delivery, prepared.staged
@@ -126,7 +142,7 @@ class Ingestion:
         try:
             if prepared.error is not None:
                 raise prepared.error
-            if staged is not None and (staged.sha256 in known or staged.sha256 in batch.sources):
+            if staged is not None and (staged.delivered_before(known) or staged.key in batch.sources):
                 report.repeated.append(delivery.path.name)
                 landed_path = delivery.path if delivery.from_landing else None
                 landing.archive(staged, landed_path, self.settings.home, keep=False)
@@ -162,23 +178,23 @@ class Ingestion:
         """Undo what a refused file put into the batch."""
         if staged is None:
             return
-        batch.counts.pop(staged.sha256, None)
-        batch.sources.pop(staged.sha256, None)
+        batch.counts.pop(staged.key, None)
+        batch.sources.pop(staged.key, None)
         batch.finish_writing()
         for file in batch.written[before:]:
             (self.bronze.root / file.path).unlink(missing_ok=True)
         del batch.written[before:]
-        batch.pending = [t for t in batch.pending if t.schema.metadata[b"file"] != staged.sha256.encode()]
+        batch.pending = [t for t in batch.pending if t.schema.metadata[b"file"] != staged.key.encode()]
         batch.pending_rows = sum(t.num_rows for t in batch.pending)
         landing.discard(staged)
 
     def _read(self, prepared: Prepared, reading: FileReading, batch: _Batch) -> None:
-        sha = reading.staged.sha256
-        batch.sources[sha] = reading.source.name
+        key = reading.staged.key
+        batch.sources[key] = reading.source.name
         delivered = 0
         semantic: dict[int, int] = {}
         rejected = np.array(reading.parser_rejects, dtype=np.int64) - np.arange(len(reading.parser_rejects))
-        for table in prepared.tables(self.settings):
+        for table in prepared.tables():
             items = table["_item"].to_numpy()
             first = items == 0
             index = table["_index"].to_numpy() if "_index" in table.column_names else delivered + np.cumsum(first)
@@ -197,7 +213,7 @@ class Ingestion:
             if not keep.all():
                 good = good.filter(pa.array(keep))
             if good.num_rows:
-                batch.pending.append(good.replace_schema_metadata({"file": sha}))
+                batch.pending.append(good.replace_schema_metadata({"file": key}))
                 batch.pending_rows += good.num_rows
             if prepared.rows is None and batch.pending_rows >= self.settings.chunk_rows:
                 self._settle(batch)
@@ -288,7 +304,7 @@ class Ingestion:
             rows = rows.append_column(name, values)
         return rows
 
-    def _commit(self, batch: _Batch, known: dict[str, FileEntry], report: IngestReport) -> None:
+    def _commit(self, batch: _Batch, known: set[str], report: IngestReport) -> None:
         self._settle(batch)
         batch.finish_writing()
         if not batch.readings:
@@ -305,12 +321,12 @@ class Ingestion:
         number = int(batch.batch_id[1:])
         self.bronze.commit(
             batch.written, replace=False,
-            metadata={ledger.LEDGER_KEY: ledger.encode(entries), ledger.ZONE_KEY: self.settings.timezone},
+            metadata={ledger.LEDGER_KEY: ledger.encode(entries), ZONE_KEY: self.settings.timezone},
             transaction=(INGEST_APPLICATION, number),
         )  # fmt: skip
         report.entries += entries
         report.days |= {f.part for f in batch.written}
-        known.update({e.file_sha256: e for e in entries})
+        known.update(e.key for e in entries)
         started = time.perf_counter()
         for delivery, reading in batch.readings:
             landing.archive(
@@ -320,7 +336,7 @@ class Ingestion:
         report.staging_seconds += time.perf_counter() - started
 
     def _commit_quarantine(self, batch: _Batch) -> None:
-        """Rejects first: a part per file, so that a rerun after a crash replaces instead of doubling."""
+        """Rejects first: a part per delivery, so that a rerun after a crash replaces instead of doubling."""
         files = []
         for _, reading in batch.readings:
             if not reading.rejects:
@@ -341,12 +357,12 @@ class Ingestion:
                 },
                 schema=QUARANTINE_EVENTS.schema,
             )
-            files.append(self.quarantine.write(staged.sha256[:32], batch.batch_id, [table]))
+            files.append(self.quarantine.write(staged.key, batch.batch_id, [table]))
         if files:
             self.quarantine.commit(files)
 
     def _entry(self, delivery: Delivery, reading: FileReading, batch: _Batch) -> FileEntry:
-        counts = batch.counts[reading.staged.sha256]
+        counts = batch.counts[reading.staged.key]
         return FileEntry(
             batch_id=batch.batch_id,
             source=reading.source.name,
@@ -364,4 +380,5 @@ class Ingestion:
             late=counts.late,
             conflicts=counts.conflicts,
             capabilities={**reading.source.capabilities, "is_synthetic": landing.is_synthetic(delivery.path)},
+            contract=reading.source.contract,
         )

@@ -10,13 +10,14 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
 
+from behavior_assets.ingestion.ledger import delivery_key
 from resources.disk import disk_errors, draft_of, sync_path, write_whole
 from resources.errors import InputRefusedError, UsageError
 from resources.settings import Home
@@ -33,7 +34,8 @@ _SETTLED_SECONDS = 2.0
 class Staged:
     """A private copy of an input file.
 
-    ``path`` holds the plain bytes to parse; ``original`` the bytes as delivered, which ``sha256`` names.
+    ``path`` holds the plain bytes to parse; ``original`` the bytes as delivered, which ``sha256`` names. ``contract``
+    is the source's. The same bytes under another format or mapping are another delivery: ``key`` tells them apart.
     """
 
     name: str
@@ -43,6 +45,16 @@ class Staged:
     original: Path
     sha256: str
     size: int
+    contract: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the ledger knows the delivery by."""
+        return delivery_key(self.sha256, self.source, self.contract)
+
+    def delivered_before(self, known: Container[str]) -> bool:
+        """Whether a ledger of these keys has the file. An entry of an older one, without a contract, is for any."""
+        return self.key in known or delivery_key(self.sha256, self.source, "") in known
 
 
 def kind_of(path: Path) -> tuple[str, str]:
@@ -99,7 +111,7 @@ def landed(home: Home, formats: Iterable[str], now: float) -> dict[str, list[Pat
     return {name: files for name, files in ready.items() if files}
 
 
-def stage(path: Path, source: str, staging: Path, max_bytes: int) -> Staged:
+def stage(path: Path, source: str, staging: Path, max_bytes: int, contract: str = "") -> Staged:
     """Copy a file under our control, hash it and unpack it. Raises InputRefusedError naming file and reason."""
     if path.is_symlink() or not path.is_file():
         msg = f"{path}: only regular files are read (this is a link, a pipe or a device)."
@@ -126,7 +138,7 @@ def stage(path: Path, source: str, staging: Path, max_bytes: int) -> Staged:
         if compression:
             plain = folder / "plain"
             _unpack(path, original, plain, compression, max_bytes)
-    return Staged(path.name, source, kind, plain, original, digest.hexdigest(), size)
+    return Staged(path.name, source, kind, plain, original, digest.hexdigest(), size, contract)
 
 
 def _unpack(path: Path, packed: Path, plain: Path, compression: str, max_bytes: int) -> None:

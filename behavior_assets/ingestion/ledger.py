@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from resources.errors import UsageError
 from resources.lake import LakeTable
 
 LEDGER_KEY = "behavior.ledger"
-ZONE_KEY = "behavior.timezone"
+KEY_DIGITS = 32
+
+
+def delivery_key(sha256: str, source: str, contract: str) -> str:
+    """What the ledger knows a delivery by: its bytes, its format and, where a mapping tells the format, that."""
+    return hashlib.sha256(f"{sha256}\x1f{source}\x1f{contract}".encode()).hexdigest()[:KEY_DIGITS]
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,12 @@ class FileEntry:
     late: int
     conflicts: int = 0
     capabilities: dict[str, bool] = field(default_factory=dict)
+    contract: str = ""  # of the source; empty in older ledgers, and where the format's name says it all
+
+    @property
+    def key(self) -> str:
+        """What the delivery is known by."""
+        return delivery_key(self.file_sha256, self.source, self.contract)
 
     def balanced(self) -> bool:
         """Whether the file's rows are all accounted for."""
@@ -57,15 +68,3 @@ def read_ledger(bronze: LakeTable) -> list[FileEntry]:
         if text:
             entries += [FileEntry(**e) for e in json.loads(text)]
     return entries
-
-
-def require_zone(bronze: LakeTable, timezone: str) -> None:
-    """Days were told by the zone of the first commit: raise UsageError when the setting has changed since."""
-    for commit in bronze.history():
-        recorded = commit.get(ZONE_KEY)
-        if recorded is not None and recorded != timezone:
-            msg = (
-                f"behavior.toml: timezone = {timezone!r}, but the days of this home were told by {recorded!r}. The "
-                "zone of a home is fixed: set it back, or load the archive into a new home."
-            )
-            raise UsageError(msg)

@@ -49,7 +49,10 @@ class Reject:
 
 @dataclass
 class FileReading:
-    """A staged file being read. ``rows_in`` counts logical records; ``rejects`` fills while it is read."""
+    """A staged file being read. ``rows_in`` counts logical records; ``rejects`` fills while it is read.
+
+    ``timezone`` is the zone that tells the rows' days.
+    """
 
     staged: Staged
     source: Source
@@ -60,6 +63,7 @@ class FileReading:
     checks: tuple[Check, ...] = ()
     unterminated: bool = False
     rejects_table: str = ""
+    timezone: str = "UTC"
 
 
 def open_reading(
@@ -75,6 +79,7 @@ def open_reading(
     reading = {"csv": _open_csv, "jsonl": _open_jsonl, "parquet": _open_parquet}[staged.kind](
         con, staged, source, settings
     )
+    reading.timezone = settings.timezone
     first = (settings.first_day - EPOCH).days * DAY_US - EARLIEST_ZONE_US
     reading.checks = (*reading.source.checks, Check(
         "rule_breach", "event_time", f"{TIME} < {first} OR {TIME} > {arrived_us + FUTURE_US}",
@@ -292,7 +297,7 @@ def _forget(con: duckdb.DuckDBPyConnection, reading: FileReading) -> None:
     con.execute(f"DELETE FROM {reading.rejects_table}")
 
 
-def parse_sql(reading: FileReading, settings: Settings) -> str:
+def parse_sql(reading: FileReading) -> str:
     """The query that turns a file into typed rows, in the file's order.
 
     Columns: ``_item`` (0 for a record's first row), ``_failure`` (number of the breached check or NULL),
@@ -301,7 +306,7 @@ def parse_sql(reading: FileReading, settings: Settings) -> str:
     """
     source = reading.source
     checks = " ".join(f"WHEN {c.breach.replace(TIME, '_ts')} THEN {i}" for i, c in enumerate(reading.checks))
-    zone = settings.timezone
+    zone = reading.timezone
     day = "make_timestamp(_ts)" if zone == "UTC" else f"timezone('{zone}', make_timestamptz(_ts))"
     fields = ",\n".join(
         f"CAST({sql.replace(TIME, '_ts')} AS {SQL_TYPES.get(c, 'VARCHAR')}) AS {c}"
@@ -317,7 +322,9 @@ def parse_sql(reading: FileReading, settings: Settings) -> str:
         own = source.own_id
         natural = f"CASE WHEN {own} IS NOT NULL THEN concat('id', chr(31), {own}) ELSE {natural} END"
     exploded = "SELECT *, 0 AS _item FROM checked"
-    identifier = f"substr(sha256(concat('{source.name}', chr(31), {natural}{{suffix}})), 1, 32)"
+    # A mapping is part of the identity: what a wrong one made of a row must not stand in the way of the right one.
+    kind = f"'{source.name}', chr(31)" + (f", '{source.contract}', chr(31)" if source.contract else "")
+    identifier = f"substr(sha256(concat({kind}, {natural}{{suffix}})), 1, 32)"
     event, record = identifier.format(suffix=""), ""
     if source.explode:
         exploded = (
@@ -340,9 +347,9 @@ def parse_sql(reading: FileReading, settings: Settings) -> str:
     """
 
 
-def stream(con: duckdb.DuckDBPyConnection, reading: FileReading, settings: Settings) -> pa.RecordBatchReader:
+def stream(con: duckdb.DuckDBPyConnection, reading: FileReading) -> pa.RecordBatchReader:
     """The parsed rows of a file, in its order, without holding it in memory."""
-    return con.execute(parse_sql(reading, settings)).to_arrow_reader(_BATCH)
+    return con.execute(parse_sql(reading)).to_arrow_reader(_BATCH)
 
 
 def raw_rows(reading: FileReading, rows: set[int]) -> dict[int, bytes]:

@@ -26,7 +26,8 @@ class Source:
     ``fields`` maps canonical columns to SQL over the raw text columns (``event_ts_us`` must be there).
     ``identity`` is SQL for the natural key of a row, as text; ``own_id`` SQL for an id that the source gives, where
     it is not null it wins. ``repeats_are_lines``: identical rows inside one file are separate lines (numbered by
-    occurrence) instead of one event. ``explode`` is SQL for the list of a record's items, or empty.
+    occurrence) instead of one event. ``explode`` is SQL for the list of a record's items, or empty. ``contract``
+    stands for what the user said about reading the rows (a mapping), and is empty where the name says it all.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Source:
     structure: str = ""
     explode: str = ""
     ignored: tuple[str, ...] = ()
+    contract: str = ""
     capabilities: Mapping[str, bool] = field(default_factory=dict)
 
 

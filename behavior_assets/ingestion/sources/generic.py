@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ from behavior_assets.ingestion.canonical import EVENT_NAMES, LINE_TYPES, PARSED_
 from behavior_assets.ingestion.sources.base import TIME, Check, Source, blank, money_checks, required
 from resources.errors import UsageError
 
+CONTRACT_DIGITS = 16
 _KEYS = {"columns", "events", "time", "delimiter", "header", "file_columns", "ignore", "repeats", "line_types",
          "capabilities"}  # fmt: skip
 _MAPPABLE = (set(PARSED_COLUMNS) - {"event_ts_us", "sent_ts_us"}) | {"event_time", "event_id"}
@@ -69,6 +71,7 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
     identity = ", ".join(f"coalesce({_name(c)}, '')" for c in file_columns if c not in ignored)
     return Source(
         name="generic",
+        contract=_contract(raw, file_columns),
         columns=file_columns,
         ignored=ignored,
         header=bool(raw.get("header", True)),
@@ -93,6 +96,23 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
             **(raw.get("capabilities") or {}),
         },
     )  # fmt: skip
+
+
+def _contract(raw: dict[str, Any], file_columns: tuple[str, ...]) -> str:
+    """A digest of all that tells how rows are read; comments, layout and the order of keys do not count."""
+    said: dict[str, Any] = {k: v for k, v in raw.items() if k != "capabilities"}
+    if not raw.get("header", True):
+        said["file_columns"] = file_columns  # nothing but their order says which column is which
+    return hashlib.sha256(_plain(said).encode()).hexdigest()[:CONTRACT_DIGITS]
+
+
+def _plain(value: object) -> str:
+    """A mapping's value as text, with keys of any kind in order."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(sorted(f"{k!r}: {_plain(v)}" for k, v in value.items())) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_plain(v) for v in value) + "]"
+    return repr(value)
 
 
 def _refuse_unknown(given: dict[str, Any], known: set[str], where: str) -> None:
