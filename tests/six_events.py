@@ -7,7 +7,7 @@ import yaml
 
 from expectations.rules import RuleSet, parse_rules
 
-SECRET = "ada@example.org"
+PERSON = "ada@example.org"
 
 GOOD = """
     (1, DATE '2024-05-01', 'view',     2.50, 'EUR', 10, TIMESTAMP '2024-05-01 12:00:00'),

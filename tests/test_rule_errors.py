@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from expectations.bridge import RuleError, evaluate
-from tests.six_events import SECRET, make_shop, rules_of
+from tests.six_events import PERSON, make_shop, rules_of
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_broken_rule_keeps_the_values_to_itself(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    shop.execute(f"UPDATE silver_events SET name = '{SECRET}', currency = '{SECRET}'")
+    shop.execute(f"UPDATE silver_events SET name = '{PERSON}', currency = '{PERSON}'")
     with caplog.at_level(logging.DEBUG):
         results = evaluate(
             shop,
@@ -39,7 +39,7 @@ def test_a_broken_rule_keeps_the_values_to_itself(
         )
     assert [r.passed for r in results] == [False] * 4
     out, err = capfd.readouterr()
-    assert SECRET not in repr(results) + caplog.text + out + err
+    assert PERSON not in repr(results) + caplog.text + out + err
     assert out + err == ""
 
 
@@ -77,7 +77,7 @@ def test_an_exception_is_an_error_and_not_a_broken_rule(
     case: str, shop: duckdb.DuckDBPyConnection, caplog: pytest.LogCaptureFixture
 ) -> None:
     entry, said = ERRORS[case]
-    shop.execute(f"UPDATE silver_events SET name = '{SECRET}'")
+    shop.execute(f"UPDATE silver_events SET name = '{PERSON}'")
     bystanders: tuple[dict[str, object], ...] = (
         {"kind": "not_null", "column": "id"},
         {"kind": "in_set", "column": "id", "values": [1]},
@@ -86,9 +86,9 @@ def test_an_exception_is_an_error_and_not_a_broken_rule(
         evaluate(shop, "silver_events", rules_of({**entry, "name": "culprit"}, *bystanders))
     assert (caught.value.table, caught.value.rules) == ("silver/events", ("culprit",))
     assert "silver/events: rule culprit" in str(caught.value)
-    assert SECRET not in str(caught.value) + caplog.text
+    assert PERSON not in str(caught.value) + caplog.text
     chain = (caught.value.__cause__, caught.value.__context__)
-    assert SECRET not in repr(chain)
+    assert PERSON not in repr(chain)
     assert shop.execute("SELECT count(*) FROM silver_events").fetchone() == (6,)
 
 

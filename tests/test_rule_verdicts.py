@@ -9,7 +9,7 @@ import pytest
 
 from expectations.bridge import UNKNOWN_DAY, RuleResult, evaluate
 from expectations.rules import KINDS, RuleSet
-from tests.six_events import COLUMNS, SECRET, make_shop, rules_of
+from tests.six_events import COLUMNS, PERSON, make_shop, rules_of
 
 # kind: (the rule, a statement that breaks it, rows that break it, on which days)
 CASES: dict[str, tuple[dict[str, object], str, int, dict[str, int]]] = {
@@ -45,7 +45,7 @@ CASES: dict[str, tuple[dict[str, object], str, int, dict[str, int]]] = {
     ),
     "in_set, texts": (
         {"kind": "in_set", "column": "name", "values": ["view", "cart", "purchase"]},
-        f"UPDATE silver_events SET name = '{SECRET}' WHERE id = 5",
+        f"UPDATE silver_events SET name = '{PERSON}' WHERE id = 5",
         1,
         {"2024-05-02": 1},
     ),
