@@ -17,6 +17,7 @@ from behavior_assets.incremental import Progress, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.verification import require_files
 from resources import errors
+from resources.disk import dagster_unheard, disk_errors, draft_of
 from resources.lake import Lake
 from resources.lock import exclusive
 from resources.settings import Settings, with_zone
@@ -53,7 +54,8 @@ def prepare_instance(settings: Settings) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     template = REPOSITORY / "dagster.yaml"
     if template.exists() and not (folder / "dagster.yaml").exists():
-        shutil.copyfile(template, folder / "dagster.yaml")
+        with draft_of(folder / "dagster.yaml") as draft:
+            shutil.copyfile(template, draft)
     os.environ["DAGSTER_HOME"] = str(folder)
     os.environ["BEHAVIOR_HOME"] = str(settings.home.root)
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
@@ -72,7 +74,9 @@ def run_chain(
     Three runs in one process: the ingestion, which tells the days that are touched; one run over the range of these
     days; and one over all that is not kept by day.
     """
-    with exclusive(settings.home.dagster):  # a second command waits; the daemon's runs only wait for the lake
+    home = settings.home
+    # A second command waits; the daemon's runs only wait for the lake.
+    with disk_errors(home.root), exclusive(home.dagster):
         return _run_chain(settings, paths, format_name, mapping, progress)
 
 
@@ -97,7 +101,7 @@ def _run_chain(
         config = {"paths": [str(p.resolve()) for p in paths], "format": format_name, "mapping": str(mapping or "")}
         # Great Expectations takes seconds to import; meanwhile files are read.
         warming = threading.Thread(target=prepare, daemon=True)
-        with dg.DagsterInstance.get() as instance:
+        with disk_errors(settings.home.dagster), dagster_unheard(), dg.DagsterInstance.get() as instance:
             warming.start()
 
             def execute(job: str, tags: dict[str, str] | None = None, **ops: Any) -> bool:

@@ -68,7 +68,12 @@ def publish(
     if current is not None and content == {
         n: (t["rows"], t["hash"]) for n, t in current["tables"].items() if n != "refresh_info"
     }:
-        tables["refresh_info"] = _table_entry(lake.table(gold("refresh_info")), con, None)
+        info = lake.table(gold("refresh_info"))
+        if not info.files():
+            published_at = datetime.fromisoformat(current["published_at"])
+            through = date.fromisoformat(current["data_through"])
+            _write_refresh_info(lake, current["snapshot"], published_at, through, synthetic=current["synthetic"])
+        tables["refresh_info"] = _table_entry(info, con, None)
         mended = _link_all(lake, exports, tables)  # files that were lost are put back
         if not (exports / "behavior.duckdb").exists():
             write_duckdb(exports, current)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from resources.disk import disk_errors, write_whole
 from resources.errors import UsageError
 
 SETTINGS_FILE = "behavior.toml"
@@ -203,16 +204,17 @@ def _checked(key: str, value: object, wanted: object, where: str) -> object:
 def create_home(home: str | Path | None) -> Settings:
     """Make the folders and, at the first time, a ``behavior.toml`` that sets nothing, and load the settings."""
     place = resolve_home(home)
-    for folder in (place.landing, place.archive, place.lake, place.exports, place.dagster, place.root / "logs"):
-        folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(place.root):
+        for folder in (place.landing, place.archive, place.lake, place.exports, place.dagster, place.root / "logs"):
+            folder.mkdir(parents=True, exist_ok=True)
     if not place.settings_file.exists():
-        place.settings_file.write_text(
+        write_whole(
+            place.settings_file,
             "# Settings of this home; docs/settings.md lists all of them. None needs to be set.\n"
             "#\n"
             "# The shop's time zone: days and hours follow it, and it is fixed once a file is in. Where it is not set\n"
             "# here, the first file decides: the zone of its format (UTC; online_retail: Europe/London; generic: its\n"
             "# mapping's).\n"
             '# timezone = "Europe/London"\n',
-            "utf-8",
         )
     return load_settings(place.root)

@@ -27,7 +27,7 @@ from behavior_assets.star.order import GOLD_INPUTS, build_table
 from exports.contract import gold
 from exports.hashing import MODULUS, file_hashes
 from resources.engine import engine
-from resources.lake import Lake
+from resources.lake import Lake, LakeTable
 from resources.settings import Settings, create_home
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -153,10 +153,14 @@ class Chain:
                 told[name] = f"{table.rows()} rows, {sum(found.values()) % MODULUS:016x}"
         return told
 
+    def table(self, name: str) -> LakeTable:
+        """A table of the lake by its name."""
+        specs = {s.name: s for s in (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS)}
+        return self.lake.table(specs.get(name) or _spec(name))
+
     def rows(self, name: str, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query over one table of the lake, which it names ``t``."""
-        specs = {s.name: s for s in (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS)}
-        table = self.lake.table(specs.get(name) or _spec(name))
+        table = self.table(name)
         with duckdb.connect(":memory:") as con:
             t = con.read_parquet(table.absolute(table.files()))  # noqa: F841 - the query names it
             return con.execute(query).fetchall()

@@ -103,7 +103,8 @@ def test_a_broken_gold_table_is_not_published(tmp_path: Path, monkeypatch: pytes
         with_rule(patched, "gold/dim_customer", {"name": "few_customers", "kind": "row_count", "max": 4})
         code, told, words = run(home, "--format", "rees46", "--source", second)
         assert code == 4
-        assert "gold/dim_customer: rule few_customers" in words
+        assert "gold/dim_customer: rule few_customers failed for 1 rows; nothing new is published" in words
+        assert "held back" not in words
         assert told["snapshot"] == good["snapshot"]
         assert published(home, "SELECT count(*) FROM fact_session") == [(3,)]
     code, told, _ = run(home)

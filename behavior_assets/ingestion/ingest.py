@@ -145,7 +145,8 @@ class Ingestion:
             if staged is not None and (staged.delivered_before(known) or staged.key in batch.sources):
                 report.repeated.append(delivery.path.name)
                 landed_path = delivery.path if delivery.from_landing else None
-                landing.archive(staged, landed_path, self.settings.home, keep=False)
+                landing.archive(staged, landed_path, self.settings.home,
+                                keep=self.settings.archive and staged.delivered_before(known))  # fmt: skip
                 return False
             assert prepared.reading is not None  # noqa: S101 - without an error there is a reading
             self._read(prepared, prepared.reading, batch)

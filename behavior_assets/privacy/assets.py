@@ -12,6 +12,7 @@ from behavior_assets.partitions import (
     wanted_days,
 )
 from behavior_assets.privacy.build import build_silver
+from behavior_assets.privacy.key_guard import require_key
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days, judge_days
 from resources.home import HomeResource
@@ -32,6 +33,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         lake, settings = home.lake(), home.settings()
         table = lake.table(SILVER_EVENTS)
         held = held_days(lake, "bronze/events")
+        require_key(settings, table)  # before the engine makes a key where there is none
         with home.engine(pseudonyms=True) as backend:
             done = build_silver(backend, lake, settings, wanted_days(context), held, PROGRESS.get())
             verdict = judge_days(backend.con, lake, table)
