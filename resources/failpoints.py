@@ -1,0 +1,65 @@
+"""Places where a test may make the program die or the disk refuse.
+
+``BEHAVIOR_FAILPOINT=lake.commit:kill`` kills the process (SIGKILL) when the place is reached;
+``parquet.write:enospc@3`` makes the third write there fail as on a full disk. Several are separated by commas. Unset,
+a place costs the look into an empty dictionary.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections import Counter
+
+VARIABLE = "BEHAVIOR_FAILPOINT"
+
+# Every place, in the order in which a run comes by. Each is reached before the thing that it names is done.
+PLACES = (
+    "staging.copy", "staging.unpack",
+    "parquet.write", "parquet.sync", "parquet.name",
+    "lake.commit", "lake.committed",
+    "archive.keep", "landing.remove",
+    "export.link", "export.manifest", "export.views", "export.current", "export.clean",
+)  # fmt: skip
+_ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO}
+ACTIONS = ("kill", *_ERRORS)
+
+_armed: dict[str, tuple[str, int]] = {}
+_hits: Counter[str] = Counter()
+
+
+def arm(text: str) -> None:
+    """Arm places as the variable's text says; an empty text disarms all. Raises ValueError for what is not known."""
+    wanted: dict[str, tuple[str, int]] = {}
+    for entry in filter(None, text.split(",")):
+        place, _, rest = entry.partition(":")
+        action, _, number = rest.partition("@")
+        if place not in PLACES or action not in ACTIONS or not (number or "1").isdigit():
+            msg = f"{VARIABLE}: {entry!r} is not <place>:<action>[@<number>]. Places: {', '.join(PLACES)}."
+            raise ValueError(msg)
+        wanted[place] = (action, int(number or 1))
+    _armed.clear()
+    _armed.update(wanted)
+    _hits.clear()
+
+
+def reach(place: str) -> None:
+    """Called at a place; does nothing unless it is armed and this is the time that was named."""
+    if _armed:
+        _fire(place)
+
+
+def _fire(place: str) -> None:
+    if place not in _armed:
+        return
+    action, number = _armed[place]
+    _hits[place] += 1
+    if _hits[place] != number:
+        return
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise OSError(_ERRORS[action], os.strerror(_ERRORS[action]))
+
+
+arm(os.environ.get(VARIABLE, ""))
