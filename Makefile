@@ -12,12 +12,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 HOME_DIR ?= ./data
 EVENTS ?= 5000000
+MINUTES ?= 20
 
 export DAGSTER_DISABLE_TELEMETRY := yes
 export GX_ANALYTICS_ENABLED := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test ui bench lint clean
+.PHONY: help setup demo test soak ui bench lint clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -50,7 +51,10 @@ demo: setup  ## a made-up shop of 180 days: simulated, run, published, and how t
 	echo "Not made yet by this version: the Power BI project and the report. The Parquet files can be loaded by hand."
 
 test: setup  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+soak: setup  ## random histories for MINUTES minutes: files, faults, two runs at once; prints what was lost (0) and doubled (0)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 ui: setup  ## Dagster's web server and daemon for HOME_DIR, on 127.0.0.1:3000
 	@mkdir -p "$(HOME_DIR)/dagster"

@@ -68,8 +68,9 @@ def run_chain(
     format_name: str,
     mapping: Path | None = None,
     progress: Progress = quiet,
+    replay: str = "",
 ) -> ChainReport:
-    """Ingest the paths, then bring everything that follows up to date and publish.
+    """Ingest the paths (or the quarantined rows of the class ``replay``), bring all that follows up to date, publish.
 
     Three runs in one process: the ingestion, which tells the days that are touched; one run over the range of these
     days; and one over all that is not kept by day.
@@ -77,12 +78,12 @@ def run_chain(
     home = settings.home
     # A second command waits; the daemon's runs only wait for the lake.
     with disk_errors(home.root), exclusive(home.dagster):
-        return _run_chain(settings, paths, format_name, mapping, progress)
+        config = {"paths": [str(p.resolve()) for p in paths], "format": format_name, "mapping": str(mapping or ""),
+                  "replay": replay}  # fmt: skip
+        return _run_chain(settings, config, progress)
 
 
-def _run_chain(
-    settings: Settings, paths: list[Path], format_name: str, mapping: Path | None, progress: Progress
-) -> ChainReport:
+def _run_chain(settings: Settings, config: dict[str, Any], progress: Progress) -> ChainReport:
     started = time.perf_counter()
     require_files(Lake(settings.home.lake))
     prepare_instance(settings)
@@ -98,7 +99,6 @@ def _run_chain(
     token = PROGRESS.set(progress)
     try:
         definitions = build_definitions(settings)
-        config = {"paths": [str(p.resolve()) for p in paths], "format": format_name, "mapping": str(mapping or "")}
         # Great Expectations takes seconds to import; meanwhile files are read.
         warming = threading.Thread(target=prepare, daemon=True)
         with disk_errors(settings.home.dagster), dagster_unheard(), dg.DagsterInstance.get() as instance:

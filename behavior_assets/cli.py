@@ -126,7 +126,6 @@ def run(
     from behavior_assets.chain import run_chain
     from behavior_assets.ingestion.landing import find_files
     from behavior_assets.ingestion.sources import load_source
-    from behavior_assets.status import status as read_status
 
     if engine is Engine.spark:
         msg = "--engine spark: this version computes with DuckDB only; leave --engine away."
@@ -141,6 +140,13 @@ def run(
     settings = create_home(home)
     with _progress(silent=as_json) as tell:
         report = run_chain(settings, paths, format_, mapping, tell)
+    _tell_report(report, home, as_json=as_json)
+
+
+def _tell_report(report: ChainReport, home: Path | None, *, as_json: bool) -> None:
+    """What a run did, as a table or as JSON, and its exit code."""
+    from behavior_assets.status import status as read_status
+
     told = {**read_status(load_settings(home)), "seconds": report.seconds, "stages": report.stages,
             "peak_memory_mb": report.peak_memory_mb, "archive_seconds": report.archive_seconds,
             "refused": report.refused, "repeated": report.repeated, "failed_checks": report.failed_checks,
@@ -182,6 +188,45 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         typer.echo(json.dumps(told, indent=1))
     else:
         _tell_status(told)
+
+
+@app.command()
+def quarantine(
+    home: HomeOption = None,
+    show_values: Annotated[bool, typer.Option(help="Show the rows themselves: they may name persons.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The rows that could not be accepted, by class, with examples."""
+    from behavior_assets.ingestion.quarantine import classes
+    from resources.lake import Lake
+
+    found = classes(Lake(load_settings(home).home.lake), show_values=show_values)
+    if as_json:
+        _tell_json({"rows": sum(c["rows"] for c in found), "classes": found})
+        return
+    for told in found:
+        typer.echo(f"{told['source']}  {told['failure_class']}  {told['rows']:,} rows")
+        for e in told["examples"]:
+            raw = f"\n      {e['raw']}" if show_values else ""
+            typer.echo(f"    {e['file']}, row {e['row']}, {e['column']}: {e['message']}{raw}")
+    typer.echo("After mending: behavior replay --class CLASS" if found else "The quarantine is empty.")
+
+
+@app.command()
+def replay(
+    failure_class: Annotated[str, typer.Option("--class", help="The class whose rows are read again.")],
+    format_: Annotated[str, typer.Option("--format", help="Only rows of this source.")] = "",
+    mapping: Annotated[Path | None, typer.Option(help="The mended mapping, for rows of generic files.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read quarantined rows again, after a mapping or a rule was mended; what is accepted leaves the quarantine."""
+    from behavior_assets.chain import run_chain
+
+    settings = create_home(home)
+    with _progress(silent=as_json) as tell:
+        report = run_chain(settings, [], format_, mapping, tell, failure_class)
+    _tell_report(report, home, as_json=as_json)
 
 
 @app.command()

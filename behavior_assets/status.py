@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import read_ledger
+from behavior_assets.ingestion.ledger import accounted, read_ledger
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import all_held
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
@@ -25,14 +25,14 @@ def status(settings: Settings) -> dict[str, Any]:
     entries = read_ledger(lake.table(BRONZE_EVENTS))
     sources: dict[str, dict[str, Any]] = {}
     arrivals: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTS, 0))
-    for entry in entries:
+    for entry, arrived_us in accounted(entries):
         row = sources.setdefault(entry.source, {"source": entry.source, **dict.fromkeys(_COUNTS, 0), "files": 0,
                                                 "late": 0, "conflicts": 0, "synthetic": False})  # fmt: skip
-        day = datetime.fromtimestamp(entry.arrived_ts_us / 1e6, UTC).date().isoformat()
+        day = datetime.fromtimestamp(arrived_us / 1e6, UTC).date().isoformat()
         for name in _COUNTS:
             row[name] += getattr(entry, name)
             arrivals[entry.source, day][name] += getattr(entry, name)
-        row["files"] += 1
+        row["files"] += not entry.replay_of
         row["late"] += entry.late
         row["conflicts"] += entry.conflicts
         row["synthetic"] = row["synthetic"] or bool(entry.capabilities.get("is_synthetic"))

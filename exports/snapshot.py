@@ -21,6 +21,7 @@ from exports.contract import gold, published
 from exports.hashing import MODULUS, file_hashes
 from resources.disk import disk_errors, draft_of, sync_path
 from resources.errors import IntegrityError
+from resources.failpoints import reach
 from resources.lake import Lake, LakeTable
 from resources.parquet import DataFile
 from resources.settings import Settings
@@ -139,6 +140,7 @@ def _link_all(lake: Lake, exports: Path, tables: dict[str, Any]) -> int:
                 if target.exists():
                     continue
                 draft = target.with_suffix(".tmp")
+                reach("export.link")
                 draft.unlink(missing_ok=True)
                 try:
                     os.link(origin, draft)
@@ -169,10 +171,13 @@ def _switch(exports: Path, manifest: Manifest) -> None:
     with disk_errors(exports):
         snapshots.mkdir(parents=True, exist_ok=True)
         with draft_of(exports / "current.json") as current:
+            reach("export.manifest")
             current.write_text(text, "utf-8")
             with draft_of(snapshots / f"{manifest['snapshot']}.json") as kept:
                 kept.write_text(text, "utf-8")
+                reach("export.views")
                 write_duckdb(exports, manifest)
+            reach("export.current")
         sync_path(snapshots)
         sync_path(exports)
 
@@ -209,6 +214,7 @@ def collect(exports: Path, keep: int) -> int:
 
     Drafts go as well: only a publication that was killed leaves any, and one publication runs at a time.
     """
+    reach("export.clean")
     for draft in exports.rglob(".*.tmp*"):
         draft.unlink()
     manifests = sorted((exports / "snapshots").glob("*.json"))

@@ -22,6 +22,7 @@ from deltalake.transaction import AddAction, CommitProperties, PostCommitHookPro
 
 from resources.disk import disk_errors, refusal, sync_path
 from resources.errors import IntegrityError
+from resources.failpoints import reach
 from resources.parquet import DataFile, write_part
 
 COMMIT_RETRIES = 5
@@ -189,6 +190,7 @@ class LakeTable:
         )
         with disk_errors(self.root):
             try:
+                reach("lake.commit")
                 handle.create_write_transaction(
                     actions,
                     "append",
@@ -204,6 +206,7 @@ class LakeTable:
                     raise
                 msg = f"{self.spec.name}: another process changed the table meanwhile. Run the same command again."
                 raise IntegrityError(msg) from error
+            reach("lake.committed")
             self._sync_log()
         self._handle = None
         return self.version

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resources.disk import disk_errors
+from resources.failpoints import reach
 
 ROW_GROUP = 262_144
 
@@ -107,10 +108,13 @@ def write_part(
         draft = target / f".{uuid.uuid4().hex}.tmp"
         sink = _HashingFile(draft)
         try:
+            reach("parquet.write")
             rows = _write(sink, batches, schema, undictionaried)
+            reach("parquet.sync")
             sink.close()
             digest = sink.hexdigest()
             name = f"{part}_{fingerprint}_{digest}.parquet"
+            reach("parquet.name")
             draft.replace(target / name)
         except BaseException:
             sink.abandon()

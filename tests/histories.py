@@ -45,9 +45,9 @@ EVENTS = st.builds(
     st.sampled_from(("1.50", "0", "12.3456")), st.sampled_from(("", "", "s1")),
 )  # fmt: skip
 ROWS = st.lists(st.one_of(EVENTS, EVENTS, EVENTS, EVENTS, st.sampled_from(BAD)), min_size=1, max_size=12)
-FAULTS = st.tuples(
-    st.sampled_from(failpoints.PLACES), st.sampled_from(failpoints.ACTIONS), st.integers(1, 6)
-)  # fmt: skip
+# Below Dagster nothing is published, and the files are not packed.
+PLACES = [p for p in failpoints.PLACES if not p.startswith("export.") and p != "staging.unpack"]
+FAULTS = st.tuples(st.sampled_from(PLACES), st.sampled_from(failpoints.ACTIONS), st.integers(1, 4))
 
 
 @dataclass
@@ -152,6 +152,8 @@ class Shop(RuleBasedStateMachine):
         self.number = 0
 
     def _land(self, lines: list[str]) -> list[str]:
+        if not oracle.events_of(lines):  # ten such rows are a file of another format, refused whole
+            lines = lines[:5]
         self.number += 1
         draft = write_rees46(self.base / f"{self.number}.csv", lines)
         target = self.home / "landing" / "rees46" / draft.name
@@ -180,9 +182,10 @@ class Shop(RuleBasedStateMachine):
         """A run that nothing disturbs."""
         self._check(forked(lambda: self._advance("")))
 
-    @rule(fault=FAULTS)
-    def meets_a_fault(self, fault: tuple[str, str, int]) -> None:
-        """A run that dies or whose disk refuses, somewhere; the fault may lie where this run never comes by."""
+    @rule(rows=ROWS, fault=FAULTS)
+    def meets_a_fault(self, rows: list[str], fault: tuple[str, str, int]) -> None:
+        """A new file, and a run that dies or whose disk refuses; the place may be one that this run never comes by."""
+        self._land(rows)
         place, action, number = fault
         code, _ = forked(lambda: self._quietly(f"{place}:{action}@{number}"))
         if code:

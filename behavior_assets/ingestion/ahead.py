@@ -22,12 +22,21 @@ MAX_UNPACKED = 64 * 2**30  # bytes
 
 
 @dataclass(frozen=True)
+class Replay:
+    """Which quarantined rows a file was made of: the key of their delivery, and their numbers in its order."""
+
+    part: str
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Delivery:
     """A file to ingest, how to read it, and whether it lies in ``landing/`` (and leaves it after the commit)."""
 
     path: Path
     source: Source
     from_landing: bool = False
+    replay: Replay | None = None
 
 
 @dataclass

@@ -9,6 +9,7 @@ from behavior_assets.ingestion.ahead import Delivery
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ingest import Ingestion, IngestReport
 from behavior_assets.ingestion.landing import find_files, landed
+from behavior_assets.ingestion.quarantine import replays
 from behavior_assets.ingestion.sources import FORMATS, load_source
 from behavior_assets.partitions import (
     OWNERS,
@@ -21,6 +22,7 @@ from behavior_assets.partitions import (
 )
 from behavior_assets.quality import judge_days
 from resources.home import HomeResource
+from resources.lake import Lake
 from resources.settings import Settings
 
 GROUP = "ingestion"
@@ -28,17 +30,24 @@ DELIVERIES = asset_key("bronze/deliveries")
 
 
 class DeliveryConfig(dg.Config):
-    """Which files to ingest: paths of one format, or, without paths, all that lies in ``landing/<format>/``."""
+    """Which files to ingest: paths of one format, or, without paths, all that lies in ``landing/<format>/``.
+
+    With ``replay`` a failure class, the quarantined rows of that class instead (of one format, where it is named).
+    """
 
     paths: list[str] = []  # noqa: RUF012 - a pydantic model copies its defaults
     format: str = ""
     mapping: str = ""
+    replay: str = ""
 
 
-def deliveries_of(config: DeliveryConfig, settings: Settings) -> list[Delivery]:
+def deliveries_of(config: DeliveryConfig, lake: Lake, settings: Settings) -> list[Delivery]:
     """The files a config means. A generic file's mapping lies in ``landing/generic/mapping.yaml``."""
+    mended = Path(config.mapping) if config.mapping else None
+    if config.replay:
+        return replays(lake, settings, config.replay, config.format, mended)
     if config.paths:
-        source = load_source(config.format, Path(config.mapping) if config.mapping else None)
+        source = load_source(config.format, mended)
         return [
             Delivery(p, source, p.is_relative_to(settings.home.landing))
             for p in find_files([Path(p) for p in config.paths])
@@ -81,7 +90,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         settings = home.settings()
         with home.engine() as backend:
             report = Ingestion(home.lake(), settings, backend.con).run(
-                deliveries_of(config, settings), PROGRESS.get()
+                deliveries_of(config, home.lake(), settings), PROGRESS.get()
             )
         for name, reason in report.refused:
             context.log.error("refused %s: %s", Path(name).name, reason)

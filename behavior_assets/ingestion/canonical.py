@@ -47,6 +47,7 @@ QUARANTINE_EVENTS = TableSpec(
         ("source", pa.string()), ("source_file", pa.string()), ("file_sha256", pa.string()),
         ("row_number", pa.int64()), ("failure_class", pa.string()), ("column_name", pa.string()),
         ("message", pa.string()), ("raw", pa.binary()), ("arrived_ts_us", pa.int64()),
+        ("kind", pa.string()), ("header", pa.string()),
     ]),
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from behavior_assets.incremental import split_by_day
-from behavior_assets.ingestion import landing, ledger
+from behavior_assets.ingestion import landing, ledger, quarantine
 from behavior_assets.ingestion.ahead import Delivery, Prepared, Reader
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, CONTRACT_VERSION, QUARANTINE_EVENTS
 from behavior_assets.ingestion.deduplicate import Duplicates, find_duplicates
@@ -97,7 +97,9 @@ class Ingestion:
         report = IngestReport()
         # Asked anew under the lock: another process may have brought the first file meanwhile.
         self.settings = with_zone(self.settings)
-        known = {e.key for e in ledger.read_ledger(self.bronze)}
+        entries = ledger.read_ledger(self.bronze)
+        known = {e.key for e in entries}
+        quarantine.take_out(self.quarantine, entries)  # what a run that died had accepted already
         batch: _Batch | None = None
         arrived = self.now_us()
         for prepared, settings in self._prepared(deliveries, known, arrived):
@@ -146,7 +148,8 @@ class Ingestion:
                 report.repeated.append(delivery.path.name)
                 landed_path = delivery.path if delivery.from_landing else None
                 landing.archive(staged, landed_path, self.settings.home,
-                                keep=self.settings.archive and staged.delivered_before(known))  # fmt: skip
+                                keep=self.settings.archive and staged.delivered_before(known)
+                                and delivery.replay is None)  # fmt: skip
                 return False
             assert prepared.reading is not None  # noqa: S101 - without an error there is a reading
             self._read(prepared, prepared.reading, batch)
@@ -173,7 +176,8 @@ class Ingestion:
     def _refuse(self, prepared: Prepared, reason: str, batch: _Batch, before: int, report: IngestReport) -> None:
         report.refused.append((str(prepared.delivery.path), reason))
         self._forget(prepared.staged, batch, before)
-        landing.refuse(prepared.delivery.path, self.settings.home, reason)
+        if prepared.delivery.replay is None:  # rows to replay stay where they are
+            landing.refuse(prepared.delivery.path, self.settings.home, reason)
 
     def _forget(self, staged: landing.Staged | None, batch: _Batch, before: int) -> None:
         """Undo what a refused file put into the batch."""
@@ -210,7 +214,8 @@ class Ingestion:
             if reading.unterminated:
                 keep &= row != reading.rows_in
             helpers = [c for c in ("_failure", "_index") if c in table.column_names]
-            good = table.append_column("row_number", pa.array(row)).drop_columns(helpers)
+            numbers = row if prepared.delivery.replay is None else np.array(prepared.delivery.replay.rows)[row - 1]
+            good = table.append_column("row_number", pa.array(numbers)).drop_columns(helpers)
             if not keep.all():
                 good = good.filter(pa.array(keep))
             if good.num_rows:
@@ -313,7 +318,8 @@ class Ingestion:
         if self.bronze.transaction(INGEST_APPLICATION) >= int(batch.batch_id[1:]):
             msg = "bronze/events: another ingestion committed meanwhile. Run the same command again."
             raise IntegrityError(msg)
-        self._commit_quarantine(batch)
+        rejected = [reading for delivery, reading in batch.readings if delivery.replay is None and reading.rejects]
+        quarantine.put_in(self.quarantine, rejected, batch.batch_id, batch.arrived_us)
         entries = [self._entry(delivery, reading, batch) for delivery, reading in batch.readings]
         for entry in entries:
             if not entry.balanced():  # a defect of ours: better no commit than a wrong one
@@ -328,43 +334,24 @@ class Ingestion:
         report.entries += entries
         report.days |= {f.part for f in batch.written}
         known.update(e.key for e in entries)
+        quarantine.take_out(self.quarantine, entries)
         started = time.perf_counter()
         for delivery, reading in batch.readings:
             landing.archive(
                 reading.staged, delivery.path if delivery.from_landing else None, self.settings.home,
-                keep=self.settings.archive,
+                keep=self.settings.archive and delivery.replay is None,
             )  # fmt: skip
         report.staging_seconds += time.perf_counter() - started
 
-    def _commit_quarantine(self, batch: _Batch) -> None:
-        """Rejects first: a part per delivery, so that a rerun after a crash replaces instead of doubling."""
-        files = []
-        for _, reading in batch.readings:
-            if not reading.rejects:
-                continue
-            rejects = [reading.rejects[r] for r in sorted(reading.rejects)]
-            staged = reading.staged
-            table = pa.table(
-                {
-                    "source": [reading.source.name] * len(rejects),
-                    "source_file": [staged.name] * len(rejects),
-                    "file_sha256": [staged.sha256] * len(rejects),
-                    "row_number": [r.row for r in rejects],
-                    "failure_class": [r.failure_class for r in rejects],
-                    "column_name": [r.column for r in rejects],
-                    "message": [r.message for r in rejects],
-                    "raw": [r.raw for r in rejects],
-                    "arrived_ts_us": [batch.arrived_us] * len(rejects),
-                },
-                schema=QUARANTINE_EVENTS.schema,
-            )
-            files.append(self.quarantine.write(staged.key, batch.batch_id, [table]))
-        if files:
-            self.quarantine.commit(files)
-
     def _entry(self, delivery: Delivery, reading: FileReading, batch: _Batch) -> FileEntry:
         counts = batch.counts[reading.staged.key]
+        account: dict[str, Any] = {"rows_in": reading.rows_in, "quarantined": len(reading.rejects)}
+        if delivery.replay is not None:
+            taken = tuple(n for i, n in enumerate(delivery.replay.rows, 1) if i not in reading.rejects)
+            account = {"rows_in": 0, "quarantined": -len(taken), "replay_of": delivery.replay.part,
+                       "replayed_rows": taken}  # fmt: skip
         return FileEntry(
+            **account,
             batch_id=batch.batch_id,
             source=reading.source.name,
             file_name=reading.staged.name,
@@ -372,9 +359,7 @@ class Ingestion:
             size=reading.staged.size,
             arrived_ts_us=batch.arrived_us,
             contract_version=CONTRACT_VERSION,
-            rows_in=reading.rows_in,
             accepted=counts.accepted,
-            quarantined=len(reading.rejects),
             duplicate=counts.duplicate,
             suppressed=0,
             events=counts.events,

@@ -20,6 +20,7 @@ import pyarrow as pa
 from behavior_assets.ingestion.ledger import delivery_key
 from resources.disk import disk_errors, draft_of, sync_path, write_whole
 from resources.errors import InputRefusedError, UsageError
+from resources.failpoints import reach
 from resources.settings import Home
 
 KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
@@ -121,6 +122,7 @@ def stage(path: Path, source: str, staging: Path, max_bytes: int, contract: str 
     with disk_errors(staging):
         folder.mkdir(parents=True)
         original = folder / "original"
+        reach("staging.copy")
         digest = hashlib.sha256()
         try:
             with path.open("rb") as reader, original.open("wb") as writer:
@@ -137,6 +139,7 @@ def stage(path: Path, source: str, staging: Path, max_bytes: int, contract: str 
         plain = original
         if compression:
             plain = folder / "plain"
+            reach("staging.unpack")
             _unpack(path, original, plain, compression, max_bytes)
     return Staged(path.name, source, kind, plain, original, digest.hexdigest(), size, contract)
 
@@ -176,8 +179,10 @@ def archive(staged: Staged, landed_path: Path | None, home: Home, *, keep: bool)
         folder = home.archive / staged.source
         if keep and not any(folder.glob(f"{staged.sha256[:16]}-*")):
             folder.mkdir(parents=True, exist_ok=True)
+            reach("archive.keep")
             _move(staged.original, folder / f"{staged.sha256[:16]}-{staged.name}")
         if landed_path is not None:
+            reach("landing.remove")
             landed_path.unlink(missing_ok=True)
     discard(staged)
 

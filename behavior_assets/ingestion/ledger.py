@@ -24,7 +24,8 @@ class FileEntry:
     """One file's account: ``rows_in = accepted + quarantined + duplicate + suppressed``.
 
     ``accepted`` counts logical records; ``events`` the bronze rows they became (a GA4 record with several items is
-    several rows).
+    several rows). A replay brings no rows in: it takes back from ``quarantined`` (a number below zero) what it accepts
+    or finds to be a duplicate, so that sums over a ledger stay right.
     """
 
     batch_id: str
@@ -44,6 +45,8 @@ class FileEntry:
     conflicts: int = 0
     capabilities: dict[str, bool] = field(default_factory=dict)
     contract: str = ""  # of the source; empty in older ledgers, and where the format's name says it all
+    replay_of: str = ""  # the key of the delivery whose quarantined rows these were
+    replayed_rows: tuple[int, ...] = ()  # which of its rows left the quarantine
 
     @property
     def key(self) -> str:
@@ -66,5 +69,16 @@ def read_ledger(bronze: LakeTable) -> list[FileEntry]:
     for commit in bronze.history():
         text: Any = commit.get(LEDGER_KEY)
         if text:
-            entries += [FileEntry(**e) for e in json.loads(text)]
+            entries += [_entry(told) for told in json.loads(text)]
     return entries
+
+
+def _entry(told: dict[str, Any]) -> FileEntry:
+    return FileEntry(**{**told, "replayed_rows": tuple(told.get("replayed_rows", ()))})
+
+
+def accounted(entries: Iterable[FileEntry]) -> list[tuple[FileEntry, int]]:
+    """Entries with the arrival (microseconds) that they are booked on: a replay on that of the file it mends."""
+    entries = list(entries)
+    arrived = {e.key: e.arrived_ts_us for e in entries}
+    return [(e, arrived.get(e.replay_of, e.arrived_ts_us)) for e in entries]

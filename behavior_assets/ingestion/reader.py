@@ -63,6 +63,7 @@ class FileReading:
     checks: tuple[Check, ...] = ()
     unterminated: bool = False
     rejects_table: str = ""
+    header: str = ""
     timezone: str = "UTC"
 
 
@@ -147,6 +148,7 @@ def _open_csv(
         and scan.longest <= settings.max_field_bytes and scan.delimiters == (len(names) - 1) * scan.records
     )  # fmt: skip
     reading = _csv_reading(con, staged, source, scan, options, settings, clean=clean)
+    reading.header = source.delimiter.join(names) if source.header else ""
     if scan.has_nul:
         nul = " OR ".join(f"contains({_column(n)}, chr(0))" for n in names)
         reading.source = _with_check(source, Check("malformed", "record", nul, "holds a NUL byte"))

@@ -32,7 +32,7 @@ from behavior_assets.incremental import (
     split,
 )
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.ingestion.ledger import FileEntry, read_ledger
+from behavior_assets.ingestion.ledger import FileEntry, accounted, read_ledger
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
@@ -162,8 +162,8 @@ class StarBuilder:
         """The ledger by source and arrival day."""
         sums: dict[tuple[date, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
         names = ("rows_in", "accepted", "quarantined", "duplicate", "suppressed", "late")
-        for entry in self.ledger:
-            arrived = datetime.fromtimestamp(entry.arrived_ts_us / 1e6, UTC).date()
+        for entry, arrived_us in accounted(self.ledger):
+            arrived = datetime.fromtimestamp(arrived_us / 1e6, UTC).date()
             for name in names:
                 sums[arrived, entry.source][name] += getattr(entry, name)
         members = self.backend.to_pyarrow(self._gold("dim_source")).to_pylist()
