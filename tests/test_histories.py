@@ -14,9 +14,10 @@ def test_random_histories() -> None:
 
     In a process of its own: children can be forked only where no database was ever opened.
     """
-    command = [sys.executable, "-m", "tests.soak", "--histories", "6", "--workers", "1", "--seed", "3"]
+    command = [sys.executable, "-m", "tests.soak", "--histories", "6", "--workers", "1", "--seed", "1"]
     done = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    told = dict(line.rsplit(None, 1) for line in done.stdout.splitlines() if line.startswith("rows "))
-    assert told == {"rows lost": "0", "rows doubled": "0"}
-    assert "histories run    6 (1 of them through Dagster)" in done.stdout
+    told = {line[:17].strip(): line[17:].split()[0] for line in done.stdout.splitlines()[1:]}
+    assert (told["rows lost"], told["rows doubled"]) == ("0", "0")
+    assert int(told["histories run"]) >= 6
+    assert int(told["faults injected"]) >= 1
