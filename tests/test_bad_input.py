@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import os
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from behavior_assets.ingestion import landing
+from behavior_assets.ingestion import landing, records
 from behavior_assets.ingestion.ahead import Delivery
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ingest import Ingestion, IngestReport
@@ -58,6 +59,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "quote_at_field_start.csv": (file_of(row(1), row(2, brand='"acme'), row(3)), "row 2"),
     "quote_in_last_row.csv": (file_of(row(1), row(2), row(3, brand='"acme')), "row 3"),
     "not_an_event_file.pdf": (b"%PDF-1.4", "its name must end in"),
+    "cr_only.csv": (file_of(row(1), row(2), end="\r"), "a carriage return that ends no line"),
+    "cr_in_header.csv": (file_of(row(1), header=REES46_HEADER.replace(",brand", "\r,brand")), "LF or CRLF line ends"),
     "cut.parquet": (b"PAR1 and then nothing", "not a whole Parquet file"),
 }
 
@@ -395,3 +398,48 @@ def test_a_file_refused_half_way_takes_no_other_rows_with_it(
     assert [name for name, _ in report.refused] == [str(tmp_path / "bad.csv")]
     assert [(e.file_name, e.accepted) for e in report.entries] == [("good.csv", 2), ("late.csv", 1)]
     assert lake.table(BRONZE_EVENTS).rows() == 3
+
+
+@pytest.mark.parametrize(("form", "names"), [("ga4", ("a.jsonl", "b.txt")), ("rees46", ("a.csv", "b.parquet"))])
+def test_the_same_bytes_under_a_name_of_another_kind_are_a_repeated_file(
+    tmp_path: Path, form: str, names: tuple[str, str]
+) -> None:
+    """The second cannot be read as its name says; the first keeps its rows."""
+    event = {"event_timestamp": "1714557600000000", "event_name": "view_item", "user_pseudo_id": "u1"}
+    content = GOOD if form == "rees46" else json.dumps(event).encode() + b"\n"
+    for name in names:
+        (tmp_path / name).write_bytes(content)
+    report = Chain.at(tmp_path / "home").ingest([tmp_path / n for n in names], form)
+    assert (report.repeated, report.refused) == ([names[1]], [])
+    assert [(e.file_name, e.quarantined, e.balanced()) for e in report.entries] == [(names[0], 0, True)]
+
+
+def test_landed_generic_files_without_a_mapping_wait_and_hold_no_others_up(tmp_path: Path) -> None:
+    chain = Chain.at(tmp_path / "home")
+    landed = {f: chain.settings.home.landing / f / "a.csv" for f in ("generic", "rees46")}
+    for file in landed.values():
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(GOOD)
+        os.utime(file, (1, 1))
+    result = run_cli("run", "--home", tmp_path / "home")
+    assert (result.code, "mapping.yaml" in result.err) == (3, True), result.err
+    assert [f for f, p in landed.items() if p.exists()] == ["generic"]
+    assert chain.rows("bronze/events", "SELECT count(*) FROM t") == [(2,)]
+    (landed["generic"].parent / "mapping.yaml").write_text("no: mapping\n")
+    assert run_cli("run", "--home", tmp_path / "home").code == 3
+    assert landed["generic"].exists()
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_record_of_many_blocks_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
+    """By its number and by a place in it, wherever the blocks are cut."""
+    wanted = [b"first", b'"many\nlines' + b"x" * 100 + b'"', b"third", b"last" * 10]
+    (tmp_path / "a.csv").write_bytes(end.join([b"header", *wanted]))
+    places = [len(end.join([b"header", *wanted[:n]])) + len(end) for n in range(4)]
+    for block in (1, 2, 7, 64, 1000):
+        monkeypatch.setattr(records, "BLOCK", block)
+        found = records.locate(tmp_path / "a.csv", {1, 2, 3, 4}, set(), header=True)
+        assert found == dict(enumerate(wanted, 1))
+        for number, place in enumerate(places, 1):
+            by_place = records.locate(tmp_path / "a.csv", set(), {place}, header=True)
+            assert by_place == {number: wanted[number - 1]}

@@ -21,6 +21,7 @@ from behavior_assets.partitions import (
     wanted_days,
 )
 from behavior_assets.quality import judge_days
+from resources.errors import BehaviorError
 from resources.home import HomeResource
 from resources.lake import Lake
 from resources.settings import Settings
@@ -41,23 +42,43 @@ class DeliveryConfig(dg.Config):
     replay: str = ""
 
 
-def deliveries_of(config: DeliveryConfig, lake: Lake, settings: Settings) -> list[Delivery]:
-    """The files a config means. A generic file's mapping lies in ``landing/generic/mapping.yaml``."""
+def deliveries_of(
+    config: DeliveryConfig, lake: Lake, settings: Settings
+) -> tuple[list[Delivery], list[tuple[str, str]]]:
+    """The files a config means, and the folders whose files have to wait, each with the reason.
+
+    A landed generic file's mapping lies in ``landing/generic/mapping.yaml``; without a sound one its files stay there.
+    """
     mended = Path(config.mapping) if config.mapping else None
     if config.replay:
-        return replays(lake, settings, config.replay, config.format, mended)
+        return replays(lake, settings, config.replay, config.format, mended), []
     if config.paths:
         source = load_source(config.format, mended)
         return [
             Delivery(p, source, p.is_relative_to(settings.home.landing))
             for p in find_files([Path(p) for p in config.paths])
-        ]
+        ], []
     found: list[Delivery] = []
+    waiting: list[tuple[str, str]] = []
     for name, files in landed(settings.home, FORMATS, time.time()).items():
-        mapping = settings.home.landing / name / "mapping.yaml"
-        source = load_source(name, mapping if name == "generic" else None)
+        folder = settings.home.landing / name
+        mapping = folder / "mapping.yaml"
+        if name != "generic":
+            source = load_source(name)
+        elif files == [mapping]:
+            continue
+        elif not mapping.is_file():
+            reason = "its files wait, as nothing says how to read them. Put mapping.yaml there and run again."
+            waiting.append((str(folder), f"{folder}: {reason} docs/formats.md shows one."))
+            continue
+        else:
+            try:
+                source = load_source(name, mapping)
+            except BehaviorError as error:
+                waiting.append((str(folder), f"{folder}: its files wait for a sound mapping.yaml. {error}"))
+                continue
         found += [Delivery(p, source, from_landing=True) for p in files if p != mapping]
-    return found
+    return found, waiting
 
 
 def report_metadata(report: IngestReport) -> dict[str, dg.MetadataValue]:
@@ -88,10 +109,10 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         context: dg.AssetExecutionContext, config: DeliveryConfig, home: HomeResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         settings = home.settings()
+        wanted, waiting = deliveries_of(config, home.lake(), settings)
         with home.engine() as backend:
-            report = Ingestion(home.lake(), settings, backend.con).run(
-                deliveries_of(config, home.lake(), settings), PROGRESS.get()
-            )
+            report = Ingestion(home.lake(), settings, backend.con).run(wanted, PROGRESS.get())
+        report.refused += waiting
         for name, reason in report.refused:
             context.log.error("refused %s: %s", Path(name).name, reason)
         metadata = report_metadata(report)

@@ -142,8 +142,7 @@ class Ingestion:
         before = len(batch.written) + len(batch.writing)
         report.staging_seconds += prepared.staging_seconds
         try:
-            if prepared.error is not None:
-                raise prepared.error
+            # First of all: undoing a file by its key must not undo the one with the same bytes before it.
             if staged is not None and (staged.delivered_before(known) or staged.key in batch.sources):
                 report.repeated.append(delivery.path.name)
                 landed_path = delivery.path if delivery.from_landing else None
@@ -151,6 +150,8 @@ class Ingestion:
                                 keep=self.settings.archive and staged.delivered_before(known)
                                 and delivery.replay is None)  # fmt: skip
                 return False
+            if prepared.error is not None:
+                raise prepared.error
             assert prepared.reading is not None  # noqa: S101 - without an error there is a reading
             self._read(prepared, prepared.reading, batch)
         except InputRefusedError as error:
@@ -323,7 +324,11 @@ class Ingestion:
         entries = [self._entry(delivery, reading, batch) for delivery, reading in batch.readings]
         for entry in entries:
             if not entry.balanced():  # a defect of ours: better no commit than a wrong one
-                msg = f"{entry.file_name}: its rows do not add up ({entry}); nothing was committed."
+                msg = (
+                    f"{entry.file_name}: its {entry.rows_in:,} rows do not add up ({entry.accepted:,} accepted, "
+                    f"{entry.quarantined:,} quarantined, {entry.duplicate:,} duplicate, {entry.suppressed:,} "
+                    "suppressed); nothing was committed."
+                )
                 raise InputRefusedError(msg)
         number = int(batch.batch_id[1:])
         self.bronze.commit(

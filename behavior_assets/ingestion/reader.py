@@ -104,7 +104,14 @@ def _header(staged: Staged, source: Source) -> list[str]:
     except UnicodeDecodeError as error:
         msg = f"{staged.name}: the header is not UTF-8. Save the file as UTF-8."
         raise InputRefusedError(msg) from error
-    names = next(csv.reader([text], delimiter=source.delimiter), [])
+    try:
+        names = next(csv.reader([text], delimiter=source.delimiter), [])
+    except csv.Error as error:
+        reason = "the header cannot be split into columns. Check its quotes and delimiters."
+        if "\r" in text:
+            reason = "the header holds a carriage return that ends no line; save the file with LF or CRLF line ends."
+        msg = f"{staged.name}: {reason}"
+        raise InputRefusedError(msg) from error
     missing = [c for c in source.columns if c not in names]
     extra = [c for c in names if c not in source.columns]
     if missing or extra or len(set(names)) != len(names):

@@ -140,24 +140,27 @@ def locate(
     """
     found: dict[int, bytes] = {}
     row = -1 if header else 0
-    held = b""
-    inside = 0
+    held: list[bytes] = []  # joined when a record ends, so that a long one is not copied block by block
+    base = inside = 0
     wanted_offsets = np.array(sorted(offsets), dtype=np.int64)
     for offset, read, block in _blocks(path):
         ends, inside = _record_ends(read, block, inside, quoting=quoting)
-        data = held + read
-        base = offset - len(held)
+        held.append(read)
+        if not len(ends):
+            continue
+        data = b"".join(held)
         start = 0
-        for end in (ends + len(held)).tolist():
+        for end in (ends + (offset - base)).tolist():
             record = data[start:end]
             if record.strip(b"\r"):
                 row += 1
                 _keep(found, row, record, base + start, base + end, rows, wanted_offsets)
             start = end + 1
-        held = data[start:]
-    if held.strip(b"\r\n"):
-        position = path.stat().st_size
-        _keep(found, row + 1, held, position - len(held), position, rows, wanted_offsets)
+        held = [data[start:]]
+        base += start
+    rest = b"".join(held)
+    if rest.strip(b"\r\n"):
+        _keep(found, row + 1, rest, base, base + len(rest), rows, wanted_offsets)
     return found
 
 
