@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from behavior_assets.incremental import Progress, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.verification import require_files
 from resources import errors
 from resources.disk import dagster_unheard, disk_errors, draft_of
@@ -118,7 +119,7 @@ def _run_chain(settings: Settings, config: dict[str, Any], progress: Progress) -
                 first, last = stale_range(with_zone(settings), days)
                 definitions = build_definitions(settings, date.fromisoformat(days[0]))
                 # Only tables kept by day run over the range: Dagster notes every partition of every asset in it.
-                if execute("days", {RANGE_START: first, RANGE_END: last}):
+                if execute("days", {RANGE_START: first, RANGE_END: last}) and _any_session(settings):
                     execute("star")
     finally:
         PROGRESS.reset(token)
@@ -127,6 +128,11 @@ def _run_chain(settings: Settings, config: dict[str, Any], progress: Progress) -
     report.seconds = round(time.perf_counter() - started, 3)
     report.peak_memory_mb = peak_memory_mb()
     return report
+
+
+def _any_session(settings: Settings) -> bool:
+    """Whether there is anything to publish: not where every day is held back."""
+    return Lake(settings.home.lake).table(SILVER_SESSIONS).rows() > 0
 
 
 def stale_range(settings: Settings, days: list[str]) -> tuple[str, str]:

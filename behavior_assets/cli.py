@@ -106,7 +106,8 @@ def simulate(
     for name, count in sorted(report.counts.items(), key=lambda item: -item[1]):
         typer.echo(f"  {name:<16} {count:>12,}  {count / max(report.rows, 1):7.2%}")
     typer.echo(f"  revenue          {report.revenue:>12,.2f} {report.currency}")
-    typer.echo(f"Next: behavior run --format {format_.value} --source {folder}")
+    where = f"--home {home} " if home else ""
+    typer.echo(f"Next: behavior run {where}--format {format_.value} --source {folder}")
 
 
 @app.command()
@@ -159,15 +160,22 @@ def _tell_report(report: ChainReport, home: Path | None, *, as_json: bool) -> No
 
 
 def _raise_for(report: ChainReport) -> None:
-    """The exit code of a run: a failure, a refused file and a broken rule are told apart."""
-    if report.failure and not report.failed_checks:
-        raise getattr(errors, report.failure_kind, BehaviorError)(report.failure)
-    if report.failed_checks:
-        lines = [f"{c['table']}: rule {c['rule']} failed for {c['rows']} rows"
-                 + _consequence(c) for c in report.failed_checks]  # fmt: skip
-        raise QualityError("\n".join(lines))
-    if report.refused:
-        raise InputRefusedError("\n".join(r["reason"] for r in report.refused))
+    """All that went wrong in a run, with the exit code of the worst: a failure, a broken rule, a refused file."""
+    rules = [f"{c['table']}: rule {c['rule']} failed for {c['rows']} rows" + _consequence(c)
+             for c in report.failed_checks]  # fmt: skip
+    refused = [r["reason"] for r in report.refused]
+    if report.failure and not _stopped_by_a_rule(report):
+        kind = getattr(errors, report.failure_kind, BehaviorError)
+        raise kind("\n".join([report.failure, *rules, *refused]))
+    if rules:
+        raise QualityError("\n".join([*rules, *refused]))
+    if refused:
+        raise InputRefusedError("\n".join(refused))
+
+
+def _stopped_by_a_rule(report: ChainReport) -> bool:
+    """Whether the failure is only Dagster's word for a blocking rule, which is told as such."""
+    return bool(report.failed_checks) and report.failure_kind.startswith("DagsterAssetCheckFailed")
 
 
 def _consequence(check: dict[str, str]) -> str:

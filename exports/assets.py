@@ -10,6 +10,7 @@ from behavior_assets.partitions import OWNERS, asset_key
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.order import GOLD_INPUTS
 from exports.snapshot import publish
+from resources.errors import QualityError
 from resources.home import HomeResource
 from resources.lake import Lake
 
@@ -17,8 +18,11 @@ SNAPSHOT = asset_key("exports/snapshot")
 
 
 def data_through(lake: Lake) -> date:
-    """The newest day that holds sessions."""
+    """The newest day that holds sessions. Raises QualityError where every day is held back."""
     days = [d for d, files in lake.table(SILVER_SESSIONS).parts().items() if sum(f.rows for f in files)]
+    if not days:
+        msg = "every day is held back, so nothing is published; `behavior status` tells which rules they break."
+        raise QualityError(msg)
     return date.fromisoformat(max(days))
 
 

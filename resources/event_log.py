@@ -67,8 +67,16 @@ class PooledEventLog(SqliteEventLogStorage):
             engines.popitem(last=False)[1].dispose()
         return engine
 
+    def wipe(self) -> None:
+        """Remove every event; an open database would outlive its file."""
+        self._close()
+        super().wipe()
+
     def dispose(self) -> None:
         """Close every database."""
+        self._close()
+        super().dispose()
+
+    def _close(self) -> None:
         for engine in self.__dict__.pop("_engines", {}).values():
             engine.dispose()
-        super().dispose()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
@@ -201,10 +203,20 @@ def _checked(key: str, value: object, wanted: object, where: str) -> object:
     return value
 
 
+@contextmanager
+def _home_errors(root: Path) -> Iterator[None]:
+    """A place that cannot be a home is the user's to change."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError, FileNotFoundError, PermissionError) as error:
+        msg = f"--home {root}: cannot be made a folder ({error.strerror}). Name another place."
+        raise UsageError(msg) from error
+
+
 def create_home(home: str | Path | None) -> Settings:
     """Make the folders and, at the first time, a ``behavior.toml`` that sets nothing, and load the settings."""
     place = resolve_home(home)
-    with disk_errors(place.root):
+    with disk_errors(place.root), _home_errors(place.root):
         for folder in (place.landing, place.archive, place.lake, place.exports, place.dagster, place.root / "logs"):
             folder.mkdir(parents=True, exist_ok=True)
     if not place.settings_file.exists():

@@ -67,3 +67,12 @@ def test_a_run_can_be_deleted(dagster_home: Path) -> None:
         instance.delete_run(run)
         assert not instance.all_logs(run)
         assert dg.materialize([thing], instance=instance).success
+
+
+def test_wiped_events_are_gone(dagster_home: Path) -> None:
+    """Also from a storage that had the run's database open."""
+    assert dagster_home.is_dir()
+    with dg.DagsterInstance.get() as instance:
+        run = dg.materialize([thing], instance=instance).run_id
+        instance.event_log_storage.wipe()
+        assert not instance.event_log_storage.get_logs_for_run(run)

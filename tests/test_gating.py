@@ -134,3 +134,19 @@ def test_a_run_that_died_between_silver_and_sessions_is_made_good(
     assert stale_range(settings, ["2024-03-01", "2024-03-02", "2024-03-03"]) == ("2024-03-03", "2024-03-03")
     shorter = replace(settings, session_gap_minutes=1)
     assert stale_range(shorter, ["2024-03-01", "2024-03-02", "2024-03-03"]) == ("2024-03-01", "2024-03-03")
+
+
+def test_where_every_day_is_held_nothing_crashes_and_all_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule, and beside it a file that was refused; no snapshot, no failed step."""
+    good, bad = tmp_path / "events.csv", tmp_path / "bad.csv"
+    good.write_text(THREE_DAYS, "utf-8")
+    bad.write_text("a,b\n1,2\n", "utf-8")
+    home = tmp_path / "home"
+    dear = {"name": "nothing_is_cheap", "kind": "between", "column": "price", "min": 900}
+    with_rule(monkeypatch, "bronze/events", dear)
+    code, told, words = run(home, "--format", "rees46", "--source", good, "--source", bad)
+    assert (code, told["failure"], told["snapshot"]) == (4, "", None)
+    for piece in ("nothing_is_cheap", "2024-03-03", "bad.csv", "column event_time is missing"):
+        assert piece in words

@@ -194,3 +194,11 @@ def test_an_asset_that_needs_a_lost_file_says_so(whole: Path, tmp_path: Path) ->
     lost.unlink()
     with pytest.raises(IntegrityError, match=f"bronze/events: the data file .*{lost.name} is missing"):
         ingest(create_home(home), (views(tmp_path / "b.csv", "2024-06-01 23:31:00"), "rees46"))
+
+
+def test_a_file_is_no_home(tmp_path: Path) -> None:
+    place = tmp_path / "events.csv"
+    place.write_text("x", "utf-8")
+    done = run_cli("run", "--home", place, "--json")
+    assert (done.code, json.loads(done.out)["exit_code"]) == (2, 2)
+    assert f"--home {place}" in done.err

@@ -47,6 +47,7 @@ from resources.settings import Settings
 VERSION = "star-1"
 _HOUR_US = 3_600_000_000
 WHOLE = "all"
+NO_DAY = "0001-01-01"  # newest day where every day is held back
 
 
 def part_of(day: str, newest: str) -> str:
@@ -268,8 +269,8 @@ class StarBuilder:
 
     def fact_customer_month(self) -> list[str]:
         """Customers at the end of each closed month."""
-        first, last = date.fromisoformat(self.days[0]), date.fromisoformat(self.days[-1])
-        ends = list(_month_ends(first, last))
+        days = [date.fromisoformat(d) for d in self.days]
+        ends = list(_month_ends(days[0], days[-1])) if days else []
         table = pa.table({"month_end": pa.array(ends, pa.date32())})
         made = facts.fact_customer_month(self._all("silver/customer_day"), ibis.memtable(table))
         return self._write_by_content("fact_customer_month", made, "date_key")
@@ -318,7 +319,7 @@ class StarBuilder:
         """Write a whole small fact in parts; parts with the same content keep their file."""
         target = self.lake.table(gold(name))
         before = target.parts()
-        found = _split_parts(self.backend.to_pyarrow(made), column, self.days[-1])
+        found = _split_parts(self.backend.to_pyarrow(made), column, max(self.days, default=NO_DAY))
         files = [target.write(p, VERSION, [rows]) for p, rows in found.items()]
         known = {f.path for part in before.values() for f in part}
         if not files:
