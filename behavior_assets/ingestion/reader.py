@@ -331,8 +331,8 @@ def parse_sql(reading: FileReading) -> str:
         own = source.own_id
         natural = f"CASE WHEN {own} IS NOT NULL THEN concat('id', chr(31), {own}) ELSE {natural} END"
     exploded = "SELECT *, 0 AS _item FROM checked"
-    # A mapping is part of the identity: what a wrong one made of a row must not stand in the way of the right one.
-    kind = f"'{source.name}', chr(31)" + (f", '{source.contract}', chr(31)" if source.contract else "")
+    # A source's contract tells deliveries apart, not events: what of it makes a row another one is in the identity.
+    kind = f"'{source.name}', chr(31)"
     identifier = f"substr(sha256(concat({kind}, {natural}{{suffix}})), 1, 32)"
     event, record = identifier.format(suffix=""), ""
     if source.explode:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import duckdb
 import yaml
 
 from behavior_assets.ingestion.canonical import EVENT_NAMES, LINE_TYPES, PARSED_COLUMNS
@@ -19,6 +20,10 @@ _KEYS = {"columns", "events", "time", "delimiter", "header", "file_columns", "ig
 _MAPPABLE = (set(PARSED_COLUMNS) - {"event_ts_us", "sent_ts_us"}) | {"event_time", "event_id"}
 # Microseconds in a unit, and the digits that cannot overflow.
 _EPOCHS = {"epoch_s": (1_000_000, 11), "epoch_ms": (1_000, 14), "epoch_us": (1, 17)}
+_CAPABILITIES = {f"has_{c}" for c in (
+    "views", "cart", "checkout", "purchase", "price", "sessions", "categories", "channel", "device", "country",
+    "refunds", "consent",
+)}  # fmt: skip
 _BOOLEANS = "lower({0}) IN ('true', 'yes', '1', 't', 'y')"
 
 
@@ -37,7 +42,10 @@ def load_mapping(path: Path) -> Source:
     except FileNotFoundError as error:
         msg = f"--mapping {path}: there is no such file."
         raise UsageError(msg) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        msg = f"--mapping {path}: cannot be read as a file ({error.strerror})."
+        raise UsageError(msg) from error
+    except (yaml.YAMLError, ValueError) as error:  # a wrong date in the YAML is a ValueError
         msg = f"{path}: not valid YAML."
         raise UsageError(msg) from error
     if not isinstance(raw, dict):
@@ -49,7 +57,7 @@ def load_mapping(path: Path) -> Source:
 def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
     """A Source from a parsed mapping; see docs/formats.md for its keys."""
     _refuse_unknown(raw, _KEYS, where)
-    columns: dict[str, str] = {k: str(v) for k, v in (raw.get("columns") or {}).items()}
+    columns = _texts(raw, "columns", where)
     _refuse_unknown(columns, _MAPPABLE, f"{where}: columns")
     for needed in ("event_time", "event_name"):
         if needed not in columns:
@@ -58,29 +66,49 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
     if not {"user_id", "client_id", "session_id", "transaction_id"} & set(columns):
         msg = f"{where}: columns names neither user_id, client_id, session_id nor transaction_id."
         raise UsageError(msg)
-    time_sql, zone = _time_sql(raw.get("time") or {}, _name(columns["event_time"]), where)
-    name_sql = _event_sql(raw.get("events") or {}, _name(columns["event_name"]), where)
-    ignored = tuple(str(c) for c in raw.get("ignore") or ())
-    file_columns = tuple(str(c) for c in raw.get("file_columns") or (*dict.fromkeys(columns.values()), *ignored))
+    time = {"format": "iso", "zone": "UTC"} | _texts(raw, "time", where)
+    time_sql = _time_sql(time, _name(columns["event_time"]), where)
+    events = _texts(raw, "events", where)
+    name_sql = _event_sql(events, _name(columns["event_name"]), where)
+    line_types = _texts(raw, "line_types", where)
+    for theirs, ours in line_types.items():
+        if ours not in LINE_TYPES:
+            msg = f"{where}: line_types.{theirs}: {ours} is not a line type. Known: {', '.join(LINE_TYPES)}."
+            raise UsageError(msg)
+    capabilities = _capabilities(raw, where)
+    header, repeats, delimiter = _options(raw, where)
+    ignored = _list(raw, "ignore", where)
+    file_columns = _list(raw, "file_columns", where) or tuple(dict.fromkeys((*columns.values(), *ignored)))
     missing = [c for c in columns.values() if c not in file_columns]
     if missing:
         msg = f"{where}: file_columns lacks {', '.join(missing)}, which columns names."
         raise UsageError(msg)
-    fields, checks = _fields(columns, time_sql, name_sql, raw.get("line_types") or {})
+    fields, checks = _fields(columns, time_sql, name_sql, line_types)
     event_time, event_name = columns["event_time"], columns["event_name"]
-    identity = ", ".join(f"coalesce({_name(c)}, '')" for c in file_columns if c not in ignored)
+    # The raw text is the identity, in an order that the mapping's own does not change. Which columns mean what and how
+    # the time is read count too: rows of another such mapping are other events, or with ids of the source's own (which
+    # are event ids as they are) another payload, thus a conflict. Nothing else of a mapping makes a row another one.
+    identity = ", ".join(f"coalesce({_name(c)}, '')" for c in sorted(set(file_columns) - set(ignored)))
+    reading = _digest({"columns": columns, "time": time})
+    contract = _digest({
+        "columns": columns, "time": time, "events": events or {n: n for n in EVENT_NAMES},
+        "line_types": {n: n for n in LINE_TYPES} | line_types, "ignore": sorted(set(ignored)),
+        "header": header, "delimiter": delimiter, "repeats": repeats,
+        # Without a header nothing but their order says which column is which.
+        "file_columns": sorted(file_columns) if header else file_columns,
+    })  # fmt: skip
     return Source(
         name="generic",
-        contract=_contract(raw, file_columns),
+        contract=contract,
         columns=file_columns,
         ignored=ignored,
-        header=bool(raw.get("header", True)),
-        delimiter=str(raw.get("delimiter", ",")),
-        timezone=zone,
+        header=header,
+        delimiter=delimiter,
+        timezone=time["zone"],
         fields=fields,
-        identity=f"concat_ws(chr(31), {identity})",
+        identity=f"concat_ws(chr(31), '{reading}', {identity})",
         own_id=f"nullif({_name(columns['event_id'])}, '')" if "event_id" in columns else "",
-        repeats_are_lines=raw.get("repeats", "event") == "lines",
+        repeats_are_lines=repeats == "lines",
         checks=(
             *required(_name(event_time), _name(event_name)),
             Check("wrong_type", event_time, f"{TIME} IS NULL", "not a time of the mapping's format"),
@@ -93,16 +121,61 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
             "has_categories": "category_path" in columns or "category_id" in columns,
             "has_channel": "channel" in columns, "has_device": "device" in columns or "user_agent" in columns,
             "has_country": "country" in columns, "has_consent": "consent" in columns,
-            **(raw.get("capabilities") or {}),
+            **capabilities,
         },
     )  # fmt: skip
 
 
-def _contract(raw: dict[str, Any], file_columns: tuple[str, ...]) -> str:
-    """A digest of all that tells how rows are read; comments, layout and the order of keys do not count."""
-    said: dict[str, Any] = {k: v for k, v in raw.items() if k != "capabilities"}
-    if not raw.get("header", True):
-        said["file_columns"] = file_columns  # nothing but their order says which column is which
+def _wrong(where: str, key: str, wanted: str) -> UsageError:
+    return UsageError(f"{where}: {key}: {wanted} is wanted.")
+
+
+def _as_text(value: object, where: str, key: str) -> str:
+    """A text; a whole number is taken as its digits, but of yes, no and dates YAML has lost what was written."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise _wrong(where, key, "a text that is not empty (in quotes)")
+    return str(value)
+
+
+def _texts(raw: dict[str, Any], key: str, where: str) -> dict[str, str]:
+    value = {} if raw.get(key) is None else raw[key]
+    if not isinstance(value, dict):
+        raise _wrong(where, key, "a mapping of text to text")
+    return {_as_text(k, where, f"{key}.{k}"): _as_text(v, where, f"{key}.{k}") for k, v in value.items()}
+
+
+def _list(raw: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = [] if raw.get(key) is None else raw[key]
+    if not isinstance(value, list | tuple):
+        raise _wrong(where, key, "a list of column names")
+    return tuple(_as_text(v, where, key) for v in value)
+
+
+def _capabilities(raw: dict[str, Any], where: str) -> dict[str, bool]:
+    value = {} if raw.get("capabilities") is None else raw["capabilities"]
+    if not isinstance(value, dict):
+        raise _wrong(where, "capabilities", "a mapping of names to true or false")
+    _refuse_unknown(value, _CAPABILITIES, f"{where}: capabilities")
+    for name, told in value.items():
+        if not isinstance(told, bool):
+            raise _wrong(where, f"capabilities.{name}", "true or false")
+    return value
+
+
+def _options(raw: dict[str, Any], where: str) -> tuple[bool, str, str]:
+    """The header, what repeats are, and the delimiter."""
+    header, repeats, delimiter = raw.get("header", True), raw.get("repeats", "event"), raw.get("delimiter", ",")
+    if not isinstance(header, bool):
+        raise _wrong(where, "header", "true or false")
+    if repeats not in ("event", "lines"):
+        raise _wrong(where, "repeats", "event or lines")
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0':
+        raise _wrong(where, "delimiter", "one ASCII character (no quote, no line end)")
+    return header, repeats, delimiter
+
+
+def _digest(said: dict[str, Any]) -> str:
+    """A digest of what a mapping says, defaults filled in; comments, layout and the order of keys do not count."""
     return hashlib.sha256(_plain(said).encode()).hexdigest()[:CONTRACT_DIGITS]
 
 
@@ -115,16 +188,16 @@ def _plain(value: object) -> str:
     return repr(value)
 
 
-def _refuse_unknown(given: dict[str, Any], known: set[str], where: str) -> None:
+def _refuse_unknown(given: dict[Any, Any], known: set[str], where: str) -> None:
     for key in given:
         if key not in known:
             msg = f"{where}: {key} is not known. Known: {', '.join(sorted(known))}."
             raise UsageError(msg)
 
 
-def _time_sql(raw: dict[str, Any], column: str, where: str) -> tuple[str, str]:
+def _time_sql(raw: dict[str, str], column: str, where: str) -> str:
     _refuse_unknown(raw, {"format", "zone"}, f"{where}: time")
-    zone, pattern = str(raw.get("zone", "UTC")), str(raw.get("format", "iso"))
+    zone, pattern = raw["zone"], raw["format"]
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError) as error:
@@ -133,16 +206,23 @@ def _time_sql(raw: dict[str, Any], column: str, where: str) -> tuple[str, str]:
     if pattern in _EPOCHS:
         factor, digits = _EPOCHS[pattern]
         whole = f"CASE WHEN regexp_full_match({column}, '-?[0-9]{{1,{digits}}}') THEN try_cast({column} AS BIGINT) END"
-        return f"({whole}) * {factor}", zone
+        return f"({whole}) * {factor}"
     if pattern == "iso":
         # With an offset in the text the offset counts, without one the zone does.
         offset = f"regexp_matches({column}, '(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$')"
         return (
-            (f"CASE WHEN {offset} THEN epoch_us(try_cast({column} AS TIMESTAMPTZ)) "
-             f"ELSE epoch_us(timezone({_text(zone)}, try_cast({column} AS TIMESTAMP))) END"),
-            zone,
+            f"CASE WHEN {offset} THEN epoch_us(try_cast({column} AS TIMESTAMPTZ)) "
+            f"ELSE epoch_us(timezone({_text(zone)}, try_cast({column} AS TIMESTAMP))) END"
         )
-    return f"epoch_us(timezone({_text(zone)}, try_strptime({column}, {_text(pattern)})))", zone
+    try:
+        with duckdb.connect(":memory:") as con:
+            con.execute(f"SELECT try_strptime('', {_text(pattern)})").fetchall()
+    except duckdb.Error as error:
+        msg = f"{where}: time.format {pattern!r} is not a format that strptime knows."
+        raise UsageError(msg) from error
+    if "%" not in pattern:
+        raise _wrong(where, "time.format", f"iso, {', '.join(_EPOCHS)} or a strptime format, not {pattern!r},")
+    return f"epoch_us(timezone({_text(zone)}, try_strptime({column}, {_text(pattern)})))"
 
 
 def _event_sql(events: dict[str, str], column: str, where: str) -> str:
@@ -182,10 +262,14 @@ def _fields(
             fields[ours] = f"nullif({column}, '')"
     fields.setdefault("quantity", f"CASE WHEN ({name_sql}) IN ('purchase', 'add_to_cart') THEN 1 "
                       f"WHEN ({name_sql}) = 'refund' THEN -1 END")
+    line_type = f"CASE ({name_sql}) WHEN 'purchase' THEN 'sale' WHEN 'refund' THEN 'refund' END"
     if "line_type" in columns:
+        column = _name(columns["line_type"])
         known = {n: n for n in LINE_TYPES} | line_types
         cases = " ".join(f"WHEN {_text(k)} THEN {_text(v)}" for k, v in known.items())
-        fields["line_type"] = f"CASE {_name(columns['line_type'])} {cases} END"
-    else:
-        fields["line_type"] = f"CASE ({name_sql}) WHEN 'purchase' THEN 'sale' WHEN 'refund' THEN 'refund' END"
+        named = f"CASE {column} {cases} END"
+        checks.append(Check("wrong_type", columns["line_type"], f"NOT {blank(column)} AND ({named}) IS NULL",
+                            "neither a line type nor named under line_types in the mapping"))  # fmt: skip
+        line_type = f"CASE WHEN {blank(column)} THEN {line_type} ELSE {named} END"
+    fields["line_type"] = line_type
     return fields, tuple(checks)
