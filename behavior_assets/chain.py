@@ -86,7 +86,10 @@ def run_chain(
 
 def _run_chain(settings: Settings, config: dict[str, Any], progress: Progress) -> ChainReport:
     started = time.perf_counter()
-    require_files(Lake(settings.home.lake))
+    with exclusive(settings.home.lake):
+        lake = Lake(settings.home.lake)
+        lake.recover()
+        require_files(lake)
     prepare_instance(settings)
     import dagster as dg
 

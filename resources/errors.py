@@ -33,6 +33,10 @@ class IntegrityError(BehaviorError):
     exit_code = 5
 
 
+class ConflictError(IntegrityError):
+    """Another process committed first. What was about to be committed is not in; doing it again is safe."""
+
+
 class StorageError(BehaviorError):
     """The disk refused a write; what was committed before stays readable."""
 

@@ -31,5 +31,7 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """A fresh engine with the home's limits; other processes that write to this lake wait meanwhile."""
         settings = read_settings(self.home or None)
         lake = settings.home.lake
-        with disk_errors(lake), exclusive(lake), engine(settings, pseudonyms=pseudonyms) as backend:
-            yield backend
+        with disk_errors(lake), exclusive(lake):
+            Lake(lake).recover()
+            with engine(settings, pseudonyms=pseudonyms) as backend:
+                yield backend

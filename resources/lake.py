@@ -3,6 +3,9 @@
 A *part* is what is replaced as one: a day (``2019-10-01``), a month of a closed fact, a landed file's rejects, or
 the whole table. Each file's name carries the fingerprint of the inputs it was made from, so "is this day up to
 date?" is answered by the table itself, and a crash between two commits can lose nothing but time.
+
+Nothing else writes to a table (``tests/test_one_way.py``). Each commit carries a number that the next one must follow,
+so of two writers with the same view of a table one fails, and each commit is noted in the table's journal.
 """
 
 from __future__ import annotations
@@ -21,11 +24,15 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, RemoveAction, Transaction
 
 from resources.disk import disk_errors, refusal, sync_path
-from resources.errors import IntegrityError
+from resources.errors import ConflictError, IntegrityError
 from resources.failpoints import reach
+from resources.journal import ACTIONS_KEY, Journal
 from resources.parquet import DataFile, write_part
 
-COMMIT_RETRIES = 5
+COMMIT_ATTEMPTS = 5
+BATCHES = "ingest"  # the marker that tells the last batch of deliveries
+BATCH_KEY = "behavior.batch"  # what that batch was
+_SEQUENCE = "behavior"  # the marker that every commit raises by one: delta-rs refuses two commits with one number
 ORIGINALS = ("bronze/", "quarantine/")  # layers that no other table can give back
 _DATA_CHANGE = True  # a commit of ours always changes rows
 
@@ -55,6 +62,22 @@ class Lake:
         """The table of a spec; it need not exist yet."""
         return LakeTable(self.root / spec.name, spec)
 
+    def recover(self) -> list[str]:
+        """Make good what a crash left at the end of any table's log; the lake's lock must be held.
+
+        Returns the torn commits taken away. Raises IntegrityError for an acknowledged commit that is damaged.
+        """
+        logs = sorted(self.root.glob("*/*/_delta_log"))
+        return [f"{log.parent.relative_to(self.root)}/{name}" for log in logs for name in Journal(log.parent).recover()]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of deliveries: its number, one above the last, and a digest of what it holds."""
+
+    number: int
+    digest: str
+
 
 class LakeTable:
     """One Delta table, read at its newest version and written by whole parts."""
@@ -62,6 +85,7 @@ class LakeTable:
     def __init__(self, root: Path, spec: TableSpec) -> None:
         self.root = root
         self.spec = spec
+        self.journal = Journal(root)
         self._handle: DeltaTable | None = None
         self._listed: tuple[int, list[DataFile]] = (-1, [])
 
@@ -94,8 +118,9 @@ class LakeTable:
     def files(self) -> list[DataFile]:
         """Every live data file, sorted by path."""
         handle = self.handle()
-        if handle is None:
-            return []
+        return [] if handle is None else self._files(handle)
+
+    def _files(self, handle: DeltaTable) -> list[DataFile]:
         if self._listed[0] == handle.version():
             return list(self._listed[1])
         actions = pa.table(handle.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records"])
@@ -106,10 +131,7 @@ class LakeTable:
 
     def parts(self) -> dict[str, list[DataFile]]:
         """Live files by part, parts in order."""
-        grouped: dict[str, list[DataFile]] = {}
-        for file in sorted(self.files(), key=lambda f: (f.part, f.path)):
-            grouped.setdefault(file.part, []).append(file)
-        return grouped
+        return _by_part(self.files())
 
     def fingerprints(self) -> dict[str, str]:
         """The input fingerprint of each part (parts of one file)."""
@@ -157,59 +179,94 @@ class LakeTable:
         *,
         replace: bool = True,
         drop: Iterable[str] = (),
+        remove: Iterable[DataFile] = (),
         metadata: Mapping[str, Any] | None = None,
-        transaction: tuple[str, int] | None = None,
+        batch: Batch | None = None,
     ) -> int:
         """Make files visible in one commit and return the version.
 
         With ``replace`` the parts of the added files lose their older files in the same commit; ``drop`` names
-        further parts that go. ``transaction`` is an (application, number) marker kept in the log.
+        further parts that go, ``remove`` single files. A commit that loses against another writer is made again on
+        the table as that one left it. Of a ``batch`` that is in already nothing is done; raises ConflictError where
+        another batch has its number or a later one.
         """
-        added = list(added)
-        handle = self._created()
-        live = self.parts()
-        gone_parts = ({f.part for f in added} if replace else set()) | set(drop)
-        kept = {f.path for f in added}
-        gone = [f for part in sorted(gone_parts) for f in live.get(part, []) if f.path not in kept]
-        present = {f.path for files in live.values() for f in files}
-        fresh = [f for f in added if f.path not in present]
-        if not fresh and not gone and metadata is None:
-            return handle.version()
-        with disk_errors(self.root):
-            self._sync_folders(fresh)
+        added, drop, remove = list(added), set(drop), list(remove)
+        for attempt in range(1, COMMIT_ATTEMPTS + 1):
+            handle = self._created()
+            if batch is not None and self._applied(handle, batch, replace=replace):
+                return handle.version()
+            # From here on nothing looks at the table again: the commit fails if it is not what this handle saw.
+            live = _by_part(self._files(handle))
+            gone_parts = ({f.part for f in added} if replace else set()) | drop
+            kept = {f.path for f in added}
+            leaving = kept | {f.path for f in remove}
+            gone = [f for part in sorted(gone_parts) for f in live.get(part, []) if f.path not in leaving]
+            present = {f.path for files in live.values() for f in files}
+            gone += [f for f in remove if f.path in present - kept]
+            fresh = [f for f in added if f.path not in present]
+            if not fresh and not gone and metadata is None:
+                return handle.version()
+            try:
+                self._commit(handle, fresh, gone, metadata or {}, batch)
+            except CommitFailedError as error:
+                self._handle = None
+                if refusal(error):
+                    raise
+                if attempt == COMMIT_ATTEMPTS:
+                    msg = f"{self.spec.name}: other processes keep changing the table. Run the same command again."
+                    raise ConflictError(msg) from error
+            else:
+                break
+        self._handle = None
+        return self.version
+
+    def _applied(self, handle: DeltaTable, batch: Batch, *, replace: bool) -> bool:
+        """Whether a batch is in. Replacing what an unfinished batch of this number left is no conflict."""
+        last = handle.transaction_version(BATCHES) or 0
+        if batch.number > last:
+            return False
+        if batch.number == last and _recorded(handle, BATCH_KEY) == batch.digest:
+            return True
+        if batch.number == last and replace:
+            return False
+        msg = f"{self.spec.name}: batch {batch.number} is refused, another process has committed batch {last}."
+        raise ConflictError(msg)
+
+    def _commit(
+        self, handle: DeltaTable, fresh: list[DataFile], gone: list[DataFile], metadata: Mapping[str, Any],
+        batch: Batch | None,
+    ) -> None:  # fmt: skip
+        """One commit through a handle: it fails if the table is no longer what the handle saw."""
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
             AddAction(f.path, f.size, self._partition(f), now, _DATA_CHANGE, json.dumps({"numRecords": f.rows}))
             for f in fresh
         ]
         actions += [RemoveAction(f.path, _DATA_CHANGE, now, f.size, self._partition(f)) for f in gone]
-        properties = CommitProperties(
-            custom_metadata={k: v if isinstance(v, str) else json.dumps(v) for k, v in (metadata or {}).items()},
-            app_transactions=[Transaction(*transaction)] if transaction else None,
-            max_commit_retries=COMMIT_RETRIES,
-        )
+        told = {**metadata, ACTIONS_KEY: len(actions)}
+        markers = [Transaction(_SEQUENCE, (handle.transaction_version(_SEQUENCE) or 0) + 1)]
+        if batch is not None:
+            markers.append(Transaction(BATCHES, batch.number))
+            told[BATCH_KEY] = batch.digest
         with disk_errors(self.root):
-            try:
-                reach("lake.commit")
-                handle.create_write_transaction(
-                    actions,
-                    "append",
-                    handle.schema(),
-                    ["event_date"] if self.spec.by_day else None,
-                    commit_properties=properties,
-                    post_commithook_properties=PostCommitHookProperties(
-                        create_checkpoint=True, cleanup_expired_logs=False
-                    ),
-                )
-            except CommitFailedError as error:
-                if refusal(error):
-                    raise
-                msg = f"{self.spec.name}: another process changed the table meanwhile. Run the same command again."
-                raise IntegrityError(msg) from error
+            self._sync_folders(fresh)
+            reach("lake.commit")
+            handle.create_write_transaction(
+                actions,
+                "append",
+                handle.schema(),
+                ["event_date"] if self.spec.by_day else None,
+                commit_properties=CommitProperties(
+                    custom_metadata={k: v if isinstance(v, str) else json.dumps(v) for k, v in told.items()},
+                    app_transactions=markers,
+                    max_commit_retries=0,
+                ),
+                post_commithook_properties=PostCommitHookProperties(
+                    create_checkpoint=True, cleanup_expired_logs=False
+                ),
+            )
             reach("lake.committed")
-            self._sync_log()
-        self._handle = None
-        return self.version
+            self.journal.note()
 
     def history(self) -> list[dict[str, Any]]:
         """Commits, oldest first, with their custom metadata."""
@@ -219,29 +276,23 @@ class LakeTable:
     def recorded(self, key: str) -> str | None:
         """What the newest commit that speaks of a key says of it, None where none does."""
         handle = self.handle()
-        if handle is None:
-            return None
-        # The newest commit nearly always tells; all commits of a large table take long to read.
-        for limit in (1, None):
-            for commit in handle.history(limit):
-                if key in commit:
-                    return str(commit[key])
-        return None
+        return None if handle is None else _recorded(handle, key)
 
-    def transaction(self, application: str) -> int:
-        """The last committed number of an application's marker, 0 if none."""
+    def last_batch(self) -> int:
+        """The number of the last committed batch, 0 if none."""
         handle = self.handle()
-        version = None if handle is None else handle.transaction_version(application)
-        return version or 0
+        return 0 if handle is None else handle.transaction_version(BATCHES) or 0
 
     def _partition(self, file: DataFile) -> dict[str, str | None]:
         return {"event_date": file.part} if self.spec.by_day else {}
 
     def _created(self) -> DeltaTable:
-        handle = self.handle()
-        if handle is not None:
-            return handle
         with disk_errors(self.root):
+            if self.exists():
+                self.journal.recover()
+            handle = self.handle()
+            if handle is not None:
+                return handle
             self.root.mkdir(parents=True, exist_ok=True)
             DeltaTable.create(
                 str(self.root),
@@ -250,6 +301,7 @@ class LakeTable:
                 name=self.spec.view,
                 mode="ignore",
             )
+            self.journal.note()
         return DeltaTable(str(self.root))
 
     def _sync_folders(self, files: Iterable[DataFile]) -> None:
@@ -257,9 +309,18 @@ class LakeTable:
         for folder in {(self.root / f.path).parent for f in files}:
             sync_path(folder)
 
-    def _sync_log(self) -> None:
-        log = self.root / "_delta_log"
-        newest = max(log.glob("*.json"), default=None)
-        if newest is not None:
-            sync_path(newest)
-        sync_path(log)
+
+def _by_part(files: Iterable[DataFile]) -> dict[str, list[DataFile]]:
+    grouped: dict[str, list[DataFile]] = {}
+    for file in sorted(files, key=lambda f: (f.part, f.path)):
+        grouped.setdefault(file.part, []).append(file)
+    return grouped
+
+
+def _recorded(handle: DeltaTable, key: str) -> str | None:
+    # The newest commit nearly always tells; all commits of a large table take long to read.
+    for limit in (1, None):
+        for commit in handle.history(limit):
+            if key in commit:
+                return str(commit[key])
+    return None

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from behavior_assets.ingestion import landing, records
+from behavior_assets.ingestion import landing, records, sift
 from behavior_assets.ingestion.ahead import Delivery
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ingest import Ingestion, IngestReport
@@ -383,15 +383,15 @@ def test_a_file_refused_half_way_takes_no_other_rows_with_it(
     (tmp_path / "late.csv").write_bytes(file_of(row(50)))
     settings = replace(create_home(tmp_path / "home"), chunk_rows=8)
     lake, source = Lake(settings.home.lake), load_source("rees46")
-    whole = Ingestion._balance
+    whole = sift.balance
 
-    def refuse(self: Ingestion, reading: FileReading, *found: object) -> None:
+    def refuse(reading: FileReading, *found: Any) -> None:
         if reading.staged.name == "bad.csv":
             message = "bad.csv: refused at its end"
             raise InputRefusedError(message)
-        whole(self, reading, *found)  # type: ignore[arg-type]
+        whole(reading, *found)
 
-    monkeypatch.setattr(Ingestion, "_balance", refuse)
+    monkeypatch.setattr(sift, "balance", refuse)
     with engine(settings) as backend:
         deliveries = [Delivery(tmp_path / n, source) for n in ("good.csv", "bad.csv", "late.csv")]
         report = Ingestion(lake, settings, backend.con).run(deliveries)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -18,18 +16,20 @@ import pyarrow.compute as pc
 from behavior_assets.incremental import split_by_day
 from behavior_assets.ingestion import landing, ledger, quarantine
 from behavior_assets.ingestion.ahead import Delivery, Prepared, Reader
-from behavior_assets.ingestion.canonical import BRONZE_EVENTS, CONTRACT_VERSION, QUARANTINE_EVENTS
-from behavior_assets.ingestion.deduplicate import Duplicates, find_duplicates
+from behavior_assets.ingestion.batch import Batch, marker
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
+from behavior_assets.ingestion.deduplicate import find_duplicates
 from behavior_assets.ingestion.ledger import FileEntry
-from behavior_assets.ingestion.reader import FileReading, Reject, raw_rows
-from resources.errors import InputRefusedError, IntegrityError
+from behavior_assets.ingestion.reader import FileReading
+from behavior_assets.ingestion.sift import sift
+from resources.errors import ConflictError, InputRefusedError
 from resources.lake import Lake
 from resources.parquet import DataFile
 from resources.settings import ZONE_KEY, Settings, with_zone
 
-INGEST_APPLICATION = "ingest"
-HOPELESS_ROWS = 10  # a file of so many rows without a good one is of another format, not merely bad
 _FILES_PER_COMMIT = 500
+_ATTEMPTS = 3
+Told = Callable[[str, int], None]
 
 
 @dataclass
@@ -41,35 +41,6 @@ class IngestReport:
     repeated: list[str] = field(default_factory=list)
     days: set[str] = field(default_factory=set)
     staging_seconds: float = 0.0
-
-
-@dataclass
-class _Counts:
-    accepted: int = 0
-    duplicate: int = 0
-    events: int = 0
-    late: int = 0
-    conflicts: int = 0
-
-
-@dataclass
-class _Batch:
-    """Files that share a commit, and the bronze files written for them so far."""
-
-    batch_id: str
-    arrived_us: int
-    counts: dict[str, _Counts] = field(default_factory=lambda: defaultdict(_Counts))
-    sources: dict[str, str] = field(default_factory=dict)
-    readings: list[tuple[Delivery, FileReading]] = field(default_factory=list)
-    written: list[DataFile] = field(default_factory=list)
-    writing: list[Future[DataFile]] = field(default_factory=list)
-    pending: list[pa.Table] = field(default_factory=list)
-    pending_rows: int = 0
-
-    def finish_writing(self) -> None:
-        """Wait for the files that are being written; raises what their writing raised."""
-        self.written += [w.result() for w in self.writing]
-        self.writing = []
 
 
 class Ingestion:
@@ -89,30 +60,46 @@ class Ingestion:
         self.now_us = now_us
         # One file is written while the next rows are parsed.
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="bronze-writer")
+        self._settled: set[int] = set()  # deliveries (by identity) whose fate is decided
 
-    def run(
-        self, deliveries: Iterable[Delivery], progress: Callable[[str, int], None] = lambda _name, _rows: None
-    ) -> IngestReport:
-        """Ingest every delivery that is not in the ledger yet; refused files do not stop the others."""
+    def run(self, deliveries: Iterable[Delivery], progress: Told = lambda _name, _rows: None) -> IngestReport:
+        """Ingest every delivery that is not in the ledger yet; refused files do not stop the others.
+
+        What another writer's commit got in the way of is done again on the lake as that one left it.
+        """
         report = IngestReport()
+        wanted = list(deliveries)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._run([d for d in wanted if id(d) not in self._settled], report, progress)
+            except ConflictError:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                break
+        return report
+
+    def _run(self, deliveries: list[Delivery], report: IngestReport, progress: Told) -> None:
         # Asked anew under the lock: another process may have brought the first file meanwhile.
         self.settings = with_zone(self.settings)
         entries = ledger.read_ledger(self.bronze)
         known = {e.key for e in entries}
-        quarantine.take_out(self.quarantine, entries)  # what a run that died had accepted already
-        batch: _Batch | None = None
+        # What a run that died had accepted already, and what it had put in without the rows beside it.
+        quarantine.take_out(self.quarantine, entries, self.bronze.last_batch())
+        batch: Batch | None = None
         arrived = self.now_us()
         for prepared, settings in self._prepared(deliveries, known, arrived):
-            batch = batch or self._new_batch(arrived)
+            batch = batch or Batch(self.bronze.last_batch() + 1, arrived)
             if self._take(prepared, batch, known, report):
                 self.settings = settings
                 progress(prepared.delivery.path.name, batch.readings[-1][1].rows_in)
+            else:
+                self._settled.add(id(prepared.delivery))
             if max(len(batch.readings), len(batch.written)) >= _FILES_PER_COMMIT:
                 self._commit(batch, known, report)
                 batch = None
         if batch is not None:
             self._commit(batch, known, report)
-        return report
 
     def _prepared(
         self, deliveries: Iterable[Delivery], known: Container[str], arrived: int
@@ -127,13 +114,7 @@ class Ingestion:
             for prepared in Reader(self.con, settings, known, arrived).read(group):
                 yield prepared, settings
 
-    def _new_batch(self, arrived_us: int) -> _Batch:
-        number = self.bronze.transaction(INGEST_APPLICATION) + 1
-        return _Batch(f"b{number:08d}", arrived_us)
-
-    def _take(
-        self, prepared: Prepared, batch: _Batch, known: Container[str], report: IngestReport
-    ) -> bool:
+    def _take(self, prepared: Prepared, batch: Batch, known: Container[str], report: IngestReport) -> bool:
         """Put a file's rows into the batch. A file in trouble is refused whole and leaves no row behind."""
         delivery, staged = prepared.delivery, prepared.staged
         if prepared.rows is None:
@@ -174,154 +155,53 @@ class Ingestion:
             self._settle(batch)
         return True
 
-    def _refuse(self, prepared: Prepared, reason: str, batch: _Batch, before: int, report: IngestReport) -> None:
+    def _refuse(self, prepared: Prepared, reason: str, batch: Batch, before: int, report: IngestReport) -> None:
         report.refused.append((str(prepared.delivery.path), reason))
-        self._forget(prepared.staged, batch, before)
+        if prepared.staged is not None:
+            self._unlink(batch.forget(prepared.staged.key, before))
+            landing.discard(prepared.staged)
         if prepared.delivery.replay is None:  # rows to replay stay where they are
             landing.refuse(prepared.delivery.path, self.settings.home, reason)
 
-    def _forget(self, staged: landing.Staged | None, batch: _Batch, before: int) -> None:
-        """Undo what a refused file put into the batch."""
-        if staged is None:
-            return
-        batch.counts.pop(staged.key, None)
-        batch.sources.pop(staged.key, None)
-        batch.finish_writing()
-        for file in batch.written[before:]:
+    def _unlink(self, files: Iterable[DataFile]) -> None:
+        for file in files:
             (self.bronze.root / file.path).unlink(missing_ok=True)
-        del batch.written[before:]
-        batch.pending = [t for t in batch.pending if t.schema.metadata[b"file"] != staged.key.encode()]
-        batch.pending_rows = sum(t.num_rows for t in batch.pending)
-        landing.discard(staged)
 
-    def _read(self, prepared: Prepared, reading: FileReading, batch: _Batch) -> None:
-        key = reading.staged.key
-        batch.sources[key] = reading.source.name
-        delivered = 0
-        semantic: dict[int, int] = {}
-        rejected = np.array(reading.parser_rejects, dtype=np.int64) - np.arange(len(reading.parser_rejects))
-        for table in prepared.tables():
-            items = table["_item"].to_numpy()
-            first = items == 0
-            index = table["_index"].to_numpy() if "_index" in table.column_names else delivered + np.cumsum(first)
-            row = index + np.searchsorted(rejected, index, side="right")
-            failure = table["_failure"]
-            bad = pc.is_valid(failure)
-            if pc.any(bad).as_py():
-                mask = bad.to_numpy()
-                semantic.update(zip(row[mask].tolist(), failure.filter(bad).to_pylist(), strict=True))
-            delivered += int(np.count_nonzero(first))
-            keep = ~bad.to_numpy()
-            if reading.unterminated:
-                keep &= row != reading.rows_in
-            helpers = [c for c in ("_failure", "_index") if c in table.column_names]
-            numbers = row if prepared.delivery.replay is None else np.array(prepared.delivery.replay.rows)[row - 1]
-            good = table.append_column("row_number", pa.array(numbers)).drop_columns(helpers)
-            if not keep.all():
-                good = good.filter(pa.array(keep))
-            if good.num_rows:
-                batch.pending.append(good.replace_schema_metadata({"file": key}))
-                batch.pending_rows += good.num_rows
+    def _read(self, prepared: Prepared, reading: FileReading, batch: Batch) -> None:
+        batch.sources[reading.staged.key] = reading.source.name
+        for good in sift(prepared, reading):
+            batch.hold(good, reading.staged.key)
             if prepared.rows is None and batch.pending_rows >= self.settings.chunk_rows:
                 self._settle(batch)
-        self._balance(reading, delivered, semantic)
 
-    def _balance(self, reading: FileReading, delivered: int, semantic: dict[int, int]) -> None:
-        """What the parser delivered and rejected must be what the bytes hold."""
-        total = delivered + len(reading.parser_rejects)
-        if total != reading.rows_in:
-            msg = (
-                f"{reading.staged.name}: the bytes hold {reading.rows_in:,} rows, the parser found {total:,}. "
-                "Check quotes and line ends, and deliver the file again."
-            )
-            raise InputRefusedError(msg)
-        if reading.rows_in >= HOPELESS_ROWS and len(semantic.keys() | reading.rejects.keys()) == reading.rows_in:
-            msg = (
-                f"{reading.staged.name}: not one of its {reading.rows_in:,} rows can be read as {reading.source.name}. "
-                "Check the format name and the mapping."
-            )
-            raise InputRefusedError(msg)
-        wanted = {r for r in semantic if r not in reading.rejects}
-        unterminated = reading.rows_in if reading.unterminated and reading.rows_in not in reading.rejects else 0
-        raw = raw_rows(reading, wanted | ({unterminated} if unterminated else set())) if wanted or unterminated else {}
-        for row in sorted(wanted):
-            check = reading.checks[semantic[row]]
-            reading.rejects[row] = Reject(row, check.failure_class, check.column, check.message, raw.get(row, b""))
-        if unterminated:
-            reading.rejects[unterminated] = Reject(
-                unterminated, "unterminated_record", "record", "the file ends inside this row (no line end)",
-                raw.get(unterminated, b""),
-            )  # fmt: skip
-
-    def _settle(self, batch: _Batch) -> None:
+    def _settle(self, batch: Batch) -> None:
         """Drop duplicates from the pending rows and write one bronze file per day."""
         batch.finish_writing()
         if not batch.pending_rows:
             return
-        parts = [t.append_column("_file", pa.array(np.full(t.num_rows, i, dtype=np.int32)))
-                 for i, t in enumerate(batch.pending)]  # fmt: skip
-        files = [t.schema.metadata[b"file"].decode() for t in batch.pending]
-        chunk = pa.concat_tables([t.replace_schema_metadata(None) for t in parts], promote_options="default")
-        batch.pending, batch.pending_rows = [], 0
+        chunk, files = batch.take_pending()
         days = sorted({d.isoformat() for d in pc.unique(chunk["event_date"]).to_pylist()})
         live = self.bronze.parts()
         stored = [f for d in days for f in live.get(d, [])]
         stored += [f for f in batch.written if f.part in set(days)]
         found = find_duplicates(self.con, chunk, self.bronze.absolute(stored))
-        self._count(batch, chunk, files, found, max(live, default=None))
+        batch.count(chunk, files, found, max(live, default=None))
         if len(found.rows):
             keep = np.ones(chunk.num_rows, dtype=bool)
             keep[found.rows] = False
             chunk = chunk.filter(pa.array(keep))
         for day, rows in split_by_day(chunk).items():
-            table = self._bronze_rows(rows, batch, files)
+            table = batch.stamp(rows, files)
             mark = f"{batch.batch_id}-{len(batch.written) + len(batch.writing):04d}"
             batch.writing.append(self.writer.submit(self.bronze.write, day, mark, [table]))
 
-    def _count(
-        self, batch: _Batch, chunk: pa.Table, files: list[str], found: Duplicates, last: str | None
-    ) -> None:
-        file_of = chunk["_file"].to_numpy()
-        first_item = chunk["_item"].to_numpy() == 0
-        duplicate = np.zeros(chunk.num_rows, dtype=bool)
-        duplicate[found.rows] = True
-        conflict = np.zeros(chunk.num_rows, dtype=bool)
-        conflict[found.conflicts] = True
-        late = np.zeros(chunk.num_rows, dtype=bool)
-        if last is not None:
-            late = pc.less(chunk["event_date"].cast(pa.string()), last).to_numpy(zero_copy_only=False)
-        for position in np.unique(file_of).tolist():
-            mine = file_of == position
-            counts = batch.counts[files[position]]
-            counts.accepted += int(np.count_nonzero(mine & first_item & ~duplicate))
-            counts.duplicate += int(np.count_nonzero(mine & first_item & duplicate))
-            counts.events += int(np.count_nonzero(mine & ~duplicate))
-            counts.late += int(np.count_nonzero(mine & first_item & ~duplicate & late))
-            counts.conflicts += int(np.count_nonzero(mine & first_item & conflict))
-
-    def _bronze_rows(self, rows: pa.Table, batch: _Batch, files: list[str]) -> pa.Table:
-        names = [batch.sources[f] for f in files]
-        count = rows.num_rows
-        extra: dict[str, Any] = {
-            "source": pa.DictionaryArray.from_arrays(rows["_file"].combine_chunks(), pa.array(names)).cast(pa.string()),
-            "batch_id": pa.repeat(batch.batch_id, count),
-            "arrived_ts_us": pa.repeat(pa.scalar(batch.arrived_us, pa.int64()), count),
-        }
-        for name, values in extra.items():
-            rows = rows.append_column(name, values)
-        return rows
-
-    def _commit(self, batch: _Batch, known: set[str], report: IngestReport) -> None:
+    def _commit(self, batch: Batch, known: set[str], report: IngestReport) -> None:
+        """Quarantine, then bronze with the ledger: what is in bronze has its rejects beside it."""
         self._settle(batch)
         batch.finish_writing()
         if not batch.readings:
             return
-        if self.bronze.transaction(INGEST_APPLICATION) >= int(batch.batch_id[1:]):
-            msg = "bronze/events: another ingestion committed meanwhile. Run the same command again."
-            raise IntegrityError(msg)
-        rejected = [reading for delivery, reading in batch.readings if delivery.replay is None and reading.rejects]
-        quarantine.put_in(self.quarantine, rejected, batch.batch_id, batch.arrived_us)
-        entries = [self._entry(delivery, reading, batch) for delivery, reading in batch.readings]
+        entries = batch.entries()
         for entry in entries:
             if not entry.balanced():  # a defect of ours: better no commit than a wrong one
                 msg = (
@@ -330,16 +210,24 @@ class Ingestion:
                     "suppressed); nothing was committed."
                 )
                 raise InputRefusedError(msg)
-        number = int(batch.batch_id[1:])
-        self.bronze.commit(
-            batch.written, replace=False,
-            metadata={ledger.LEDGER_KEY: ledger.encode(entries), ZONE_KEY: self.settings.timezone},
-            transaction=(INGEST_APPLICATION, number),
-        )  # fmt: skip
+        rejected = [reading for delivery, reading in batch.readings if delivery.replay is None and reading.rejects]
+        told = marker(batch.number, entries)
+        try:
+            quarantine.put_in(self.quarantine, rejected, batch, told)
+            self.bronze.commit(
+                batch.written, replace=False, batch=told,
+                metadata={ledger.LEDGER_KEY: ledger.encode(entries), ZONE_KEY: self.settings.timezone},
+            )  # fmt: skip
+        except ConflictError:
+            self._unlink(batch.written)
+            for _, reading in batch.readings:
+                landing.discard(reading.staged)
+            raise
+        self._settled |= {id(delivery) for delivery, _ in batch.readings}
         report.entries += entries
         report.days |= {f.part for f in batch.written}
         known.update(e.key for e in entries)
-        quarantine.take_out(self.quarantine, entries)
+        quarantine.take_out(self.quarantine, entries, batch.number)
         started = time.perf_counter()
         for delivery, reading in batch.readings:
             landing.archive(
@@ -347,29 +235,3 @@ class Ingestion:
                 keep=self.settings.archive and delivery.replay is None,
             )  # fmt: skip
         report.staging_seconds += time.perf_counter() - started
-
-    def _entry(self, delivery: Delivery, reading: FileReading, batch: _Batch) -> FileEntry:
-        counts = batch.counts[reading.staged.key]
-        account: dict[str, Any] = {"rows_in": reading.rows_in, "quarantined": len(reading.rejects)}
-        if delivery.replay is not None:
-            taken = tuple(n for i, n in enumerate(delivery.replay.rows, 1) if i not in reading.rejects)
-            account = {"rows_in": 0, "quarantined": -len(taken), "replay_of": delivery.replay.part,
-                       "replayed_rows": taken}  # fmt: skip
-        return FileEntry(
-            **account,
-            batch_id=batch.batch_id,
-            source=reading.source.name,
-            file_name=reading.staged.name,
-            file_sha256=reading.staged.sha256,
-            size=reading.staged.size,
-            arrived_ts_us=batch.arrived_us,
-            contract_version=CONTRACT_VERSION,
-            accepted=counts.accepted,
-            duplicate=counts.duplicate,
-            suppressed=0,
-            events=counts.events,
-            late=counts.late,
-            conflicts=counts.conflicts,
-            capabilities={**reading.source.capabilities, "is_synthetic": landing.is_synthetic(delivery.path)},
-            contract=reading.source.contract,
-        )

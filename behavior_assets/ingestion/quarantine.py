@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from behavior_assets.ingestion.ahead import Delivery, Replay
+from behavior_assets.ingestion.batch import Batch
 from behavior_assets.ingestion.canonical import QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
 from behavior_assets.ingestion.sources import load_source
 from resources.disk import disk_errors
 from resources.errors import UsageError
+from resources.lake import Batch as Marker
 from resources.lake import Lake, LakeTable
 from resources.settings import Settings
 
@@ -27,8 +29,8 @@ _MOST_SHOWN = 120  # characters of a raw row
 Rows = list[dict[str, Any]]
 
 
-def put_in(table: LakeTable, readings: Iterable[FileReading], batch_id: str, arrived_us: int) -> None:
-    """Commit the rejects of some files: a part per delivery, so that a rerun after a crash replaces them."""
+def put_in(table: LakeTable, readings: Iterable[FileReading], batch: Batch, marker: Marker) -> None:
+    """Commit the rejects of a batch's files: a part per delivery, so that a rerun after a crash replaces them."""
     files = []
     for reading in readings:
         rejects, staged = [reading.rejects[r] for r in sorted(reading.rejects)], reading.staged
@@ -36,23 +38,27 @@ def put_in(table: LakeTable, readings: Iterable[FileReading], batch_id: str, arr
             {
                 "source": reading.source.name, "source_file": staged.name, "file_sha256": staged.sha256,
                 "row_number": r.row, "failure_class": r.failure_class, "column_name": r.column, "message": r.message,
-                "raw": r.raw, "arrived_ts_us": arrived_us, "kind": staged.kind, "header": reading.header,
+                "raw": r.raw, "arrived_ts_us": batch.arrived_us, "kind": staged.kind, "header": reading.header,
             }
             for r in rejects
         ]  # fmt: skip
-        files.append(table.write(staged.key, batch_id, [pa.Table.from_pylist(rows, schema=QUARANTINE_EVENTS.schema)]))
+        made = pa.Table.from_pylist(rows, schema=QUARANTINE_EVENTS.schema)
+        files.append(table.write(staged.key, batch.batch_id, [made]))
     if files:
-        table.commit(files)
+        table.commit(files, batch=marker)
 
 
-def take_out(table: LakeTable, entries: Iterable[FileEntry]) -> None:
-    """Remove rows that replays have accepted. Doing it again changes nothing, so a crash before it is mended by it."""
+def take_out(table: LakeTable, entries: Iterable[FileEntry], last_batch: int) -> None:
+    """Remove rows that replays have accepted, and those of a batch after the last one that bronze knows.
+
+    Doing it again changes nothing, so a crash before it is mended by it.
+    """
     gone: dict[str, set[int]] = defaultdict(set)
     for entry in entries:
         if entry.replay_of:
             gone[entry.replay_of].update(entry.replayed_rows)
-    live = table.parts() if gone else {}
-    files, empty = [], []
+    live = table.parts()
+    files, empty = [], [part for part, held in live.items() if int(held[0].fingerprint[1:]) > last_batch]
     for part in sorted(gone.keys() & live.keys()):
         rows = _read(table, part)
         kept = rows.filter(pc.invert(pc.is_in(rows["row_number"], pa.array(sorted(gone[part]), pa.int64()))))

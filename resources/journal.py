@@ -1,0 +1,118 @@
+"""A table's journal: which commits there were and what their bytes were, kept outside the Delta log.
+
+A log cannot tell that its own last commit is gone, and delta-rs neither syncs a commit to disk nor notices an empty
+one. So every commit is noted once it is on disk, in the format of ``sha256sum``; what is noted was acknowledged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+from resources.disk import sync_path
+from resources.errors import IntegrityError
+
+JOURNAL = "_commits.sha256"  # readers of Delta tables pass over names that begin with an underscore
+ACTIONS_KEY = "behavior.actions"  # how many files a commit adds and removes
+_LINE = re.compile(r"([0-9a-f]{64})  _delta_log/(\S+)")
+_COMMIT = re.compile(r"\d{20}\.json|\d{20}\.checkpoint.*\.parquet")
+
+
+class Journal:
+    """The journal of the table in a folder. Writing to it needs the lake's lock."""
+
+    def __init__(self, root: Path) -> None:
+        self.table = f"{root.parent.name}/{root.name}"
+        self.path = root / JOURNAL
+        self.log = root / "_delta_log"
+
+    def noted(self) -> dict[str, str]:
+        """sha256 of every acknowledged commit and checkpoint by its name, in their order."""
+        if not self.path.exists():
+            return {}
+        # A line that a crash cut short was never acknowledged.
+        lines = self.path.read_text("utf-8", "replace").split("\n")[:-1]
+        return {found[2]: found[1] for line in lines if (found := _LINE.fullmatch(line))}
+
+    def present(self) -> list[str]:
+        """Names of the commits and checkpoints that the log holds."""
+        names = os.listdir(self.log) if self.log.is_dir() else []  # noqa: PTH208 - plain names, thousands of them
+        return sorted(name for name in names if _COMMIT.fullmatch(name))
+
+    def note(self) -> None:
+        """Bring what the log holds to disk and acknowledge it."""
+        noted = self.noted()
+        fresh = [name for name in self.present() if name not in noted]
+        if not fresh:
+            return
+        for name in fresh:
+            sync_path(self.log / name)
+        sync_path(self.log)
+        whole = not self.path.exists() or self.path.read_bytes()[-1:] in {b"\n", b""}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(("" if whole else "\n") + "".join(f"{self._sha256(n)}  _delta_log/{n}\n" for n in fresh))
+            file.flush()
+            os.fsync(file.fileno())
+        if len(fresh) == len(self.present()):  # the journal itself is new
+            sync_path(self.path.parent)
+
+    def recover(self) -> list[str]:
+        """Make good what a crash left at the log's end, and return the names of the torn commits taken away.
+
+        A commit that is not noted was never acknowledged: if it is whole it is noted now, else it goes, and whoever
+        made it makes it again. Raises IntegrityError when the last noted commit is damaged or gone.
+        """
+        noted, present = self.noted(), self.present()
+        torn: list[str] = []
+        tail = True
+        for name in reversed([n for n in present if n not in noted] if noted else present[-1:]):
+            if self._whole(name):
+                tail = tail and not name.endswith(".json")
+            elif tail or not name.endswith(".json"):
+                (self.log / name).unlink()
+                torn.append(name)
+        if torn:
+            (self.log / "_last_checkpoint").unlink(missing_ok=True)  # a hint that must not name what is gone
+            sync_path(self.log)
+        commits = [n for n in noted if n.endswith(".json")]
+        if commits and (problem := self._problem(commits[-1], noted)):
+            msg = (
+                f"{self.table}/_delta_log/{commits[-1]}: {problem}. `behavior verify` names everything that is "
+                "broken, `behavior verify --repair` mends what the archive can give back."
+            )
+            raise IntegrityError(msg)
+        self.note()
+        return torn
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong by name: a noted commit or checkpoint that is gone or has other bytes, one that is torn."""
+        noted = self.noted()
+        found = {name: problem for name in noted if (problem := self._problem(name, noted))}
+        return found | {name: "the commit is not whole" for name in self.present()
+                        if name not in noted and not self._whole(name)}  # fmt: skip
+
+    def _problem(self, name: str, noted: dict[str, str]) -> str:
+        path = self.log / name
+        if not path.exists():
+            return "the commit is missing" if name.endswith(".json") else "the checkpoint is missing"
+        if not path.stat().st_size:
+            return "the commit is empty" if name.endswith(".json") else "the checkpoint is empty"
+        return "" if self._sha256(name) == noted[name] else f"its bytes are not those that {JOURNAL} tells"
+
+    def _whole(self, name: str) -> bool:
+        """Whether a commit that nobody vouches for has all its lines; a checkpoint can always be done without."""
+        if not name.endswith(".json"):
+            return (self.log / name).read_bytes()[-4:] == b"PAR1"
+        try:
+            actions = [json.loads(line) for line in (self.log / name).read_text("utf-8").splitlines()]
+        except ValueError:
+            return False
+        told = [a["commitInfo"][ACTIONS_KEY] for a in actions if ACTIONS_KEY in a.get("commitInfo", {})]
+        found = sum("add" in a or "remove" in a for a in actions)
+        return bool(actions) and all(int(count) == found for count in told)
+
+    def _sha256(self, name: str) -> str:
+        return hashlib.sha256((self.log / name).read_bytes()).hexdigest()
