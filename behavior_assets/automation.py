@@ -10,9 +10,9 @@ from pathlib import Path
 import dagster as dg
 
 from behavior_assets.incremental import content, next_day
+from behavior_assets.ingestion.arrivals import landed
 from behavior_assets.ingestion.assets import DELIVERIES
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.ingestion.landing import landed
 from behavior_assets.ingestion.sources import FORMATS
 from behavior_assets.partitions import asset_key
 from resources.home import HomeResource

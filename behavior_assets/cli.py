@@ -125,7 +125,7 @@ def run(
     Without --source, whatever lies in landing/<format>/ is taken.
     """
     from behavior_assets.chain import run_chain
-    from behavior_assets.ingestion.landing import find_files
+    from behavior_assets.ingestion.arrivals import find_files
     from behavior_assets.ingestion.sources import load_source
 
     if engine is Engine.spark:

@@ -95,7 +95,7 @@ def forked(work: Callable[[], Any]) -> tuple[int, Any]:
 
 def advance(home: Path, fault: str = "", *, star: bool = False) -> None:
     """One run below Dagster: what has landed goes to bronze, and everything that follows is brought up to date."""
-    from behavior_assets.ingestion.landing import landed
+    from behavior_assets.ingestion.arrivals import landed
     from resources.lock import exclusive
 
     failpoints.arm(fault)

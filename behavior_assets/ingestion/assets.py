@@ -6,9 +6,9 @@ from pathlib import Path
 import dagster as dg
 
 from behavior_assets.ingestion.ahead import Delivery
+from behavior_assets.ingestion.arrivals import find_files, landed
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ingest import Ingestion, IngestReport
-from behavior_assets.ingestion.landing import find_files, landed
 from behavior_assets.ingestion.quarantine import replays
 from behavior_assets.ingestion.sources import FORMATS, load_source
 from behavior_assets.partitions import (

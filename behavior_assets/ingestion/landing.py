@@ -1,7 +1,8 @@
-"""From a path a user names to a file that is safe to read: found, copied, hashed, unpacked."""
+"""From a file that lies somewhere to one that is safe to read (copied, hashed, unpacked), and where it stays."""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import filecmp
 import gzip
@@ -13,11 +14,13 @@ import zlib
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
+from behavior_assets.ingestion.arrivals import SYNTHETIC_MARK, irregular
 from behavior_assets.ingestion.ledger import delivery_key
+from behavior_assets.ingestion.names import fitting, shown
 from resources.disk import disk_errors, draft_of, sync_path, write_whole
 from resources.errors import InputRefusedError, UsageError
 from resources.failpoints import reach
@@ -26,9 +29,23 @@ from resources.settings import Home
 KINDS = {".csv": "csv", ".txt": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
          ".parquet": "parquet"}  # fmt: skip
 COMPRESSIONS = (".gz", ".zst")
-SYNTHETIC_MARK = "SYNTHETIC.txt"  # what the simulator leaves beside its files
 _COPY = 4 * 2**20
-_SETTLED_SECONDS = 2.0
+_CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_WIDE = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"),
+         (codecs.BOM_UTF16_BE, "UTF-16"))  # fmt: skip
+_REASON = ".reason.txt"
+
+
+class LeftAloneError(InputRefusedError):
+    """A file that is not taken and not moved either: it is being written, or gone."""
+
+
+class Stamp(NamedTuple):
+    """What tells whether a file is still the one that was read."""
+
+    inode: int
+    size: int
+    modified_ns: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,7 @@ class Staged:
 
     ``path`` holds the plain bytes to parse; ``original`` the bytes as delivered, which ``sha256`` names. ``contract``
     is the source's. The same bytes under another format or mapping are another delivery: ``key`` tells them apart.
+    ``name`` is fit to be shown. ``stamp`` is of the file as it was when it was copied.
     """
 
     name: str
@@ -47,6 +65,7 @@ class Staged:
     sha256: str
     size: int
     contract: str = ""
+    stamp: Stamp | None = None
 
     @property
     def key(self) -> str:
@@ -64,34 +83,10 @@ def kind_of(path: Path) -> tuple[str, str]:
     compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSIONS else ""
     kind = KINDS.get(suffixes[-1] if suffixes else "")
     if kind is None:
-        msg = f"{path.name}: not an event file; its name must end in {', '.join(KINDS)}, with or without .gz or .zst."
+        endings = f"{', '.join(KINDS)}, with or without .gz or .zst"
+        msg = f"{shown(path.name)}: not an event file; its name must end in {endings}."
         raise InputRefusedError(msg)
     return kind, compression
-
-
-def find_files(paths: Iterable[Path]) -> list[Path]:
-    """Files named by a user: files as they are, folders with all they hold, in the order of their names.
-
-    Raises UsageError for a path that is not there and InputRefusedError for a folder with nothing in it.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            msg = f"{path}: there is no such file or folder."
-            raise InputRefusedError(msg)
-        if path.is_dir():
-            inside = [p for p in sorted(path.rglob("*")) if not p.is_dir() and not _hidden(p, path)]
-            if not inside:
-                msg = f"{path}: the folder holds no event files."
-                raise InputRefusedError(msg)
-            found += inside
-        else:
-            found.append(path)
-    return found
-
-
-def _hidden(path: Path, below: Path) -> bool:
-    return path.name == SYNTHETIC_MARK or any(piece.startswith(".") for piece in path.relative_to(below).parts)
 
 
 def is_synthetic(path: Path) -> bool:
@@ -99,49 +94,77 @@ def is_synthetic(path: Path) -> bool:
     return any((folder / SYNTHETIC_MARK).exists() for folder in list(path.resolve().parents)[:2])
 
 
-def landed(home: Home, formats: Iterable[str], now: float) -> dict[str, list[Path]]:
-    """Files dropped into ``landing/<format>/`` that have stopped growing, by format."""
-    ready: dict[str, list[Path]] = {}
-    for name in formats:
-        folder = home.landing / name
-        files = sorted(folder.rglob("*")) if folder.is_dir() else []
-        ready[name] = [
-            p for p in files
-            if not p.is_dir() and not _hidden(p, folder) and now - p.lstat().st_mtime >= _SETTLED_SECONDS
-        ]  # fmt: skip
-    return {name: files for name, files in ready.items() if files}
-
-
 def stage(path: Path, source: str, staging: Path, max_bytes: int, contract: str = "") -> Staged:
     """Copy a file under our control, hash it and unpack it. Raises InputRefusedError naming file and reason."""
-    if path.is_symlink() or not path.is_file():
-        msg = f"{path}: only regular files are read (this is a link, a pipe or a device)."
-        raise InputRefusedError(msg)
-    kind, compression = kind_of(path)
     folder = staging / uuid.uuid4().hex
-    with disk_errors(staging):
-        folder.mkdir(parents=True)
-        original = folder / "original"
-        reach("staging.copy")
-        digest = hashlib.sha256()
-        try:
-            with path.open("rb") as reader, original.open("wb") as writer:
-                while data := reader.read(_COPY):
-                    digest.update(data)
-                    writer.write(data)
-        except PermissionError as error:
-            msg = f"{path}: the file cannot be read (permission denied)."
-            raise InputRefusedError(msg) from error
-        size = original.stat().st_size
-        if size == 0:
-            msg = f"{path}: the file is empty, it has not even a header. Deliver it again."
-            raise InputRefusedError(msg)
-        plain = original
-        if compression:
-            plain = folder / "plain"
-            reach("staging.unpack")
-            _unpack(path, original, plain, compression, max_bytes)
-    return Staged(path.name, source, kind, plain, original, digest.hexdigest(), size, contract)
+    original = plain = folder / "original"
+    try:
+        with disk_errors(staging):
+            with _opened(path) as reader:
+                kind, compression = kind_of(path)
+                folder.mkdir(parents=True)
+                reach("staging.copy")
+                digest, stamp = _copy(path, reader, original)
+            if compression:
+                plain = folder / "plain"
+                reach("staging.unpack")
+                _unpack(path, original, plain, compression, max_bytes)
+            if kind != "parquet":
+                _require_utf8(path, plain)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Staged(shown(path.name), source, kind, plain, original, digest, stamp.size, contract, stamp)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A regular file, open: nothing else is opened, as a pipe would wait and a link may lead anywhere."""
+    try:
+        reason = irregular(path)
+        if not reason:
+            return os.fdopen(os.open(path, os.O_RDONLY | _CAREFULLY), "rb")
+    except FileNotFoundError as error:
+        msg = f"{shown(path)}: the file is not there any more."
+        raise LeftAloneError(msg) from error
+    except PermissionError as error:
+        msg = f"{shown(path)}: the file cannot be read (permission denied)."
+        raise InputRefusedError(msg) from error
+    except OSError as error:
+        msg = f"{shown(path)}: the file cannot be opened ({error.strerror})."
+        raise LeftAloneError(msg) from error
+    msg = f"{shown(path)}: {reason}"
+    raise InputRefusedError(msg)
+
+
+def _copy(path: Path, reader: BinaryIO, target: Path) -> tuple[str, Stamp]:
+    """Copy an open file; its sha256, and what it was. Raises where it changes under our hands or holds nothing."""
+    digest, copied = hashlib.sha256(), 0
+    before = _stamp(os.fstat(reader.fileno()))
+    with target.open("wb") as writer:
+        while data := reader.read(_COPY):
+            digest.update(data)
+            copied += writer.write(data)
+    if _stamp(os.fstat(reader.fileno())) != before or copied != before.size:
+        msg = f"{shown(path)}: it changed while it was being read, so it stays as it is. Run again when it is whole."
+        raise LeftAloneError(msg)
+    if copied == 0:
+        msg = f"{shown(path)}: the file is empty, it has not even a header. Deliver it again."
+        raise InputRefusedError(msg)
+    return digest.hexdigest(), before
+
+
+def _stamp(told: os.stat_result) -> Stamp:
+    return Stamp(told.st_ino, told.st_size, told.st_mtime_ns)
+
+
+def _require_utf8(path: Path, plain: Path) -> None:
+    """Refuse a text that says of itself that it is UTF-16 or UTF-32: no row of it could be read."""
+    with plain.open("rb") as file:
+        first = file.read(4)
+    wide = next((name for mark, name in _WIDE if first.startswith(mark)), "")
+    if wide:
+        msg = f"{shown(path)}: the text is {wide}. Save it as UTF-8 and deliver it again."
+        raise InputRefusedError(msg)
 
 
 def _unpack(path: Path, packed: Path, plain: Path, compression: str, max_bytes: int) -> None:
@@ -151,19 +174,19 @@ def _unpack(path: Path, packed: Path, plain: Path, compression: str, max_bytes: 
             while data := reader.read(_COPY):
                 written += len(data)
                 if written > max_bytes:
-                    msg = f"{path}: unpacks to more than {max_bytes:,} bytes. Split it into smaller files."
+                    msg = f"{shown(path)}: unpacks to more than {max_bytes:,} bytes. Split it into smaller files."
                     raise InputRefusedError(msg)
                 writer.write(data)
     except (EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowInvalid) as error:
-        msg = f"{path}: the compressed file is damaged or cut short ({type(error).__name__}). Deliver it again."
+        msg = f"{shown(path)}: the compressed file is damaged or cut short ({type(error).__name__}). Deliver it again."
         raise InputRefusedError(msg) from error
     except OSError as error:
         if error.errno is None:  # pyarrow's way to report a broken stream
-            msg = f"{path}: the compressed file is damaged or cut short. Deliver it again."
+            msg = f"{shown(path)}: the compressed file is damaged or cut short. Deliver it again."
             raise InputRefusedError(msg) from error
         raise
     if written == 0:
-        msg = f"{path}: the compressed file holds nothing or is cut short. Deliver it again."
+        msg = f"{shown(path)}: the compressed file holds nothing or is cut short. Deliver it again."
         raise InputRefusedError(msg)
 
 
@@ -174,16 +197,23 @@ def _open_packed(packed: Path, compression: str) -> BinaryIO:
 
 
 def archive(staged: Staged, landed_path: Path | None, home: Home, *, keep: bool) -> None:
-    """After the commit: keep the original below ``archive/``, unless it is there, and take the landed file away."""
+    """After the commit: keep the original below ``archive/``, unless it is there, and take the landed file away.
+
+    A landed file that is not what was read (it grew, or another took its name meanwhile) stays for the next run.
+    """
     with disk_errors(home.archive):
-        folder = home.archive / staged.source
-        if keep and not any(folder.glob(f"{staged.sha256[:16]}-*")):
+        folder, prefix = home.archive / staged.source, f"{staged.sha256[:16]}-"
+        if keep and not any(folder.glob(f"{prefix}*")):
             folder.mkdir(parents=True, exist_ok=True)
             reach("archive.keep")
-            _move(staged.original, folder / f"{staged.sha256[:16]}-{staged.name}")
+            _move(staged.original, folder / (prefix + fitting(staged.name, len(prefix))))
         if landed_path is not None:
             reach("landing.remove")
-            landed_path.unlink(missing_ok=True)
+            try:
+                if _stamp(landed_path.lstat()) == staged.stamp:
+                    landed_path.unlink()
+            except FileNotFoundError:
+                pass
     discard(staged)
 
 
@@ -197,6 +227,7 @@ def _move(file: Path, target: Path) -> None:
             raise
         with draft_of(target) as draft:
             shutil.copyfile(file, draft)
+        file.unlink()
 
 
 def discard(staged: Staged) -> None:
@@ -206,26 +237,33 @@ def discard(staged: Staged) -> None:
 
 def refuse(path: Path, home: Home, reason: str) -> None:
     """Keep a refused file below ``landing/.refused/`` with its reason beside it; one we cannot read stays away."""
-    if not path.is_file() or path.is_symlink() or not os.access(path, os.R_OK):
+    if not os.path.lexists(path) or irregular(path) or not os.access(path, os.R_OK):
         return
     with disk_errors(home.refused):
         home.refused.mkdir(parents=True, exist_ok=True)
         target = _refused_place(path, home.refused)
-        write_whole(target.with_name(target.name + ".reason.txt"), reason + "\n")
+        write_whole(target.with_name(target.name + _REASON), shown(reason) + "\n")
         if path.is_relative_to(home.landing):
-            path.replace(target)
+            _move(path, target)
         elif not target.exists():
             with draft_of(target) as draft:
                 shutil.copyfile(path, draft)
 
 
 def _refused_place(path: Path, folder: Path) -> Path:
-    """A name that is free or holds the same bytes: no refused file takes the place of another."""
-    target, number = folder / path.name, 1
-    while target.exists() and not filecmp.cmp(path, target, shallow=False):
+    """A name that is free or holds the same bytes: no refused file takes the place of another, or of its reason."""
+    name = fitting(shown(path.name), len(_REASON) + 8)
+    target, number = folder / name, 1
+    while _taken(target, path):
         number += 1
-        target = folder / f"{number}-{path.name}"
+        target = folder / f"{number}-{name}"
     return target
+
+
+def _taken(target: Path, path: Path) -> bool:
+    if target.exists():
+        return not filecmp.cmp(path, target, shallow=False)
+    return target.with_name(target.name + _REASON).exists()
 
 
 def require_format(name: str, known: Iterable[str]) -> None:
