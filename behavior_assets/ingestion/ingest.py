@@ -34,11 +34,16 @@ Told = Callable[[str, int], None]
 
 @dataclass
 class IngestReport:
-    """What an ingestion did. ``days`` are the event days with new rows."""
+    """What an ingestion did. ``days`` are the event days with new rows.
+
+    ``renewed`` are files whose name was delivered before with other bytes, ``waiting`` those left for the next run.
+    """
 
     entries: list[FileEntry] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    waiting: list[tuple[str, str]] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
+    renewed: list[str] = field(default_factory=list)
     days: set[str] = field(default_factory=set)
     staging_seconds: float = 0.0
 
@@ -61,6 +66,7 @@ class Ingestion:
         # One file is written while the next rows are parsed.
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="bronze-writer")
         self._settled: set[int] = set()  # deliveries (by identity) whose fate is decided
+        self._earlier: list[FileEntry] | None = None  # the ledger as this ingestion found it
 
     def run(self, deliveries: Iterable[Delivery], progress: Told = lambda _name, _rows: None) -> IngestReport:
         """Ingest every delivery that is not in the ledger yet; refused files do not stop the others.
@@ -77,12 +83,14 @@ class Ingestion:
                     raise
             else:
                 break
+        report.renewed = ledger.renewed(self._earlier or [], report.entries)
         return report
 
     def _run(self, deliveries: list[Delivery], report: IngestReport, progress: Told) -> None:
         # Asked anew under the lock: another process may have brought the first file meanwhile.
         self.settings = with_zone(self.settings)
         entries = ledger.read_ledger(self.bronze)
+        self._earlier = entries if self._earlier is None else self._earlier
         known = {e.key for e in entries}
         # What a run that died had accepted already, and what it had put in without the rows beside it.
         quarantine.take_out(self.quarantine, entries, self.bronze.last_batch())
@@ -156,11 +164,13 @@ class Ingestion:
         return True
 
     def _refuse(self, prepared: Prepared, reason: str, batch: Batch, before: int, report: IngestReport) -> None:
-        report.refused.append((str(prepared.delivery.path), reason))
+        left = isinstance(prepared.error, landing.LeftAloneError)
+        told = report.waiting if left and prepared.delivery.from_landing else report.refused
+        told.append((str(prepared.delivery.path), reason))
         if prepared.staged is not None:
             self._unlink(batch.forget(prepared.staged.key, before))
             landing.discard(prepared.staged)
-        if prepared.delivery.replay is None:  # rows to replay stay where they are
+        if prepared.delivery.replay is None and not left:  # rows to replay stay where they are
             landing.refuse(prepared.delivery.path, self.settings.home, reason)
 
     def _unlink(self, files: Iterable[DataFile]) -> None:

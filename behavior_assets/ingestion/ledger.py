@@ -82,3 +82,15 @@ def accounted(entries: Iterable[FileEntry]) -> list[tuple[FileEntry, int]]:
     entries = list(entries)
     arrived = {e.key: e.arrived_ts_us for e in entries}
     return [(e, arrived.get(e.replay_of, e.arrived_ts_us)) for e in entries]
+
+
+def renewed(earlier: Iterable[FileEntry], fresh: Iterable[FileEntry]) -> list[str]:
+    """Names of fresh files under which the same source had brought other bytes, and never these."""
+    before: dict[tuple[str, str], set[str]] = {}
+    for entry in earlier:
+        if not entry.replay_of:
+            before.setdefault((entry.source, entry.file_name), set()).add(entry.file_sha256)
+    return [
+        e.file_name for e in fresh
+        if not e.replay_of and e.file_sha256 not in before.get((e.source, e.file_name), {e.file_sha256})
+    ]  # fmt: skip
