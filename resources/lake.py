@@ -225,10 +225,10 @@ class LakeTable:
         last = handle.transaction_version(BATCHES) or 0
         if batch.number > last:
             return False
+        if batch.number == last and replace:  # made again, even the same: whoever reruns it has taken out what it left
+            return False
         if batch.number == last and _recorded(handle, BATCH_KEY) == batch.digest:
             return True
-        if batch.number == last and replace:
-            return False
         msg = f"{self.spec.name}: batch {batch.number} is refused, another process has committed batch {last}."
         raise ConflictError(msg)
 
