@@ -21,6 +21,7 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.deduplicate import find_duplicates
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
+from behavior_assets.ingestion.shape import fitted, require_types
 from behavior_assets.ingestion.sift import sift
 from resources.errors import ConflictError, InputRefusedError
 from resources.lake import Lake
@@ -74,7 +75,7 @@ class Ingestion:
         What another writer's commit got in the way of is done again on the lake as that one left it.
         """
         report = IngestReport()
-        wanted = list(deliveries)
+        wanted = [fitted(d) for d in deliveries]
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._run([d for d in wanted if id(d) not in self._settled], report, progress)
@@ -178,6 +179,7 @@ class Ingestion:
             (self.bronze.root / file.path).unlink(missing_ok=True)
 
     def _read(self, prepared: Prepared, reading: FileReading, batch: Batch) -> None:
+        require_types(reading)
         batch.sources[reading.staged.key] = reading.source.name
         for good in sift(prepared, reading):
             batch.hold(good, reading.staged.key)

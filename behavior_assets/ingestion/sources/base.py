@@ -28,6 +28,9 @@ class Source:
     it is not null it wins. ``repeats_are_lines``: identical rows inside one file are separate lines (numbered by
     occurrence) instead of one event. ``explode`` is SQL for the list of a record's items, or empty. ``contract``
     stands for what the user said about reading the rows (a mapping), and is empty where the name says it all.
+
+    Of typed files: ``decimals`` are the columns that may be numbers with a fraction, ``flags`` those that may be true
+    or false; a JSON object of a ``sparse`` source may leave away what it has no value for.
     """
 
     name: str
@@ -46,6 +49,9 @@ class Source:
     explode: str = ""
     ignored: tuple[str, ...] = ()
     contract: str = ""
+    decimals: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    sparse: bool = False
     capabilities: Mapping[str, bool] = field(default_factory=dict)
 
 

@@ -35,6 +35,23 @@ _PRICE = "try_cast(item.price AS DECIMAL(18,4))"
 _QUANTITY = "coalesce(try_cast(item.quantity AS BIGINT), 1)"
 
 
+# What from_json takes for missing where it is of another type: it is told instead.
+_LISTS, _STRUCTURES = ("event_params", "items"), ("privacy_info", "device", "geo", "traffic_source",
+                                                   "collected_traffic_source", "ecommerce")  # fmt: skip
+_VALUES = ("event_timestamp", "event_name", "event_id", "user_id", "user_pseudo_id", "ip", "user_agent")
+
+
+def _of(keys: tuple[str, ...], *wanted: str) -> str:
+    """SQL: one of a record's keys has a value of another type than is wanted."""
+    paths = ", ".join(f"'$.{key}'" for key in keys)
+    return _others(f"json_type(line, [{paths}])", wanted)
+
+
+def _others(kinds: str, wanted: tuple[str, ...]) -> str:
+    known = ", ".join(f"'{w}'" for w in (*wanted, "NULL"))
+    return f"len(list_filter({kinds}, lambda k: k IS NOT NULL AND k NOT IN ({known}))) > 0"
+
+
 def _param(key: str, kind: str = "string_value") -> str:
     return f"list_filter(r.event_params, lambda p: p.key = '{key}')[1].value.{kind}"
 
@@ -99,6 +116,12 @@ SOURCE = Source(
     own_id="nullif(r.event_id, '')",
     checks=(
         Check("malformed", "record", "r IS NULL", "not a JSON object"),
+        Check("wrong_type", "record", _of(_LISTS, "ARRAY"), "event_params or items is not a list"),
+        *(Check("wrong_type", key, _others(f"json_type(line, '$.{key}[*]')", ("OBJECT",)), "not a list of objects")
+          for key in _LISTS),
+        Check("wrong_type", "record", _of(_STRUCTURES, "OBJECT"), f"one of {', '.join(_STRUCTURES)} is not an object"),
+        Check("wrong_type", "record", _of(_VALUES, "VARCHAR", "UBIGINT", "BIGINT"),
+              f"one of {', '.join(_VALUES)} is neither a text nor a whole number"),
         Check("missing_required", "event_name", "coalesce(r.event_name, '') = ''", "required and empty"),
         Check("missing_required", "event_timestamp", "coalesce(r.event_timestamp, '') = ''", "required and empty"),
         Check("missing_required", "user_pseudo_id",
@@ -109,6 +132,9 @@ SOURCE = Source(
         Check("wrong_type", "items.price", "len(list_filter(r.items, lambda i: i.price IS NOT NULL AND NOT "
               "regexp_full_match(i.price, '[0-9]{1,14}(\\.[0-9]{1,4}0*)?'))) > 0",
               "not a decimal number of at most 14 digits and 4 places, or below zero"),
+        # The parser reads a number as a double: what that may round must not pass as exact.
+        Check("wrong_type", "items.price", "regexp_matches(line, '\"price\"\\s*:\\s*-?([0-9.]*[eE]|[0-9.]{17,})')",
+              "a number with an exponent or of more than 15 digits; write it as a text"),
         Check("wrong_type", "items.quantity", "len(list_filter(r.items, lambda i: i.quantity IS NOT NULL AND NOT "
               "regexp_full_match(i.quantity, '-?[0-9]{1,12}'))) > 0", "not a whole number"),
     ),

@@ -24,6 +24,7 @@ _CAPABILITIES = {f"has_{c}" for c in (
     "views", "cart", "checkout", "purchase", "price", "sessions", "categories", "channel", "device", "country",
     "refunds", "consent",
 )}  # fmt: skip
+_BELOW_ZERO = "('fee', 'adjustment', 'bad_debt')"  # types of lines whose price may be
 _BOOLEANS = "lower({0}) IN ('true', 'yes', '1', 't', 'y')"
 
 
@@ -116,6 +117,9 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
                   "not named under events in the mapping"),
             *checks,
         ),
+        decimals=tuple(columns[c] for c in ("price",) if c in columns),
+        flags=tuple(columns[c] for c in ("is_bot", "consent") if c in columns),
+        sparse=True,
         capabilities={
             "has_price": "price" in columns, "has_sessions": "session_id" in columns, "has_cart": True,
             "has_categories": "category_path" in columns or "category_id" in columns,
@@ -209,7 +213,8 @@ def _time_sql(raw: dict[str, str], column: str, where: str) -> str:
         return f"({whole}) * {factor}"
     if pattern == "iso":
         # With an offset in the text the offset counts, without one the zone does.
-        offset = f"regexp_matches({column}, '(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$')"
+        # Hours alone are an offset only after a time of day: a date ends in such digits too.
+        offset = f"regexp_matches({column}, '(Z|[+-][0-9]{{2}}:?[0-9]{{2}}|:[0-9.]+[+-][0-9]{{2}})$')"
         return (
             f"CASE WHEN {offset} THEN epoch_us(try_cast({column} AS TIMESTAMPTZ)) "
             f"ELSE epoch_us(timezone({_text(zone)}, try_cast({column} AS TIMESTAMP))) END"
@@ -239,29 +244,6 @@ def _fields(
 ) -> tuple[dict[str, str], tuple[Check, ...]]:
     fields = {"event_ts_us": time_sql, "event_name": name_sql}
     checks: list[Check] = []
-    for ours, theirs in columns.items():
-        column = _name(theirs)
-        if ours == "price":
-            fields[ours] = f"try_cast(nullif({column}, '') AS DECIMAL(18,4))"
-            checks += money_checks(column)
-        elif ours in {"quantity", "transaction_line"}:
-            number = f"try_cast(nullif({column}, '') AS BIGINT)"
-            # A refund takes away, whether a shop writes 2 or -2.
-            fields[ours] = f"CASE WHEN ({name_sql}) = 'refund' THEN -abs({number}) ELSE {number} END" \
-                if ours == "quantity" else number
-            checks.append(Check("wrong_type", theirs, f"NOT {blank(column)} AND NOT regexp_full_match({column}, "
-                                "'-?[0-9]{1,12}')", "not a whole number"))  # fmt: skip
-        elif ours == "is_bot":
-            fields[ours] = f"CASE WHEN NOT {blank(column)} THEN {_BOOLEANS.format(column)} END"
-        elif ours == "consent":
-            yes = f"{_BOOLEANS.format(column)} OR lower({column}) = 'granted'"
-            fields[ours] = f"CASE WHEN NOT {blank(column)} THEN CASE WHEN {yes} THEN 'granted' ELSE 'denied' END END"
-        elif ours == "ip":
-            fields[ours] = f"truncated_ip({column})"
-        elif ours not in {"event_time", "event_name", "event_id"}:
-            fields[ours] = f"nullif({column}, '')"
-    fields.setdefault("quantity", f"CASE WHEN ({name_sql}) IN ('purchase', 'add_to_cart') THEN 1 "
-                      f"WHEN ({name_sql}) = 'refund' THEN -1 END")
     line_type = f"CASE ({name_sql}) WHEN 'purchase' THEN 'sale' WHEN 'refund' THEN 'refund' END"
     if "line_type" in columns:
         column = _name(columns["line_type"])
@@ -272,4 +254,30 @@ def _fields(
                             "neither a line type nor named under line_types in the mapping"))  # fmt: skip
         line_type = f"CASE WHEN {blank(column)} THEN {line_type} ELSE {named} END"
     fields["line_type"] = line_type
+    # It takes away by its quantity, whether a shop puts the minus there, on the price, or nowhere.
+    refund = f"(({name_sql}) = 'refund' OR coalesce(({line_type}) = 'refund', false))"
+    for ours, theirs in columns.items():
+        column = _name(theirs)
+        if ours == "price":
+            amount = f"try_cast(nullif({column}, '') AS DECIMAL(18,4))"
+            fields[ours] = f"CASE WHEN {refund} THEN abs({amount}) ELSE {amount} END"
+            known_below = f"{refund} OR coalesce(({line_type}) IN {_BELOW_ZERO}, false)"
+            checks += money_checks(column, negative=known_below)
+        elif ours in {"quantity", "transaction_line"}:
+            number = f"try_cast(nullif({column}, '') AS BIGINT)"
+            fields[ours] = f"CASE WHEN {refund} THEN -abs({number}) ELSE {number} END" \
+                if ours == "quantity" else number
+            checks.append(Check("wrong_type", theirs, f"NOT {blank(column)} AND NOT regexp_full_match({column}, "
+                                "'-?[0-9]{1,12}')", "not a whole number"))  # fmt: skip
+        elif ours == "is_bot":
+            fields[ours] = f"CASE WHEN NOT {blank(column)} THEN {_BOOLEANS.format(column)} END"
+        elif ours == "consent":
+            yes = f"{_BOOLEANS.format(column)} OR lower({column}) = 'granted'"
+            fields[ours] = f"CASE WHEN NOT {blank(column)} THEN CASE WHEN {yes} THEN 'granted' ELSE 'denied' END END"
+        elif ours == "ip":
+            fields[ours] = f"truncated_ip({column})"
+        elif ours not in {"event_time", "event_name", "event_id", "line_type"}:
+            fields[ours] = f"nullif({column}, '')"
+    fields.setdefault("quantity", f"CASE WHEN {refund} THEN -1 WHEN ({name_sql}) IN ('purchase', 'add_to_cart') "
+                      "THEN 1 END")
     return fields, tuple(checks)

@@ -40,5 +40,6 @@ SOURCE = Source(
               f"not one of {', '.join(_NAMES)}"),
         *money_checks("price", negative="true"),
     ),
+    decimals=("price",),
     capabilities={"has_price": True, "has_sessions": True, "has_cart": True, "has_categories": True},
 )  # fmt: skip
