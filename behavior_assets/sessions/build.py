@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from datetime import date
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from behavior_assets.incremental import (
+    FINGERPRINT_DIGITS,
     Progress,
     content,
     day_end_us,
@@ -38,6 +41,8 @@ from resources.parquet import DataFile
 from resources.settings import Settings
 
 _HOUR_US = 3_600_000_000
+_CARRIED = ["chain_key", "chain_start_us", "block", "last_ts_us"]  # what the next day takes from an open part
+NO_PARTS = "none"
 
 
 @dataclass
@@ -67,43 +72,47 @@ class SessionBuilder:
         # Sessions are written while the next days are computed.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="session-writer")
         self._writing: Future[list[DataFile]] | None = None
+        self._rewritten: set[str] = set()
 
     def run(self, days: Iterable[str] | None = None) -> list[str]:
-        """Bring sessions up to date and return the days worked on. ``days`` limits where the work may begin."""
+        """Bring sessions up to date and return the days rewritten. ``days`` limits where the work may begin."""
         allowed = set(self.event_files) if days is None else set(days)
-        done: list[str] = []
+        done = ""
         queue = sorted(self.event_files)
         position = 0
         while position < len(queue):
             day = queue[position]
-            follows = bool(done) and done[-1] == next_day(day, -1)
-            if not (day in allowed or follows) or self._fresh(day):
+            if not (day in allowed or done == next_day(day, -1)) or self._fresh(day):
                 position += 1
                 continue
             group = self._chunk(queue[position:])
             self._work(group)
-            done += group
+            done = group[-1]
             position += len(group)
         self._finish_writing()
         self._writer.shutdown()
-        return done
+        return sorted(self._rewritten)
 
     def stale(self) -> list[str]:
         """Days that ``run`` would begin with; days that only follow from them are not told."""
         return [day for day in sorted(self.event_files) if not self._fresh(day)]
 
     def _inputs(self, day: str) -> str:
-        return fingerprint(
-            VERSION, self.gap_us, self.cap_us, content(self.event_files[day]),
-            content(self.part_files.get(next_day(day, -1), [])),
-        )  # fmt: skip
+        still_open = self._mark(next_day(day, -1))[1]
+        return fingerprint(VERSION, self.gap_us, self.cap_us, content(self.event_files[day]), still_open)
 
     def _session_inputs(self, day: str) -> str:
-        following = [content(self.part_files.get(d, [])) for d in (day, *self._after(day))]
-        return fingerprint(VERSION, self._mark(day), *following)
+        return fingerprint(VERSION, self._mark(day)[0], *(self._mark(d)[2] for d in self._after(day)))
 
-    def _mark(self, day: str) -> str:
-        return "".join(f.fingerprint for f in self.part_files.get(day, []))
+    def _mark(self, day: str) -> tuple[str, str, str]:
+        """What a day's parts were made from, and digests of those open at its end and of those begun before it.
+
+        A neighbour depends on the digest of its side only, so that what it cannot see does not make it stale.
+        """
+        made, still_open, begun = "", NO_PARTS, NO_PARTS
+        for file in self.part_files.get(day, []):
+            made, still_open, begun = (*file.fingerprint.split("-"), "", "")[:3]
+        return made, still_open, begun
 
     def _after(self, day: str) -> list[str]:
         """Days into which a session of this day can reach: one more where a day is shorter than the cap."""
@@ -116,7 +125,7 @@ class SessionBuilder:
         return [d for d in (next_day(day, -2), next_day(day, -1)) if day in self._after(d)]
 
     def _fresh(self, day: str) -> bool:
-        return self._mark(day) == self._inputs(day) and self.session_marks.get(day) == self._session_inputs(day)
+        return self._mark(day)[0] == self._inputs(day) and self.session_marks.get(day) == self._session_inputs(day)
 
     def _chunk(self, queue: Sequence[str]) -> list[str]:
         """Days from the first of the queue on, up to the last stale one, that hold at most ``chunk_rows`` rows.
@@ -126,7 +135,9 @@ class SessionBuilder:
         group, rows = [queue[0]], sum(f.rows for f in self.event_files[queue[0]])
         for day in queue[1:]:
             rows += sum(f.rows for f in self.event_files[day])
-            if rows > self.settings.chunk_rows:
+            yesterday = next_day(day, -1)
+            # A day that is held back keeps its parts, and a group reads those of its own neighbours only.
+            if rows > self.settings.chunk_rows or (yesterday != group[-1] and self.part_files.get(yesterday)):
                 break
             group.append(day)
         while len(group) > 1 and self._fresh(group[-1]):
@@ -147,7 +158,9 @@ class SessionBuilder:
         fresh = session_parts(events, coarse, still_open, ibis.memtable(ends), self.gap_us, self.cap_us)
         made = hold(self.backend, "new_parts", fresh)
         self._write_parts(made, group)
-        stored = read_parts(self.backend, self.parts, [*before, *after])
+        # What began still earlier and reaches into the days before must be told from what begins there.
+        around = {d for day in before for d in self._before(day)}.union(before, after)
+        stored = read_parts(self.backend, self.parts, sorted(around - set(group)))
         everything = made.union(stored.select(*made.columns))
         complete = hold(self.backend, "new_sessions", sessions(everything))
         self._write_sessions(complete, group, before)
@@ -162,27 +175,33 @@ class SessionBuilder:
         continued = earlier.filter(earlier.is_open).select("chain_key", "chain_start_us", "block").distinct()
         continued = continued.mutate(was_open=True)
         kept = reaching.left_join(continued, key)
-        kept = kept.filter(kept.is_open | (kept.begun < kept.event_date) | kept.was_open.notnull())
-        kept = kept.order_by("event_date", "chain_key", "chain_start_us", "block").select(*made.columns)
-        found = split_by_day(self.backend.to_pyarrow(kept))
-        empty = self.parts.spec.schema.empty_table()
-        for day in group:  # in order: a day's fingerprint holds the content of the day before
-            self.part_files[day] = [self.parts.write(day, self._inputs(day), [found.get(day, empty)])]
+        kept = kept.mutate(goes_on=(kept.begun < kept.event_date) | kept.was_open.notnull())
+        kept = kept.filter(kept.is_open | kept.goes_on).order_by("event_date", "chain_key", "chain_start_us", "block")
+        found = split_by_day(self.backend.to_pyarrow(kept.select(*made.columns, "goes_on")))
+        empty = self.parts.spec.schema.empty_table().append_column("goes_on", pa.array([], pa.bool_()))
+        for day in group:  # in order: a day's inputs hold what is open at the end of the day before
+            rows = found.get(day, empty)
+            still_open = _digest(rows.filter(rows["is_open"]).select(_CARRIED))
+            mark = "-".join((self._inputs(day), still_open, _digest(rows.filter(rows["goes_on"]))))
+            self.part_files[day] = [self.parts.write(day, mark, [rows])]
         self.parts.commit([f for day in group for f in self.part_files[day]])
 
     def _write_sessions(self, complete: ir.Table, group: list[str], before: list[str]) -> None:
-        dates = [date.fromisoformat(d) for d in group]
-        mine = complete.filter(complete.event_date.isin(dates))
+        """Write the days whose inputs changed; the others' files, and all that is made from them, stay."""
         self._finish_writing()  # the day before may be among what is being written
-        write = write_days(self.backend, self.sessions, mine, {d: self._session_inputs(d) for d in group})
+        marks = {d: self._session_inputs(d) for d in (*before, *group)}
+        stale = [d for d, mark in marks.items() if self.session_marks.get(d) != mark]
+        mine = [d for d in stale if d in group]
+        chosen = complete.filter(complete.event_date.isin([date.fromisoformat(d) for d in mine]))
+        write = write_days(self.backend, self.sessions, chosen, {d: marks[d] for d in mine})
         files: list[DataFile] = []
         for day in before:
-            if day not in self.session_marks:
+            if day not in stale or day not in self.session_marks:
                 continue
             old = read_parts(self.backend, self.sessions, [day])
             new = complete.filter(complete.event_date == date.fromisoformat(day))
             kept = old.anti_join(new, "session_key").union(new.select(*old.columns))
-            files += write_days(self.backend, self.sessions, kept, {day: self._session_inputs(day)})()
+            files += write_days(self.backend, self.sessions, kept, {day: marks[day]})()
         self._writing = self._writer.submit(lambda: [*files, *write()])
 
     def _finish_writing(self) -> None:
@@ -192,6 +211,16 @@ class SessionBuilder:
             self._writing = None
             self.sessions.commit(files)
             self.session_marks.update({f.part: f.fingerprint for f in files})
+            self._rewritten |= {f.part for f in files}
+
+
+def _digest(rows: pa.Table) -> str:
+    """A fingerprint of ordered rows; as Parquet, which leaves out what stands below a NULL."""
+    if not rows.num_rows:
+        return NO_PARTS
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="none")
+    return hashlib.sha256(sink.getvalue()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 def stale_days(lake: Lake, settings: Settings, held: Iterable[str] = ()) -> list[str]:
@@ -209,6 +238,3 @@ def build_sessions(
 ) -> list[str]:
     """Bring ``silver/sessions`` up to date; days that are ``held`` back do not take part. See SessionBuilder."""
     return SessionBuilder(backend, lake, settings, frozenset(held), progress).run(days)
-
-
-

@@ -16,7 +16,7 @@ from behavior_assets.ingestion.canonical import MONEY
 from resources.engine import surrogate_key
 from resources.lake import TableSpec
 
-VERSION = "sessions-2"
+VERSION = "sessions-3"
 HOUR_SLOTS = 32  # a start is kept as microseconds * 32 + hour, so that one minimum finds both
 
 _MEASURES = [("events", pa.int64()), ("views", pa.int64()), ("carts", pa.int64()), ("removes", pa.int64()),
