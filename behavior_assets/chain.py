@@ -13,8 +13,10 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from behavior_assets import unexpected
 from behavior_assets.incremental import Progress, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.ingestion.names import placed, to_config
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.verification import require_files
 from resources import errors
@@ -42,6 +44,8 @@ class ChainReport:
     archive_seconds: float = 0.0
     refused: list[dict[str, str]] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
+    renewed: list[str] = field(default_factory=list)
+    waiting: list[dict[str, str]] = field(default_factory=list)
     failed_checks: list[dict[str, str]] = field(default_factory=list)
     snapshot: str | None = None
     snapshot_is_new: bool = False
@@ -79,8 +83,8 @@ def run_chain(
     home = settings.home
     # A second command waits; the daemon's runs only wait for the lake.
     with disk_errors(home.root), exclusive(home.dagster):
-        config = {"paths": [str(p.resolve()) for p in paths], "format": format_name, "mapping": str(mapping or ""),
-                  "replay": replay}  # fmt: skip
+        config = {"paths": [to_config(placed(p)) for p in paths], "format": format_name,
+                  "mapping": to_config(mapping) if mapping else "", "replay": replay}  # fmt: skip
         return _run_chain(settings, config, progress)
 
 
@@ -179,16 +183,21 @@ def _note(result: dg.ExecuteInProcessResult, report: ChainReport) -> None:
 
 
 def _note_failure(error: Any, report: ChainReport) -> None:
-    """The words of the error that was meant for the user, else of the innermost; the first failure tells."""
+    """The words of the error that was meant for the user, else type and place of the innermost; the first tells."""
+    if unexpected.debugging() and error is not None:
+        sys.stderr.write(error.to_string())
     found = []
     while error is not None:
         found.append(error)
         error = error.cause
     if not found or report.failure:
         return
-    told = next((e for e in found if hasattr(errors, str(e.cls_name))), found[-1])
-    report.failure_kind = str(told.cls_name)
-    report.failure = str(told.message).strip().removeprefix(f"resources.errors.{told.cls_name}: ")
+    told = next((e for e in found if hasattr(errors, str(e.cls_name))), None)
+    report.failure_kind = str((told or found[-1]).cls_name)
+    if told is not None:
+        report.failure = str(told.message).strip().removeprefix(f"resources.errors.{told.cls_name}: ")
+    else:  # its words may quote the data
+        report.failure = unexpected.summary(report.failure_kind, unexpected.frames_of(found[-1].stack))
 
 
 def _note_check(evaluation: Any, report: ChainReport) -> None:
@@ -209,6 +218,8 @@ def _note_materialization(event: Any, report: ChainReport) -> None:
     if "staging_seconds" in metadata:
         report.archive_seconds = round(float(metadata["staging_seconds"].value), 3)
         report.repeated = [str(name) for name in metadata["repeated"].value]
+        report.renewed = [str(name) for name in metadata["renewed"].value]
+        report.waiting = list(metadata["waiting"].value)
     if "snapshot" in metadata:
         report.snapshot = str(metadata["snapshot"].value)
         report.snapshot_is_new = bool(metadata["new"].value)

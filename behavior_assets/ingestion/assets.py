@@ -1,16 +1,19 @@
 """Assets of ingestion: the deliveries, and bronze and quarantine as they then are."""
 
+import os
 import time
 from pathlib import Path
 
 import dagster as dg
 
 from behavior_assets.ingestion.ahead import Delivery
-from behavior_assets.ingestion.arrivals import find_files, landed
+from behavior_assets.ingestion.arrivals import MAPPING, Landing, find_files, look
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ingest import Ingestion, IngestReport
+from behavior_assets.ingestion.names import from_config, shown
 from behavior_assets.ingestion.quarantine import replays
 from behavior_assets.ingestion.sources import FORMATS, load_source
+from behavior_assets.ingestion.sources.base import Source
 from behavior_assets.partitions import (
     OWNERS,
     PROGRESS,
@@ -21,7 +24,7 @@ from behavior_assets.partitions import (
     wanted_days,
 )
 from behavior_assets.quality import judge_days
-from resources.errors import BehaviorError
+from resources.errors import BehaviorError, UsageError
 from resources.home import HomeResource
 from resources.lake import Lake
 from resources.settings import Settings
@@ -42,43 +45,47 @@ class DeliveryConfig(dg.Config):
     replay: str = ""
 
 
-def deliveries_of(
-    config: DeliveryConfig, lake: Lake, settings: Settings
-) -> tuple[list[Delivery], list[tuple[str, str]]]:
-    """The files a config means, and the folders whose files have to wait, each with the reason.
-
-    A landed generic file's mapping lies in ``landing/generic/mapping.yaml``; without a sound one its files stay there.
-    """
-    mended = Path(config.mapping) if config.mapping else None
+def deliveries_of(config: DeliveryConfig, lake: Lake, settings: Settings) -> tuple[list[Delivery], Landing]:
+    """The files a config means, and what stays in ``landing/``, each with its reason."""
+    mended = from_config(config.mapping) if config.mapping else None
+    inbox = settings.home.landing
     if config.replay:
-        return replays(lake, settings, config.replay, config.format, mended), []
+        return replays(lake, settings, config.replay, config.format, mended), Landing()
     if config.paths:
         source = load_source(config.format, mended)
-        return [
-            Delivery(p, source, p.is_relative_to(settings.home.landing))
-            for p in find_files([Path(p) for p in config.paths])
-        ], []
+        named = [from_config(p) for p in config.paths]
+        # What lay in landing/ when it was requested may have been taken by another run.
+        there = [p for p in named if os.path.lexists(p) or not p.is_relative_to(inbox)]
+        return [Delivery(p, source, p.is_relative_to(inbox)) for p in find_files(there)], Landing()
     found: list[Delivery] = []
-    waiting: list[tuple[str, str]] = []
-    for name, files in landed(settings.home, FORMATS, time.time()).items():
-        folder = settings.home.landing / name
-        mapping = folder / "mapping.yaml"
-        if name != "generic":
-            source = load_source(name)
-        elif files == [mapping]:
-            continue
-        elif not mapping.is_file():
-            reason = "its files wait, as nothing says how to read them. Put mapping.yaml there and run again."
-            waiting.append((str(folder), f"{folder}: {reason} docs/formats.md shows one."))
-            continue
+    landing = look(settings.home, FORMATS, time.time())
+    for name, files in landing.ready.items():
+        try:
+            source = landed_source(inbox / name)
+        except UsageError as error:
+            landing.refused.append((inbox / name, str(error)))
         else:
-            try:
-                source = load_source(name, mapping)
-            except BehaviorError as error:
-                waiting.append((str(folder), f"{folder}: its files wait for a sound mapping.yaml. {error}"))
-                continue
-        found += [Delivery(p, source, from_landing=True) for p in files if p != mapping]
-    return found, waiting
+            found += [Delivery(p, source, from_landing=True) for p in files]
+    return found, landing
+
+
+def landed_source(folder: Path) -> Source:
+    """How the files of ``landing/<format>/`` are read: those of ``generic`` by the ``mapping.yaml`` beside them.
+
+    Raises UsageError where there is none, or none that is sound.
+    """
+    if folder.name != "generic":
+        return load_source(folder.name)
+    mapping = folder / MAPPING
+    if not mapping.is_file():
+        reason = f"its files wait, as nothing says how to read them. Put {MAPPING} there and run again."
+        msg = f"{shown(folder)}: {reason} docs/formats.md shows one."
+        raise UsageError(msg)
+    try:
+        return load_source(folder.name, mapping)
+    except BehaviorError as error:
+        msg = f"{shown(folder)}: its files wait for a sound {MAPPING}. {error}"
+        raise UsageError(msg) from error
 
 
 def report_metadata(report: IngestReport) -> dict[str, dg.MetadataValue]:
@@ -88,11 +95,17 @@ def report_metadata(report: IngestReport) -> dict[str, dg.MetadataValue]:
     return {
         **{name: dg.MetadataValue.int(value) for name, value in total.items()},
         "files": dg.MetadataValue.int(len(report.entries)),
-        "repeated": dg.MetadataValue.json(report.repeated),
-        "refused": dg.MetadataValue.json([{"file": Path(f).name, "reason": r} for f, r in report.refused]),
+        "repeated": dg.MetadataValue.json([shown(name) for name in report.repeated]),
+        "renewed": dg.MetadataValue.json([shown(name) for name in report.renewed]),
+        "refused": dg.MetadataValue.json(_told(report.refused)),
+        "waiting": dg.MetadataValue.json(_told(report.waiting)),
         "days": dg.MetadataValue.json(sorted(report.days)),
         "staging_seconds": dg.MetadataValue.float(report.staging_seconds),
     }
+
+
+def _told(files: list[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"file": shown(Path(f).name), "reason": shown(reason)} for f, reason in files]
 
 
 def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -109,12 +122,17 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         context: dg.AssetExecutionContext, config: DeliveryConfig, home: HomeResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         settings = home.settings()
-        wanted, waiting = deliveries_of(config, home.lake(), settings)
-        with home.engine() as backend:
+        with home.engine() as backend:  # what another run has taken meanwhile is not there any more
+            wanted, landing = deliveries_of(config, home.lake(), settings)
             report = Ingestion(home.lake(), settings, backend.con).run(wanted, PROGRESS.get())
-        report.refused += waiting
-        for name, reason in report.refused:
-            context.log.error("refused %s: %s", Path(name).name, reason)
+        report.refused += [(str(p), reason) for p, reason in landing.refused]
+        report.waiting += [(str(p), reason) for p, reason in landing.waiting]
+        for told in _told(report.refused):
+            context.log.error("refused %s: %s", told["file"], told["reason"])
+        for told in _told(report.waiting):
+            context.log.warning("not taken yet %s: %s", told["file"], told["reason"])
+        for name in report.renewed:
+            context.log.warning("delivered before under the same name with other content: %s", shown(name))
         metadata = report_metadata(report)
         passed = not report.refused
         refused = dg.AssetCheckResult(
