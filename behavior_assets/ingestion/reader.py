@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import uuid
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
@@ -21,10 +22,8 @@ from behavior_assets.ingestion.sources.base import TIME, Check, Source
 from resources.errors import InputRefusedError
 from resources.settings import Settings
 
-EPOCH = date(1970, 1, 1)
-DAY_US = 24 * 3600 * 1_000_000
-FUTURE_US = DAY_US
-EARLIEST_ZONE_US = 14 * 3600 * 1_000_000  # a shop's day may begin so long before UTC's
+FIRST_DAY = date(2000, 1, 1)  # no shop's click is older: what says so comes from a clock that was never set
+FUTURE_US = 24 * 3600 * 1_000_000
 _BATCH = 131_072
 _REJECT_CLASSES = {
     "MISSING COLUMNS": ("malformed", "too few fields: the row is cut or a delimiter is missing"),
@@ -81,10 +80,11 @@ def open_reading(
         con, staged, source, settings
     )
     reading.timezone = settings.timezone
-    first = (settings.first_day - EPOCH).days * DAY_US - EARLIEST_ZONE_US
+    day = max(settings.first_day, FIRST_DAY)
+    first = round(datetime.combine(day, time(), ZoneInfo(settings.timezone)).timestamp()) * 1_000_000
     reading.checks = (*reading.source.checks, Check(
         "rule_breach", "event_time", f"{TIME} < {first} OR {TIME} > {arrived_us + FUTURE_US}",
-        f"outside [{settings.first_day}, arrival + 24 h]",
+        f"outside [{day}, arrival + 24 h]",
     ))  # fmt: skip
     return reading
 

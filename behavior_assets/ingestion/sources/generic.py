@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-import duckdb
 import yaml
 
 from behavior_assets.ingestion.canonical import EVENT_NAMES, LINE_TYPES, PARSED_COLUMNS
 from behavior_assets.ingestion.sources.base import TIME, Check, Source, blank, money_checks, required
+from behavior_assets.ingestion.sources.times import clock_checks, corrected, require_both, time_sql
 from resources.errors import UsageError
 
 CONTRACT_DIGITS = 16
 _KEYS = {"columns", "events", "time", "delimiter", "header", "file_columns", "ignore", "repeats", "line_types",
          "capabilities"}  # fmt: skip
-_MAPPABLE = (set(PARSED_COLUMNS) - {"event_ts_us", "sent_ts_us"}) | {"event_time", "event_id"}
-# Microseconds in a unit, and the digits that cannot overflow.
-_EPOCHS = {"epoch_s": (1_000_000, 11), "epoch_ms": (1_000, 14), "epoch_us": (1, 17)}
+# Columns that become others, or are not kept as they are.
+_MADE_USE_OF = {"event_time", "event_name", "event_id", "line_type", "sent_time", "received_time"}
+_MAPPABLE = (set(PARSED_COLUMNS) - {"event_ts_us", "sent_ts_us"}) | _MADE_USE_OF
 _CAPABILITIES = {f"has_{c}" for c in (
     "views", "cart", "checkout", "purchase", "price", "sessions", "categories", "channel", "device", "country",
     "refunds", "consent",
@@ -67,8 +66,10 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
     if not {"user_id", "client_id", "session_id", "transaction_id"} & set(columns):
         msg = f"{where}: columns names neither user_id, client_id, session_id nor transaction_id."
         raise UsageError(msg)
+    require_both(columns, where)
     time = {"format": "iso", "zone": "UTC"} | _texts(raw, "time", where)
-    time_sql = _time_sql(time, _name(columns["event_time"]), where)
+    _refuse_unknown(time, {"format", "zone"}, f"{where}: time")
+    times, clocks = _times(columns, time, where)
     events = _texts(raw, "events", where)
     name_sql = _event_sql(events, _name(columns["event_name"]), where)
     line_types = _texts(raw, "line_types", where)
@@ -84,7 +85,7 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
     if missing:
         msg = f"{where}: file_columns lacks {', '.join(missing)}, which columns names."
         raise UsageError(msg)
-    fields, checks = _fields(columns, time_sql, name_sql, line_types)
+    fields, checks = _fields(columns, name_sql, line_types)
     event_time, event_name = columns["event_time"], columns["event_name"]
     # The raw text is the identity, in an order that the mapping's own does not change. Which columns mean what and how
     # the time is read count too: rows of another such mapping are other events, or with ids of the source's own (which
@@ -106,12 +107,13 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
         header=header,
         delimiter=delimiter,
         timezone=time["zone"],
-        fields=fields,
+        fields=times | fields,
         identity=f"concat_ws(chr(31), '{reading}', {identity})",
         own_id=f"nullif({_name(columns['event_id'])}, '')" if "event_id" in columns else "",
         repeats_are_lines=repeats == "lines",
         checks=(
             *required(_name(event_time), _name(event_name)),
+            *clocks,
             Check("wrong_type", event_time, f"{TIME} IS NULL", "not a time of the mapping's format"),
             Check("unplanned_event", event_name, f"NOT {blank(_name(event_name))} AND ({name_sql}) IS NULL",
                   "not named under events in the mapping"),
@@ -199,35 +201,16 @@ def _refuse_unknown(given: dict[Any, Any], known: set[str], where: str) -> None:
             raise UsageError(msg)
 
 
-def _time_sql(raw: dict[str, str], column: str, where: str) -> str:
-    _refuse_unknown(raw, {"format", "zone"}, f"{where}: time")
-    zone, pattern = raw["zone"], raw["format"]
-    try:
-        ZoneInfo(zone)
-    except (KeyError, ValueError, OSError) as error:
-        msg = f"{where}: time.zone {zone!r} is not a time zone."
-        raise UsageError(msg) from error
-    if pattern in _EPOCHS:
-        factor, digits = _EPOCHS[pattern]
-        whole = f"CASE WHEN regexp_full_match({column}, '-?[0-9]{{1,{digits}}}') THEN try_cast({column} AS BIGINT) END"
-        return f"({whole}) * {factor}"
-    if pattern == "iso":
-        # With an offset in the text the offset counts, without one the zone does.
-        # Hours alone are an offset only after a time of day: a date ends in such digits too.
-        offset = f"regexp_matches({column}, '(Z|[+-][0-9]{{2}}:?[0-9]{{2}}|:[0-9.]+[+-][0-9]{{2}})$')"
-        return (
-            f"CASE WHEN {offset} THEN epoch_us(try_cast({column} AS TIMESTAMPTZ)) "
-            f"ELSE epoch_us(timezone({_text(zone)}, try_cast({column} AS TIMESTAMP))) END"
-        )
-    try:
-        with duckdb.connect(":memory:") as con:
-            con.execute(f"SELECT try_strptime('', {_text(pattern)})").fetchall()
-    except duckdb.Error as error:
-        msg = f"{where}: time.format {pattern!r} is not a format that strptime knows."
-        raise UsageError(msg) from error
-    if "%" not in pattern:
-        raise _wrong(where, "time.format", f"iso, {', '.join(_EPOCHS)} or a strptime format, not {pattern!r},")
-    return f"epoch_us(timezone({_text(zone)}, try_strptime({column}, {_text(pattern)})))"
+def _times(columns: dict[str, str], time: dict[str, str], where: str) -> tuple[dict[str, str], tuple[Check, ...]]:
+    """The fields that are times, and what can be wrong with the times of sending and receiving."""
+    event, sent, received = (
+        (columns[n], _name(columns[n]), time_sql(time, _name(columns[n]), where)) if n in columns else ("", "", "")
+        for n in ("event_time", "sent_time", "received_time")
+    )
+    if not sent[0]:
+        return {"event_ts_us": event[2]}, ()
+    fields = {"event_ts_us": corrected(event[2], sent[2], received[2]), "sent_ts_us": sent[2]}
+    return fields, clock_checks(event[2], sent, received)
 
 
 def _event_sql(events: dict[str, str], column: str, where: str) -> str:
@@ -240,9 +223,9 @@ def _event_sql(events: dict[str, str], column: str, where: str) -> str:
 
 
 def _fields(
-    columns: dict[str, str], time_sql: str, name_sql: str, line_types: dict[str, str]
+    columns: dict[str, str], name_sql: str, line_types: dict[str, str]
 ) -> tuple[dict[str, str], tuple[Check, ...]]:
-    fields = {"event_ts_us": time_sql, "event_name": name_sql}
+    fields = {"event_name": name_sql}
     checks: list[Check] = []
     line_type = f"CASE ({name_sql}) WHEN 'purchase' THEN 'sale' WHEN 'refund' THEN 'refund' END"
     if "line_type" in columns:
@@ -276,7 +259,7 @@ def _fields(
             fields[ours] = f"CASE WHEN NOT {blank(column)} THEN CASE WHEN {yes} THEN 'granted' ELSE 'denied' END END"
         elif ours == "ip":
             fields[ours] = f"truncated_ip({column})"
-        elif ours not in {"event_time", "event_name", "event_id", "line_type"}:
+        elif ours not in _MADE_USE_OF:
             fields[ours] = f"nullif({column}, '')"
     fields.setdefault("quantity", f"CASE WHEN {refund} THEN -1 WHEN ({name_sql}) IN ('purchase', 'add_to_cart') "
                       "THEN 1 END")
