@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -21,15 +23,18 @@ from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.verification import require_files
 from resources import errors
 from resources.disk import dagster_unheard, disk_errors, draft_of
+from resources.failpoints import reach
 from resources.lake import Lake
 from resources.lock import exclusive
 from resources.settings import Settings, with_zone
+from resources.vacuum import remove_drafts
 
 if TYPE_CHECKING:
     import dagster as dg
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _MIB = 2**20
+_DRAFT_SECONDS = 3600.0  # outside of the lake another command may be writing; nothing there takes so long
 # The event log keeps every message; the terminal is for the command's own words.
 QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -61,6 +66,7 @@ def prepare_instance(settings: Settings) -> None:
     if template.exists() and not (folder / "dagster.yaml").exists():
         with draft_of(folder / "dagster.yaml") as draft:
             shutil.copyfile(template, draft)
+            reach("home.dagster")
     os.environ["DAGSTER_HOME"] = str(folder)
     os.environ["BEHAVIOR_HOME"] = str(settings.home.root)
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "yes")
@@ -85,7 +91,29 @@ def run_chain(
     with disk_errors(home.root), exclusive(home.dagster):
         config = {"paths": [to_config(placed(p)) for p in paths], "format": format_name,
                   "mapping": to_config(mapping) if mapping else "", "replay": replay}  # fmt: skip
-        return _run_chain(settings, config, progress)
+        with tidied(settings):
+            return _run_chain(settings, config, progress)
+
+
+@contextmanager
+def tidied(settings: Settings) -> Iterator[None]:
+    """Afterwards remove what runs leave behind, also those before that were killed; an error in here is told first."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            _tidy(settings)
+        raise
+    _tidy(settings)
+
+
+def _tidy(settings: Settings) -> None:
+    home = settings.home
+    with exclusive(home.lake):  # nobody else's files are being read or written now
+        shutil.rmtree(home.staging, ignore_errors=True)
+        Lake(home.lake).vacuum(settings.vacuum_grace_hours * 3600)
+    places = (home.root, home.dagster, settings.key_path.parent, home.refused, *home.archive.glob("*/"))
+    remove_drafts(places, time.time() - _DRAFT_SECONDS)
 
 
 def _run_chain(settings: Settings, config: dict[str, Any], progress: Progress) -> ChainReport:
@@ -130,8 +158,6 @@ def _run_chain(settings: Settings, config: dict[str, Any], progress: Progress) -
                     execute("star")
     finally:
         PROGRESS.reset(token)
-        with exclusive(settings.home.lake):  # nobody else's files are being read now
-            shutil.rmtree(settings.home.staging, ignore_errors=True)
     report.seconds = round(time.perf_counter() - started, 3)
     report.peak_memory_mb = peak_memory_mb()
     return report
@@ -143,18 +169,10 @@ def _any_session(settings: Settings) -> bool:
 
 
 def stale_range(settings: Settings, days: list[str]) -> tuple[str, str]:
-    """First and last day whose silver or sessions are not made from what there is now; else the newest day."""
-    from behavior_assets.incremental import content, fingerprint
-    from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
-    from behavior_assets.quality import held_days
-    from behavior_assets.sessions.build import stale_days
+    """First and last of some days whose silver or sessions are not made from what there is now; else the newest."""
+    from behavior_assets.staleness import stale_days
 
-    lake = Lake(settings.home.lake)
-    bronze = lake.table(BRONZE_EVENTS).parts()
-    done = lake.table(SILVER_EVENTS).fingerprints()
-    version = silver_version(settings.consent_when_absent)
-    stale = {d for d in days if done.get(d) != fingerprint(version, content(bronze[d]))}
-    stale |= set(stale_days(lake, settings, held_days(lake, "silver/events")))
+    stale = stale_days(Lake(settings.home.lake), settings)
     return (min(stale), max(stale)) if stale else (days[-1], days[-1])
 
 

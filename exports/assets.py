@@ -41,6 +41,7 @@ def build_assets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]
         )
         with home.engine() as backend:
             done = publish(lake, settings, backend.con, data_through(lake), datetime.now(UTC), synthetic=synthetic)
+            lake.vacuum(settings.vacuum_grace_hours * 3600)  # the lake is locked here, and the work is done
         return dg.MaterializeResult(metadata={
             "snapshot": done.snapshot, "new": done.new, "files_added": done.files_added,
             "rows": sum(done.tables.values()), "synthetic": synthetic,

@@ -70,14 +70,16 @@ def publish(
         n: (t["rows"], t["hash"]) for n, t in current["tables"].items() if n != "refresh_info"
     }:
         info = lake.table(gold("refresh_info"))
-        if not info.files():
+        # What was lost is put back, and so is what a publication began that died and is not wanted any more.
+        if {f.sha256 for f in info.files()} != {f["sha256"] for f in current["tables"]["refresh_info"]["files"]}:
             published_at = datetime.fromisoformat(current["published_at"])
             through = date.fromisoformat(current["data_through"])
             _write_refresh_info(lake, current["snapshot"], published_at, through, synthetic=current["synthetic"])
         tables["refresh_info"] = _table_entry(info, con, None)
-        mended = _link_all(lake, exports, tables)  # files that were lost are put back
-        if not (exports / "behavior.duckdb").exists():
+        mended = _link_all(lake, exports, tables)
+        if _shown(exports) != current["snapshot"]:
             write_duckdb(exports, current)
+        collect(exports, settings.snapshots_kept, current["snapshot"])
         return Published(current["snapshot"], current["published_at"], new=False, files_added=mended,
                          tables={n: t["rows"] for n, t in current["tables"].items()})  # fmt: skip
     snapshot = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
@@ -93,7 +95,7 @@ def publish(
         "tables": tables,
     }
     _switch(exports, manifest)
-    collect(exports, settings.snapshots_kept)
+    collect(exports, settings.snapshots_kept, snapshot)
     return Published(snapshot, manifest["published_at"], new=True, files_added=added,
                      tables={n: t["rows"] for n, t in tables.items()})  # fmt: skip
 
@@ -137,28 +139,24 @@ def _link_all(lake: Lake, exports: Path, tables: dict[str, Any]) -> int:
             for file in entry["files"]:
                 target = exports / file["path"]
                 origin = root / file.pop("lake")
-                if target.exists():
-                    continue
-                draft = target.with_suffix(".tmp")
-                reach("export.link")
-                draft.unlink(missing_ok=True)
-                try:
-                    os.link(origin, draft)
-                except OSError:
-                    _copy(origin, draft)
-                draft.replace(target)
-                added += 1
+                if not target.exists():
+                    reach("export.link")
+                    _link(origin, target)
+                    added += 1
+            sync_path(folder)
+        for folder in (exports / "tables", exports):  # the names of new folders
             sync_path(folder)
     return added
 
 
-def _copy(origin: Path, draft: Path) -> None:
+def _link(origin: Path, target: Path) -> None:
+    """Give a file a second name; where that is not to be had, copy it."""
     try:
-        shutil.copyfile(origin, draft)
-        sync_path(draft)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+        os.link(origin, target)
+    except OSError:
+        with draft_of(target) as draft:
+            shutil.copyfile(origin, draft)
+            reach("export.copy")
 
 
 def _switch(exports: Path, manifest: Manifest) -> None:
@@ -173,13 +171,23 @@ def _switch(exports: Path, manifest: Manifest) -> None:
         with draft_of(exports / "current.json") as current:
             reach("export.manifest")
             current.write_text(text, "utf-8")
-            with draft_of(snapshots / f"{manifest['snapshot']}.json") as kept:
-                kept.write_text(text, "utf-8")
-                reach("export.views")
-                write_duckdb(exports, manifest)
+            with draft_of(exports / "behavior.duckdb") as views:
+                with draft_of(snapshots / f"{manifest['snapshot']}.json") as kept:
+                    kept.write_text(text, "utf-8")
+                    reach("export.views")
+                    _fill(views, exports, manifest, "VIEW")
+                reach("export.name")
             reach("export.current")
-        sync_path(snapshots)
-        sync_path(exports)
+
+
+def _shown(exports: Path) -> str:
+    """Which snapshot ``behavior.duckdb`` shows; empty where it is not there or cannot be read."""
+    try:
+        with duckdb.connect(str(exports / "behavior.duckdb"), read_only=True) as con:
+            told = con.execute("SELECT snapshot FROM refresh_info").fetchone()
+    except duckdb.Error:
+        return ""
+    return str(told[0]) if told else ""
 
 
 def write_duckdb(exports: Path, manifest: Manifest, *, full_copy: bool = False) -> Path:
@@ -187,46 +195,56 @@ def write_duckdb(exports: Path, manifest: Manifest, *, full_copy: bool = False) 
 
     Written in the storage format of DuckDB 1.0, which every later client reads.
     """
-    kind = "TABLE" if full_copy else "VIEW"
     target = exports / "behavior.duckdb"
     with disk_errors(exports), draft_of(target) as draft:
-        log = draft.with_name(draft.name + ".wal")
-        try:
-            with duckdb.connect(":memory:") as con:
-                con.execute(f"ATTACH '{_text(draft)}' AS out (STORAGE_VERSION 'v1.0.0')")
-                for name, entry in manifest["tables"].items():
-                    files = ", ".join(f"'{_text(exports / f['path'])}'" for f in entry["files"])
-                    con.execute(f'CREATE {kind} out."{name}" AS SELECT * FROM read_parquet([{files}])')
-                    comment = published()[name].grain.replace("'", "''")
-                    con.execute(f"COMMENT ON {kind} out.\"{name}\" IS 'One row is {comment}.'")
-                con.execute("DETACH out")
-        finally:
-            log.unlink(missing_ok=True)
+        reach("export.name")
+        _fill(draft, exports, manifest, "TABLE" if full_copy else "VIEW")
     return target
+
+
+def _fill(draft: Path, exports: Path, manifest: Manifest, kind: str) -> None:
+    """Write the database file."""
+    log = draft.with_name(draft.name + ".wal")
+    try:
+        with duckdb.connect(":memory:") as con:
+            con.execute(f"ATTACH '{_text(draft)}' AS out (STORAGE_VERSION 'v1.0.0')")
+            for name, entry in manifest["tables"].items():
+                files = ", ".join(f"'{_text(exports / f['path'])}'" for f in entry["files"])
+                con.execute(f'CREATE {kind} out."{name}" AS SELECT * FROM read_parquet([{files}])')
+                comment = published()[name].grain.replace("'", "''")
+                con.execute(f"COMMENT ON {kind} out.\"{name}\" IS 'One row is {comment}.'")
+            con.execute("DETACH out")
+    finally:
+        log.unlink(missing_ok=True)
 
 
 def _text(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
-def collect(exports: Path, keep: int) -> int:
+def collect(exports: Path, keep: int, current: str = "") -> int:
     """Forget all but the newest snapshots and remove files that none of these names. Returns files removed.
 
+    The ``current`` one is the newest, also where the clock was set back.
     Drafts go as well: only a publication that was killed leaves any, and one publication runs at a time.
     """
-    reach("export.clean")
-    for draft in exports.rglob(".*.tmp*"):
-        draft.unlink()
-    manifests = sorted((exports / "snapshots").glob("*.json"))
-    for old in manifests[:-keep]:
-        old.unlink()
-    named: set[str] = set()
-    for path in manifests[-keep:]:
-        manifest = json.loads(path.read_text("utf-8"))
-        named |= {f["path"] for t in manifest["tables"].values() for f in t["files"]}
-    removed = 0
-    for file in (exports / "tables").glob("*/*.parquet"):
-        if file.relative_to(exports).as_posix() not in named:
-            file.unlink()
-            removed += 1
+    with disk_errors(exports):
+        reach("export.clean")
+        for draft in exports.rglob(".*.tmp*"):
+            draft.unlink()
+        manifests = sorted((exports / "snapshots").glob("*.json"), key=lambda p: (p.stem == current, p.stem))
+        for old in manifests[:-keep]:
+            old.unlink()
+        named: set[str] = set()
+        for path in manifests[-keep:]:
+            try:
+                manifest = json.loads(path.read_text("utf-8"))
+            except ValueError:  # what it names is not known, so nothing goes until it is the oldest
+                return 0
+            named |= {f["path"] for t in manifest["tables"].values() for f in t["files"]}
+        removed = 0
+        for file in (exports / "tables").glob("*/*.parquet"):
+            if file.relative_to(exports).as_posix() not in named:
+                file.unlink()
+                removed += 1
     return removed

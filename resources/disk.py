@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from resources.errors import BehaviorError, StorageError
+from resources.failpoints import reach
 
 # How libraries tell of a refused write that reaches them (DuckDB, SQLite, delta-rs and Arrow have errors of their own).
 _REFUSALS = {
@@ -23,6 +25,7 @@ _REFUSALS = {
     errno.EIO: ("it fails to read or write, or is full", ("disk i/o error", "input/output error", "os error 5)")),
 }  # fmt: skip
 
+_DRAFT = re.compile(r"\.[0-9a-f]{32}\.tmp(\.wal)?")
 
 # What was refused so far inside the outermost place that is being written to.
 _REFUSED: ContextVar[list[str] | None] = ContextVar("refused", default=None)
@@ -103,19 +106,34 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def draft_in(folder: Path) -> Path:
+    """A name for a file that is not whole yet. Only a process that was killed leaves one behind."""
+    return folder / f".{uuid.uuid4().hex}.tmp"
+
+
+def is_draft(name: str) -> bool:
+    """Whether a name is one of ``draft_in`` (or of the log that DuckDB keeps beside a file)."""
+    return _DRAFT.fullmatch(name) is not None
+
+
 @contextmanager
 def draft_of(target: Path) -> Iterator[Path]:
     """A place to write a file that takes its name when all of it is on disk; on an error nothing is left."""
-    draft = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    draft = draft_in(target.parent)
     try:
         yield draft
         sync_path(draft)
         draft.replace(target)
+        sync_path(target.parent)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a small text so that a reader finds all of it or nothing. Raises StorageError when the disk refuses."""
+def write_whole(path: Path, text: str, place: str) -> None:
+    """Write a small text so that a reader finds all of it or nothing. Raises StorageError when the disk refuses.
+
+    ``place`` is the failpoint that stands between the text and its name.
+    """
     with disk_errors(path), draft_of(path) as draft:
         draft.write_text(text, "utf-8")
+        reach(place)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from resources.disk import sync_path
 from resources.errors import IntegrityError
+from resources.failpoints import reach
 
 JOURNAL = "_commits.sha256"  # readers of Delta tables pass over names that begin with an underscore
-ACTIONS_KEY = "behavior.actions"  # how many files a commit adds and removes
+ACTIONS_KEY = "behavior.actions"  # how many lines follow a commit's own account: files that come and go, markers
 _LINE = re.compile(r"([0-9a-f]{64})  _delta_log/(\S+)")
 _COMMIT = re.compile(r"\d{20}\.json|\d{20}\.checkpoint.*\.parquet")
 
@@ -51,6 +52,7 @@ class Journal:
         for name in fresh:
             sync_path(self.log / name)
         sync_path(self.log)
+        reach("journal.note")
         whole = not self.path.exists() or self.path.read_bytes()[-1:] in {b"\n", b""}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(("" if whole else "\n") + "".join(f"{self._sha256(n)}  _delta_log/{n}\n" for n in fresh))
@@ -69,11 +71,17 @@ class Journal:
         torn: list[str] = []
         tail = True
         for name in reversed([n for n in present if n not in noted] if noted else present[-1:]):
-            if self._whole(name):
-                tail = tail and not name.endswith(".json")
-            elif tail or not name.endswith(".json"):
-                (self.log / name).unlink()
+            whole = self._whole(name)
+            if not name.endswith(".json"):
+                if not whole or f"{name.split('.')[0]}.json" in torn:  # a checkpoint of what is gone
+                    torn.append(name)
+            elif tail and not whole:
                 torn.append(name)
+            else:
+                tail = False
+        for name in torn:
+            reach("journal.mend")
+            (self.log / name).unlink()
         if torn:
             (self.log / "_last_checkpoint").unlink(missing_ok=True)  # a hint that must not name what is gone
             sync_path(self.log)
@@ -110,9 +118,13 @@ class Journal:
             actions = [json.loads(line) for line in (self.log / name).read_text("utf-8").splitlines()]
         except ValueError:
             return False
+        if not all(isinstance(a, dict) for a in actions):
+            return False
+        kinds = {kind for a in actions for kind in a}
+        if int(name.removesuffix(".json")) == 0:  # what makes a table
+            return {"protocol", "metaData"} <= kinds
         told = [a["commitInfo"][ACTIONS_KEY] for a in actions if ACTIONS_KEY in a.get("commitInfo", {})]
-        found = sum("add" in a or "remove" in a for a in actions)
-        return bool(actions) and all(int(count) == found for count in told)
+        return "commitInfo" in kinds and all(int(count) == len(actions) - 1 for count in told)
 
     def _sha256(self, name: str) -> str:
         return hashlib.sha256((self.log / name).read_bytes()).hexdigest()

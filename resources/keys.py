@@ -6,11 +6,11 @@ import hashlib
 import hmac
 import os
 import secrets
-import uuid
 from pathlib import Path
 
-from resources.disk import disk_errors, sync_path
+from resources.disk import disk_errors, draft_in, sync_path
 from resources.errors import UsageError
+from resources.failpoints import reach
 
 KEY_BYTES = 32
 KEY_VERSION = 1
@@ -38,12 +38,13 @@ def _create_key(path: Path) -> None:
     """Write a fresh key whole, or, where another process was faster, leave its key alone."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        draft = draft_in(path.parent)
         try:
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_hex(KEY_BYTES) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+            reach("home.key")
             try:
                 os.link(draft, path)
             except FileExistsError:

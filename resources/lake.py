@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from resources.errors import ConflictError, IntegrityError
 from resources.failpoints import reach
 from resources.journal import ACTIONS_KEY, Journal
 from resources.parquet import DataFile, write_part
+from resources.vacuum import sweep
 
 COMMIT_ATTEMPTS = 5
 BATCHES = "ingest"  # the marker that tells the last batch of deliveries
@@ -69,6 +71,18 @@ class Lake:
         """
         logs = sorted(self.root.glob("*/*/_delta_log"))
         return [f"{log.parent.relative_to(self.root)}/{name}" for log in logs for name in Journal(log.parent).recover()]
+
+    def vacuum(self, grace_seconds: float) -> int:
+        """Remove drafts, and data files that no version since then names; the lake's lock must be held.
+
+        A table whose log cannot be read is left as it is. Returns how many files went.
+        """
+        gone = 0
+        for log in sorted(self.root.glob("*/*/_delta_log")):
+            name = str(log.parent.relative_to(self.root))
+            with disk_errors(log.parent), suppress(IntegrityError):
+                gone += LakeTable(log.parent, TableSpec(name, pa.schema([]))).vacuum(grace_seconds)
+        return gone
 
 
 @dataclass(frozen=True)
@@ -243,11 +257,12 @@ class LakeTable:
             for f in fresh
         ]
         actions += [RemoveAction(f.path, _DATA_CHANGE, now, f.size, self._partition(f)) for f in gone]
-        told = {**metadata, ACTIONS_KEY: len(actions)}
         markers = [Transaction(_SEQUENCE, (handle.transaction_version(_SEQUENCE) or 0) + 1)]
+        told = dict(metadata)
         if batch is not None:
             markers.append(Transaction(BATCHES, batch.number))
             told[BATCH_KEY] = batch.digest
+        told[ACTIONS_KEY] = len(actions) + len(markers)
         with disk_errors(self.root):
             self._sync_folders(fresh)
             reach("lake.commit")
@@ -267,6 +282,12 @@ class LakeTable:
             )
             reach("lake.committed")
             self.journal.note()
+
+    def vacuum(self, grace_seconds: float) -> int:
+        """Remove this table's drafts and the data files that no version since then names; how many it were."""
+        if not self.exists():
+            return 0
+        return sweep(self.root, {f.path for f in self.files()}, time.time() - grace_seconds)
 
     def history(self) -> list[dict[str, Any]]:
         """Commits, oldest first, with their custom metadata."""
@@ -294,6 +315,9 @@ class LakeTable:
             if handle is not None:
                 return handle
             self.root.mkdir(parents=True, exist_ok=True)
+            for folder in (self.root.parent, self.root.parent.parent):  # the names of the new folders
+                sync_path(folder)
+            reach("lake.create")
             DeltaTable.create(
                 str(self.root),
                 schema=self.spec.schema,
@@ -306,7 +330,8 @@ class LakeTable:
 
     def _sync_folders(self, files: Iterable[DataFile]) -> None:
         """delta-rs never calls fsync; a file's name must be on disk before a commit speaks of it."""
-        for folder in {(self.root / f.path).parent for f in files}:
+        folders = {(self.root / f.path).parent for f in files}
+        for folder in sorted(folders | {self.root} if folders else folders, reverse=True):  # days before the table
             sync_path(folder)
 
 

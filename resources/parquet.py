@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resources.disk import disk_errors
+from resources.disk import disk_errors, draft_in
 from resources.failpoints import reach
 
 ROW_GROUP = 262_144
@@ -105,7 +104,7 @@ def write_part(
     target = table_root / folder
     with disk_errors(table_root):
         target.mkdir(parents=True, exist_ok=True)
-        draft = target / f".{uuid.uuid4().hex}.tmp"
+        draft = draft_in(target)
         sink = _HashingFile(draft)
         try:
             reach("parquet.write")

@@ -95,6 +95,7 @@ class Settings:
     threads: int = field(default_factory=lambda: os.cpu_count() or 2)
     chunk_rows: int = 2_000_000  # rows worked on at a time; what bounds memory
     snapshots_kept: int = 3  # published snapshots that stay whole
+    vacuum_grace_hours: int = 24  # files of the lake that no version needs any more stay so long, for their readers
     archive: bool = True  # keep a copy of every committed file
     max_field_bytes: int = 2_000_000  # a longer record is quarantined as oversize
 
@@ -228,5 +229,6 @@ def create_home(home: str | Path | None) -> Settings:
             "# here, the first file decides: the zone of its format (UTC; online_retail: Europe/London; generic: its\n"
             "# mapping's).\n"
             '# timezone = "Europe/London"\n',
+            "home.settings",
         )
     return load_settings(place.root)

@@ -24,6 +24,7 @@ from behavior_assets.ingestion.reader import FileReading
 from behavior_assets.ingestion.shape import fitted, require_types
 from behavior_assets.ingestion.sift import sift
 from resources.errors import ConflictError, InputRefusedError
+from resources.failpoints import reach
 from resources.lake import Lake
 from resources.parquet import DataFile
 from resources.settings import ZONE_KEY, Settings, with_zone
@@ -94,7 +95,7 @@ class Ingestion:
         self._earlier = entries if self._earlier is None else self._earlier
         known = {e.key for e in entries}
         # What a run that died had accepted already, and what it had put in without the rows beside it.
-        quarantine.take_out(self.quarantine, entries, self.bronze.last_batch())
+        quarantine.take_out(self.quarantine, entries, quarantine.unaccounted(self.quarantine, entries))
         batch: Batch | None = None
         arrived = self.now_us()
         for prepared, settings in self._prepared(deliveries, known, arrived):
@@ -175,8 +176,11 @@ class Ingestion:
             landing.refuse(prepared.delivery.path, self.settings.home, reason)
 
     def _unlink(self, files: Iterable[DataFile]) -> None:
+        """Remove files that are not committed; not one of the same name that another process did commit."""
+        live = {f.path for f in self.bronze.files()}
         for file in files:
-            (self.bronze.root / file.path).unlink(missing_ok=True)
+            if file.path not in live:
+                (self.bronze.root / file.path).unlink(missing_ok=True)
 
     def _read(self, prepared: Prepared, reading: FileReading, batch: Batch) -> None:
         require_types(reading)
@@ -226,6 +230,7 @@ class Ingestion:
         told = marker(batch.number, entries)
         try:
             quarantine.put_in(self.quarantine, rejected, batch, told)
+            reach("ingest.quarantined")
             self.bronze.commit(
                 batch.written, replace=False, batch=told,
                 metadata={ledger.LEDGER_KEY: ledger.encode(entries), ZONE_KEY: self.settings.timezone},
@@ -235,11 +240,12 @@ class Ingestion:
             for _, reading in batch.readings:
                 landing.discard(reading.staged)
             raise
+        reach("ingest.committed")
         self._settled |= {id(delivery) for delivery, _ in batch.readings}
         report.entries += entries
         report.days |= {f.part for f in batch.written}
         known.update(e.key for e in entries)
-        quarantine.take_out(self.quarantine, entries, batch.number)
+        quarantine.take_out(self.quarantine, entries)
         started = time.perf_counter()
         for delivery, reading in batch.readings:
             landing.archive(

@@ -207,6 +207,7 @@ def archive(staged: Staged, landed_path: Path | None, home: Home, *, keep: bool)
             folder.mkdir(parents=True, exist_ok=True)
             reach("archive.keep")
             _move(staged.original, folder / (prefix + fitting(staged.name, len(prefix))))
+            sync_path(folder)  # before the landed file goes
         if landed_path is not None:
             reach("landing.remove")
             try:
@@ -227,6 +228,7 @@ def _move(file: Path, target: Path) -> None:
             raise
         with draft_of(target) as draft:
             shutil.copyfile(file, draft)
+            reach("archive.copy")
         file.unlink()
 
 
@@ -242,7 +244,8 @@ def refuse(path: Path, home: Home, reason: str) -> None:
     with disk_errors(home.refused):
         home.refused.mkdir(parents=True, exist_ok=True)
         target = _refused_place(path, home.refused)
-        write_whole(target.with_name(target.name + _REASON), shown(reason) + "\n")
+        write_whole(target.with_name(target.name + _REASON), shown(reason) + "\n", "landing.refuse")
+        reach("landing.refused")
         if path.is_relative_to(home.landing):
             _move(path, target)
         elif not target.exists():

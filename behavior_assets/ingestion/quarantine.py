@@ -20,6 +20,7 @@ from behavior_assets.ingestion.reader import FileReading
 from behavior_assets.ingestion.sources import load_source
 from resources.disk import disk_errors
 from resources.errors import UsageError
+from resources.failpoints import reach
 from resources.lake import Batch as Marker
 from resources.lake import Lake, LakeTable
 from resources.settings import Settings
@@ -48,8 +49,14 @@ def put_in(table: LakeTable, readings: Iterable[FileReading], batch: Batch, mark
         table.commit(files, batch=marker)
 
 
-def take_out(table: LakeTable, entries: Iterable[FileEntry], last_batch: int) -> None:
-    """Remove rows that replays have accepted, and those of a batch after the last one that bronze knows.
+def unaccounted(table: LakeTable, ledger: Iterable[FileEntry]) -> list[str]:
+    """Parts that no delivery in the ledger speaks for: their run ended before bronze's commit."""
+    known = {name for e in ledger for name in (e.key, e.file_sha256)}
+    return [part for part in table.parts() if part not in known]
+
+
+def take_out(table: LakeTable, entries: Iterable[FileEntry], drop: Iterable[str] = ()) -> None:
+    """Remove rows that replays have accepted, and the parts to ``drop``.
 
     Doing it again changes nothing, so a crash before it is mended by it.
     """
@@ -58,7 +65,7 @@ def take_out(table: LakeTable, entries: Iterable[FileEntry], last_batch: int) ->
         if entry.replay_of:
             gone[entry.replay_of].update(entry.replayed_rows)
     live = table.parts()
-    files, empty = [], [part for part, held in live.items() if int(held[0].fingerprint[1:]) > last_batch]
+    files, empty = [], list(drop)
     for part in sorted(gone.keys() & live.keys()):
         rows = _read(table, part)
         kept = rows.filter(pc.invert(pc.is_in(rows["row_number"], pa.array(sorted(gone[part]), pa.int64()))))
@@ -132,5 +139,6 @@ def _write(folder: Path, part: str, rows: Rows) -> Path:
     head = [first["header"].encode()] if first["header"] and first["kind"] == "csv" else []
     with disk_errors(folder):
         place.mkdir(parents=True, exist_ok=True)
+        reach("staging.replay")
         (place / name.name).write_bytes(b"".join(line + b"\n" for line in [*head, *(r["raw"] for r in rows)]))
     return place / name.name
