@@ -4,20 +4,31 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
 
-from behavior_assets.incremental import content, next_day
-from behavior_assets.ingestion.arrivals import landed
-from behavior_assets.ingestion.assets import DELIVERIES
-from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets import staleness
+from behavior_assets.incremental import next_day
+from behavior_assets.ingestion.arrivals import MAPPING, look
+from behavior_assets.ingestion.assets import DELIVERIES, landed_source
+from behavior_assets.ingestion.names import shown, to_config
 from behavior_assets.ingestion.sources import FORMATS
 from behavior_assets.partitions import asset_key
+from resources.errors import UsageError
 from resources.home import HomeResource
 
 FILES_PER_RUN = 200
+MOST_TOLD = 5  # reasons in a sensor's answer
+REQUEST = "behavior/request"  # tag: what a run was requested for, so that a failed one is known again
+RETRY_SECONDS, MOST_RETRY_SECONDS = 30.0, 3600.0  # the pause after a failed run, doubled each time
+LOST_SECONDS = 6 * 3600.0  # a run that has not stirred for so long was killed
+NOT_FINISHED = [
+    dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING,
+]  # fmt: skip
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 DAY_TABLES = ("bronze/events", "silver/events", "silver/sessions")
 
@@ -57,31 +68,49 @@ def when_days_changed() -> dg.AutomationCondition:  # type: ignore[type-arg]
 def landing_sensor(
     context: dg.SensorEvaluationContext, home: HomeResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """The run key is a digest of the files, so what was requested once is not requested again."""
+    """The run key is a digest of the files, so what was requested once is not requested again.
+
+    What cannot be requested is told: in the log when it is new (the cursor remembers), and where nothing else is to do.
+    """
     settings = home.settings()
-    ready = landed(settings.home, FORMATS, time.time())
-    if not ready:
-        yield dg.SkipReason("landing/ holds no settled file.")
-        return
-    context.update_cursor(str(max(p.lstat().st_mtime for files in ready.values() for p in files)))
-    for name, found in ready.items():
-        files = [p for p in found if p.name != "mapping.yaml"][:FILES_PER_RUN]
-        if not files:
+    landing = look(settings.home, FORMATS, time.time())
+    left = [reason for _, reason in (*landing.refused, *landing.waiting)]
+    requests = []
+    for name, found in landing.ready.items():
+        folder, files = settings.home.landing / name, found[:FILES_PER_RUN]
+        try:
+            landed_source(folder)
+        except UsageError as error:
+            left.append(str(error))
             continue
-        config: dict[str, object] = {"paths": [str(p) for p in files], "format": name}
-        mapping = settings.home.landing / name / "mapping.yaml"
+        config: dict[str, object] = {"paths": [to_config(p) for p in files], "format": name}
+        read_by = []
         if name == "generic":
-            config["mapping"] = str(mapping)
-        read_by = [mapping] if name == "generic" and mapping.is_file() else []
-        yield dg.RunRequest(
+            config["mapping"] = str(folder / MAPPING)
+            read_by = [folder / MAPPING]
+        requests.append(dg.RunRequest(
             # The mapping is part of the request: the same files under a mended one are to be read again.
             run_key=f"{name}-{_digest([*files, *read_by])}",
             run_config={"ops": {"bronze__deliveries": {"config": config}}},
-        )
+        ))  # fmt: skip
+    told = hashlib.sha256("\n".join(shown(reason) for reason in left).encode()).hexdigest()
+    if left and told != context.cursor:
+        for reason in left:
+            context.log.warning("not taken: %s", shown(reason))
+    context.update_cursor(told)
+    yield from requests
+    if not requests:
+        more = f" and {len(left) - MOST_TOLD:,} more" if len(left) > MOST_TOLD else ""
+        reasons = " ".join(shown(reason) for reason in left[:MOST_TOLD]) + more
+        yield dg.SkipReason(f"landing/ holds no settled file that can be read. {reasons}".strip())
 
 
 def _digest(files: list[Path]) -> str:
-    told = [(str(p), p.lstat().st_mtime_ns, p.lstat().st_size) for p in files]
+    told = []
+    for path in files:
+        with suppress(FileNotFoundError):  # another run has taken it
+            found = path.stat()
+            told.append((str(path), found.st_mtime_ns, found.st_size))
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
@@ -90,20 +119,49 @@ def _digest(files: list[Path]) -> str:
 def changed_days_sensor(
     context: dg.SensorEvaluationContext, home: HomeResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """The cursor remembers what each day's bronze held when it was last requested."""
-    seen: dict[str, str] = json.loads(context.cursor or "{}")
-    now = {day: content(files) for day, files in home.lake().table(BRONZE_EVENTS).parts().items()}
-    changed = sorted(day for day, mark in now.items() if seen.get(day) != mark)
-    if not changed:
+    """What silver and sessions say they were made from decides, not what was requested: a failed run is tried again.
+
+    The cursor remembers the state of the tables that was found to need nothing.
+    """
+    settings, lake = home.settings(), home.lake()
+    state = staleness.state(lake, settings)
+    days = [] if state == context.cursor else staleness.stale_days(lake, settings)
+    if not days:
+        context.update_cursor(state)
         yield dg.SkipReason("No day of bronze has changed.")
         return
-    for first, last in day_ranges(changed):
-        marks = "".join(now[d] for d in changed if first <= d <= last)
+    waiting = []
+    for first, last in day_ranges(days):
+        digest = hashlib.sha256(f"{state}{first}{last}".encode()).hexdigest()[:16]
+        attempt, reason = _attempt(context.instance, first, last, digest)
+        if reason:
+            waiting.append(f"{first} to {last}: {reason}")
+            continue
         yield dg.RunRequest(
-            run_key=f"{first}-{last}-{hashlib.sha256(marks.encode()).hexdigest()[:16]}",
-            tags={RANGE_START: first, RANGE_END: last},
+            run_key=f"{first}-{last}-{digest}-{attempt}",
+            tags={RANGE_START: first, RANGE_END: last, REQUEST: digest},
         )
-    context.update_cursor(json.dumps(now))
+    if waiting:
+        yield dg.SkipReason("; ".join(waiting))
+
+
+def _attempt(instance: dg.DagsterInstance, first: str, last: str, digest: str) -> tuple[int, str]:
+    """Which attempt at a range of days is due (from 0), or why none is."""
+    now = time.time()
+    busy = instance.get_run_records(dg.RunsFilter(job_name=days_job.name, statuses=NOT_FINISHED), limit=50)
+    for record in busy:
+        tags = record.dagster_run.tags
+        covers = tags.get(RANGE_START, "9") <= first and last <= tags.get(RANGE_END, "")
+        if covers and now - record.update_timestamp.timestamp() < LOST_SECONDS:
+            return 0, "a run is under way"
+    runs = instance.get_run_records(dg.RunsFilter(job_name=days_job.name, tags={REQUEST: digest}))
+    if any(r.dagster_run.is_success for r in runs):
+        return 0, "a run has ended well and left it as it is"
+    if runs:
+        pause = min(RETRY_SECONDS * 2 ** (len(runs) - 1), MOST_RETRY_SECONDS)
+        if now < max(r.update_timestamp.timestamp() for r in runs) + pause:
+            return 0, f"a run has failed; it is tried again after {pause:.0f} s"
+    return len(runs), ""
 
 
 def day_ranges(days: list[str], gap: int = 7) -> list[tuple[str, str]]:

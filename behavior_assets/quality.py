@@ -128,6 +128,16 @@ def held_days(lake: Lake, table: str) -> set[str]:
     return {r["day"] for r in _remembered(lake.table(QUALITY_DAYS), table) if r["held"]}
 
 
+def held_now(lake: Lake, table: LakeTable) -> set[str]:
+    """Days that are held back by a verdict on what they hold now; one that changed since is to be judged again."""
+    version = _version(load_rules(table.spec.name))
+    live = table.parts()
+    return {
+        r["day"] for r in _remembered(lake.table(QUALITY_DAYS), table.spec.name)
+        if r["held"] and r["day"] in live and r["content"] == fingerprint(version, content(live[r["day"]]))
+    }  # fmt: skip
+
+
 def all_held(lake: Lake) -> list[dict[str, str]]:
     """Every held day with the rules it breaks, for ``status``."""
     rows = _remembered(lake.table(QUALITY_DAYS), None)

@@ -1,0 +1,30 @@
+"""Which days of silver and sessions are not made from what there is now: nothing else decides what is to be done."""
+
+from __future__ import annotations
+
+from behavior_assets.incremental import content, fingerprint
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
+from behavior_assets.quality import QUALITY_DAYS, held_days, held_now
+from behavior_assets.sessions import build
+from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
+from resources.lake import Lake
+from resources.settings import Settings
+
+
+def stale_days(lake: Lake, settings: Settings) -> list[str]:
+    """Stale days in order; a day whose rules hold it back as it is cannot be made, and so is not among them."""
+    bronze = lake.table(BRONZE_EVENTS).parts()
+    done = lake.table(SILVER_EVENTS).fingerprints()
+    version = silver_version(settings.consent_when_absent)
+    stale = {day for day, files in bronze.items() if done.get(day) != fingerprint(version, content(files))}
+    stale -= held_now(lake, lake.table(BRONZE_EVENTS))
+    if stale or done:
+        stale |= set(build.stale_days(lake, settings, held_days(lake, SILVER_EVENTS.name)))
+    return sorted(stale)
+
+
+def state(lake: Lake, settings: Settings) -> str:
+    """A text that changes with everything that ``stale_days`` looks at; it costs less than to look."""
+    tables = (BRONZE_EVENTS, SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, QUALITY_DAYS)
+    return fingerprint(*(lake.table(spec).version for spec in tables), repr(settings))
