@@ -153,14 +153,18 @@ def quarantine(
     as_json: JsonOption = False,
 ) -> None:
     """The rows that could not be accepted, by class, with examples."""
+    from behavior_assets.ingestion.conflicts import conflicts
     from behavior_assets.ingestion.quarantine import classes
     from resources.lake import Lake
 
-    found = classes(Lake(_existing(home).home.lake), show_values=show_values)
+    settings = _existing(home)
+    lake = Lake(settings.home.lake)
+    found, lost = classes(lake, show_values=show_values), conflicts(lake, settings, show_values=show_values)
     if as_json:
-        terminal.tell_json({"rows": sum(c["rows"] for c in found), "classes": found})
+        rows, conflicting = (sum(c["rows"] for c in told) for told in (found, lost))
+        terminal.tell_json({"rows": rows, "conflicts": conflicting, "classes": [*found, *lost]})
     else:
-        terminal.tell_quarantine(found, show_values=show_values)
+        terminal.tell_quarantine([*found, *lost], show_values=show_values)
 
 
 @app.command()

@@ -172,4 +172,9 @@ def tell_quarantine(found: list[dict[str, Any]], *, show_values: bool) -> None:
         for e in told["examples"]:
             raw = f"\n      {shown(e['raw'])}" if show_values else ""
             typer.echo(f"    {shown(e['file'])}, row {e['row']}, {e['column']}: {e['message']}{raw}")
-    typer.echo("After mending: behavior replay --class CLASS" if found else "The quarantine is empty.")
+        if told["instead"]:
+            typer.echo(f"    {told['instead'][:1].upper()}{told['instead'][1:]}")
+    if not found:
+        typer.echo("The quarantine is empty.")
+    elif not all(told["instead"] for told in found):
+        typer.echo("After mending: behavior replay --class CLASS")

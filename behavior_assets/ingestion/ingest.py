@@ -23,6 +23,7 @@ from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
 from behavior_assets.ingestion.shape import fitted, require_types
 from behavior_assets.ingestion.sift import sift
+from resources.engine import parser
 from resources.errors import ConflictError, InputRefusedError
 from resources.failpoints import reach
 from resources.lake import Lake
@@ -96,6 +97,7 @@ class Ingestion:
         known = {e.key for e in entries}
         # What a run that died had accepted already, and what it had put in without the rows beside it.
         quarantine.take_out(self.quarantine, entries, quarantine.unaccounted(self.quarantine, entries))
+        deliveries = quarantine.still_there(deliveries, entries)
         batch: Batch | None = None
         arrived = self.now_us()
         for prepared, settings in self._prepared(deliveries, known, arrived):
@@ -119,10 +121,11 @@ class Ingestion:
         Until a first file is taken the home has no zone, and files are read by their source's own, so those of one
         zone are read ahead together.
         """
-        for zone, group in groupby(deliveries, key=lambda d: d.source.timezone):
-            settings = self.settings if self.settings.timezone else replace(self.settings, timezone=zone)
-            for prepared in Reader(self.con, settings, known, arrived).read(group):
-                yield prepared, settings
+        with parser(self.settings, beside=self.con) as locked:
+            for zone, group in groupby(deliveries, key=lambda d: d.source.timezone):
+                settings = self.settings if self.settings.timezone else replace(self.settings, timezone=zone)
+                for prepared in Reader(locked, settings, known, arrived).read(group):
+                    yield prepared, settings
 
     def _take(self, prepared: Prepared, batch: Batch, known: Container[str], report: IngestReport) -> bool:
         """Put a file's rows into the batch. A file in trouble is refused whole and leaves no row behind."""
@@ -145,6 +148,9 @@ class Ingestion:
                 raise prepared.error
             assert prepared.reading is not None  # noqa: S101 - without an error there is a reading
             self._read(prepared, prepared.reading, batch)
+            if delivery.replay is not None and len(prepared.reading.rejects) == prepared.reading.rows_in:
+                landing.discard(prepared.reading.staged)  # none came back: there is nothing to commit
+                return False
         except InputRefusedError as error:
             self._refuse(prepared, str(error), batch, before, report)
             return False

@@ -54,7 +54,8 @@ class Staged:
 
     ``path`` holds the plain bytes to parse; ``original`` the bytes as delivered, which ``sha256`` names. ``contract``
     is the source's. The same bytes under another format or mapping are another delivery: ``key`` tells them apart.
-    ``name`` is fit to be shown. ``stamp`` is of the file as it was when it was copied.
+    ``name`` is fit to be shown. ``stamp`` is of the file as it was when it was copied. ``replay_of`` is the key of the
+    delivery that replayed rows came with.
     """
 
     name: str
@@ -66,15 +67,16 @@ class Staged:
     size: int
     contract: str = ""
     stamp: Stamp | None = None
+    replay_of: str = ""
 
     @property
     def key(self) -> str:
         """What the ledger knows the delivery by."""
-        return delivery_key(self.sha256, self.source, self.contract)
+        return delivery_key(self.sha256, self.source, self.contract, self.replay_of)
 
     def delivered_before(self, known: Container[str]) -> bool:
         """Whether a ledger of these keys has the file. An entry of an older one, without a contract, is for any."""
-        return self.key in known or delivery_key(self.sha256, self.source, "") in known
+        return self.key in known or (not self.replay_of and delivery_key(self.sha256, self.source, "") in known)
 
 
 def kind_of(path: Path) -> tuple[str, str]:

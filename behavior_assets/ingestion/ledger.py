@@ -14,9 +14,13 @@ LEDGER_KEY = "behavior.ledger"
 KEY_DIGITS = 32
 
 
-def delivery_key(sha256: str, source: str, contract: str) -> str:
-    """What the ledger knows a delivery by: its bytes, its format and, where a mapping tells the format, that."""
-    return hashlib.sha256(f"{sha256}\x1f{source}\x1f{contract}".encode()).hexdigest()[:KEY_DIGITS]
+def delivery_key(sha256: str, source: str, contract: str, replay_of: str = "") -> str:
+    """What the ledger knows a delivery by: its bytes, its format and, where a mapping tells the format, that.
+
+    Replayed rows may make a file of the very bytes that were delivered: they are told by the delivery they came with.
+    """
+    said = [sha256, source, contract, *([replay_of] if replay_of else [])]
+    return hashlib.sha256("\x1f".join(said).encode()).hexdigest()[:KEY_DIGITS]
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class FileEntry:
     @property
     def key(self) -> str:
         """What the delivery is known by."""
-        return delivery_key(self.file_sha256, self.source, self.contract)
+        return delivery_key(self.file_sha256, self.source, self.contract, self.replay_of)
 
     def balanced(self) -> bool:
         """Whether the file's rows are all accounted for."""

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from behavior_assets.ingestion.ahead import Delivery, Replay
 from behavior_assets.ingestion.batch import Batch
-from behavior_assets.ingestion.canonical import QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import FileEntry
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
+from behavior_assets.ingestion.landing import COMPRESSIONS
+from behavior_assets.ingestion.ledger import FileEntry, read_ledger
 from behavior_assets.ingestion.reader import FileReading
 from behavior_assets.ingestion.sources import load_source
 from resources.disk import disk_errors
@@ -26,7 +27,15 @@ from resources.lake import Lake, LakeTable
 from resources.settings import Settings
 
 _SUFFIX = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".jsonl"}  # a Parquet row is kept as JSON
-_MOST_SHOWN = 120  # characters of a raw row
+MOST_SHOWN = 120  # characters of a raw row
+ID_CONFLICT = "id_conflict"
+# Classes whose rows no replay brings back, and what helps instead.
+NO_REPLAY = {
+    ID_CONFLICT: "there is nothing to replay: these rows are in bronze, and of one id the payload with the smallest "
+    "hash is served, however often they are read. Mend the ids at the source: a row under an id of its own is served.",
+    "unterminated_record": "nobody can tell whether such a row is whole, so a replay would take it in cut. Deliver its "
+    "file again with a line end after the last row: what is there already counts as duplicate.",
+}
 Rows = list[dict[str, Any]]
 
 
@@ -60,10 +69,7 @@ def take_out(table: LakeTable, entries: Iterable[FileEntry], drop: Iterable[str]
 
     Doing it again changes nothing, so a crash before it is mended by it.
     """
-    gone: dict[str, set[int]] = defaultdict(set)
-    for entry in entries:
-        if entry.replay_of:
-            gone[entry.replay_of].update(entry.replayed_rows)
+    gone = _brought_back(entries)
     live = table.parts()
     files, empty = [], list(drop)
     for part in sorted(gone.keys() & live.keys()):
@@ -79,32 +85,49 @@ def take_out(table: LakeTable, entries: Iterable[FileEntry], drop: Iterable[str]
         table.commit(files, drop=empty)
 
 
-def _read(table: LakeTable, part: str) -> pa.Table:
+def still_there(deliveries: Iterable[Delivery], ledger: Iterable[FileEntry]) -> list[Delivery]:
+    """Deliveries without replays of rows that another run has brought back meanwhile: they were read too early."""
+    back = _brought_back(ledger)
+    return [d for d in deliveries if d.replay is None or back[d.replay.part].isdisjoint(d.replay.rows)]
+
+
+def _brought_back(ledger: Iterable[FileEntry]) -> dict[str, set[int]]:
+    """Rows that replays have accepted, by the key of the delivery they came with."""
+    gone: dict[str, set[int]] = defaultdict(set)
+    for entry in ledger:
+        if entry.replay_of:
+            gone[entry.replay_of].update(entry.replayed_rows)
+    return gone
+
+
+def _read(table: LakeTable, part: str, columns: list[str] | None = None) -> pa.Table:
     paths = table.absolute(table.parts()[part])
-    return pa.concat_tables([pq.read_table(path, schema=QUARANTINE_EVENTS.schema) for path in paths])
-
-
-def _rows(lake: Lake) -> Iterable[tuple[str, Rows]]:
-    table = lake.table(QUARANTINE_EVENTS)
-    for part in table.parts():
-        yield part, _read(table, part).to_pylist()
+    return pa.concat_tables([pq.read_table(path, schema=QUARANTINE_EVENTS.schema, columns=columns) for path in paths])
 
 
 def classes(lake: Lake, *, examples: int = 3, show_values: bool = False) -> Rows:
     """Failure classes by source with their counts and some rows each; the raw text only with ``show_values``."""
+    table = lake.table(QUARANTINE_EVENTS)
+    columns = [n for n in QUARANTINE_EVENTS.schema.names if n != "raw" or show_values]  # it may be large
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for _, rows in _rows(lake):
-        for row in rows:
-            key = (row["source"], row["failure_class"])
-            told = found.setdefault(key, {"source": key[0], "failure_class": key[1], "rows": 0, "examples": []})
-            told["rows"] += 1
-            if len(told["examples"]) < examples:
-                example = {"file": row["source_file"], "row": row["row_number"], "column": row["column_name"],
-                           "message": row["message"]}  # fmt: skip
-                if show_values:
-                    example["raw"] = row["raw"][:_MOST_SHOWN].decode("utf-8", "backslashreplace")
-                told["examples"].append(example)
+    for part in table.parts():
+        rows = _read(table, part, columns)
+        for group in rows.group_by(["source", "failure_class"]).aggregate([([], "count_all")]).to_pylist():
+            key = (group["source"], group["failure_class"])
+            told = found.setdefault(key, {"source": key[0], "failure_class": key[1], "rows": 0, "examples": [],
+                                          "instead": NO_REPLAY.get(key[1], "")})  # fmt: skip
+            told["rows"] += group["count_all"]
+            mine = rows.filter(pc.and_(*(pc.equal(rows[n], group[n]) for n in ("source", "failure_class"))))
+            told["examples"] += [_example(r) for r in mine.slice(0, examples - len(told["examples"])).to_pylist()]
     return [found[key] for key in sorted(found)]
+
+
+def _example(row: dict[str, Any]) -> dict[str, Any]:
+    told = {"file": row["source_file"], "row": row["row_number"], "column": row["column_name"],
+            "message": row["message"]}  # fmt: skip
+    if "raw" in row:
+        told["raw"] = row["raw"][:MOST_SHOWN].decode("utf-8", "backslashreplace")
+    return told
 
 
 def replays(
@@ -113,14 +136,23 @@ def replays(
     """Files made of the quarantined rows of a class, one per delivery they came with, ready to be ingested again.
 
     ``format_name`` limits them to a source; rows of ``generic`` need the mended ``mapping``. Raises UsageError where
-    there is no such row.
+    there is no such row, or no replay can help.
     """
-    folder = settings.home.staging / "replay"
+    if failure_class in NO_REPLAY:
+        msg = f"--class {failure_class}: {NO_REPLAY[failure_class]}"
+        raise UsageError(msg)
+    folder, table = settings.home.staging / "replay", lake.table(QUARANTINE_EVENTS)
+    back = _brought_back(read_ledger(lake.table(BRONZE_EVENTS)))  # of a run that died before it took them out
     found: list[Delivery] = []
     known: set[str] = set()
-    for part, rows in _rows(lake):
-        known |= {r["failure_class"] for r in rows}
-        mine = [r for r in rows if r["failure_class"] == failure_class and format_name in {"", r["source"]}]
+    for part in table.parts():
+        told = _read(table, part, ["source", "failure_class"])
+        known |= set(pc.unique(told["failure_class"]).to_pylist())
+        if failure_class not in known or format_name not in {"", *pc.unique(told["source"]).to_pylist()}:
+            continue
+        rows = _read(table, part)
+        rows = rows.filter(pc.equal(rows["failure_class"], failure_class))
+        mine = [r for r in rows.to_pylist() if r["row_number"] not in back[part]]
         if mine:
             source = load_source(mine[0]["source"], mapping if mine[0]["source"] == "generic" else None)
             path = _write(folder, part, mine)
@@ -135,10 +167,16 @@ def _write(folder: Path, part: str, rows: Rows) -> Path:
     """The rows as a file like the one they came with, in a folder of its own, so that it keeps its name."""
     first = rows[0]
     place = folder / hashlib.sha256(part.encode()).hexdigest()[:16]
-    name = Path(first["source_file"].split(".")[0] + _SUFFIX[first["kind"]])
+    name = f"{_stem(first['source_file'])}{_SUFFIX[first['kind']]}"
     head = [first["header"].encode()] if first["header"] and first["kind"] == "csv" else []
     with disk_errors(folder):
         place.mkdir(parents=True, exist_ok=True)
         reach("staging.replay")
-        (place / name.name).write_bytes(b"".join(line + b"\n" for line in [*head, *(r["raw"] for r in rows)]))
-    return place / name.name
+        (place / name).write_bytes(b"".join(line + b"\n" for line in [*head, *(r["raw"] for r in rows)]))
+    return place / name
+
+
+def _stem(name: str) -> str:
+    """A file's name without what says how it is packed and what it holds."""
+    path = Path(name)
+    return Path(path.stem if path.suffix.lower() in COMPRESSIONS else name).stem

@@ -56,7 +56,8 @@ def balance(reading: FileReading, delivered: int, semantic: dict[int, int]) -> N
             "Check quotes and line ends, and deliver the file again."
         )
         raise InputRefusedError(msg)
-    if reading.rows_in >= HOPELESS_ROWS and len(semantic.keys() | reading.rejects.keys()) == reading.rows_in:
+    hopeless = reading.rows_in >= HOPELESS_ROWS and not reading.staged.replay_of  # rows of a replay just stay
+    if hopeless and len(semantic.keys() | reading.rejects.keys()) == reading.rows_in:
         msg = (
             f"{reading.staged.name}: not one of its {reading.rows_in:,} rows can be read as {reading.source.name}. "
             "Check the format name and the mapping."

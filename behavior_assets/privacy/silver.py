@@ -85,8 +85,8 @@ def silver_events(
     """
     events = bronze
     if filled is None or "payload_hash" in filled:
-        losers = hold("losers", _losers(bronze))
-        events = bronze.mutate(record=_record(bronze))
+        losers = hold("losers", losing_payloads(bronze))
+        events = bronze.mutate(record=record_of(bronze))
         events = events.anti_join(losers, ["source", "event_date", "record", "payload_hash"])
     events = events.mutate(alone=_alone(events))
     visits = hold("visits", _visits(bronze))
@@ -150,15 +150,15 @@ def _chain(visits: ir.Table) -> ir.StringValue:
     )
 
 
-def _record(events: ir.Table) -> ir.StringValue:
+def record_of(events: ir.Table) -> ir.StringValue:
     """The id of the delivered record: a GA4 record with several items is several events."""
     return ibis.coalesce(events.record_id, events.event_id)
 
 
-def _losers(events: ir.Table) -> ir.Table:
+def losing_payloads(events: ir.Table) -> ir.Table:
     """Records that lose to another payload under their id; only sources with ids of their own have such."""
     key = ["source", "event_date", "record"]
-    hashed = events.mutate(record=_record(events)).filter(lambda t: t.payload_hash.notnull())
+    hashed = events.mutate(record=record_of(events)).filter(lambda t: t.payload_hash.notnull())
     hashed = hashed.select(*key, "payload_hash").distinct()
     least = hashed.group_by(key).agg(least=hashed.payload_hash.min(), payloads=hashed.count())
     contested = hashed.inner_join(least.filter(least.payloads > 1), key)
