@@ -1,4 +1,4 @@
-"""The DuckDB engine: one connection factory with explicit limits, and the functions Ibis does not have.
+"""DuckDB with explicit limits: the engine with the functions Ibis does not have, and the locked parser of deliveries.
 
 Ibis expressions call ``pseudonym_*``, ``surrogate_key`` and friends by name; each engine supplies them (here as
 DuckDB macros), so that the expressions themselves stay the same on every engine.
@@ -7,19 +7,27 @@ DuckDB macros), so that the expressions themselves stay the same on every engine
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
 import ibis
 from ibis.backends.duckdb import Backend
 
+from resources.errors import UsageError
 from resources.keys import KEY_BYTES, hmac_pads, load_or_create_key, purpose_key
 from resources.settings import Settings
 
 SURROGATE_HEX_DIGITS = 15  # 60 bits of a sha256
 PSEUDONYM_HEX_DIGITS = 32  # 128 bits of an HMAC-SHA256
+
+# How the memory limit is shared while files are parsed: the parser, the engine that looks for duplicates beside it;
+# what is left is for parsed rows on their way to a file.
+_PARSER_SHARE, _BESIDE_SHARE = 2, 4
+_PROBE_MEMORY = 64 * 2**20
+_PATTERNS = "*?["  # what DuckDB takes for a pattern in the name of a file
 
 _MACROS = f"""
 CREATE MACRO surrogate_key(tab, business_id) AS
@@ -54,20 +62,32 @@ def key_event(value: str) -> int:
 
 def configure(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Limits, UTC and the shared macros on a fresh connection. The temporary folder lies in the home."""
-    spill = settings.home.staging / "spill"
+    _limit(connection, settings.memory_limit, settings.threads, settings.home.staging / "spill")
+    connection.execute(_MACROS)
+
+
+def _limit(connection: duckdb.DuckDBPyConnection, memory: int, threads: int, spill: Path | None) -> None:
+    """Set the limits for a database and all cursors on it."""
     options: dict[str, str | int] = {
-        "memory_limit": f"{settings.memory_limit // 2**20}MiB",
-        "threads": settings.threads,
-        "temp_directory": str(spill),
-        "TimeZone": "UTC",
+        "memory_limit": _mebibytes(memory),
+        "threads": threads,
+        "temp_directory": str(spill or ""),
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "enable_progress_bar": "false",
         "preserve_insertion_order": "true",
     }
     for name, value in options.items():
-        connection.execute(f"SET {name} = '{str(value).replace(chr(39), chr(39) * 2)}'")
-    connection.execute(_MACROS)
+        connection.execute(f"SET {name} = {_quoted(str(value))}")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
+
+
+def _mebibytes(size: int) -> str:
+    return f"{max(size // 2**20, 1)}MiB"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def install_pseudonyms(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -104,6 +124,58 @@ def engine(settings: Settings, *, pseudonyms: bool = False) -> Iterator[Backend]
         yield ibis.duckdb.from_connection(connection)
     finally:
         connection.close()
+
+
+@contextmanager
+def locked(folder: Path | None, memory: int, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A fresh in-memory DuckDB that reads and writes below one folder (None: nowhere) and that no query can unlock.
+
+    Files elsewhere, other databases, extensions, the network and every setting are out of reach.
+    """
+    spill = None if folder is None else folder / f"parser-{uuid.uuid4().hex}"  # two databases must not share one
+    connection = duckdb.connect(":memory:")
+    try:
+        _limit(connection, memory, threads, spill)
+        if folder is not None:
+            connection.execute(f"SET allowed_directories = [{_quoted(str(folder))}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        yield connection
+    finally:
+        connection.close()
+        if spill is not None:
+            shutil.rmtree(spill, ignore_errors=True)
+
+
+@contextmanager
+def parser(settings: Settings, beside: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The only DuckDB that parses what others wrote: it sees the staging folder of the home and nothing else.
+
+    It has half of the memory limit. The engine ``beside`` it gives way to a quarter meanwhile, and the last quarter
+    is for rows that wait in memory. Each thread takes a cursor of its own.
+    """
+    staging = settings.home.staging
+    if any(sign in str(staging) for sign in _PATTERNS):
+        msg = (
+            f"--home {settings.home.root}: a folder's name with {', '.join(_PATTERNS)} is a pattern to the engine. "
+            "Give the home another place."
+        )
+        raise UsageError(msg)
+    staging.mkdir(parents=True, exist_ok=True)
+    beside.execute(f"SET memory_limit = '{_mebibytes(settings.memory_limit // _BESIDE_SHARE)}'")
+    try:
+        with locked(staging, settings.memory_limit // _PARSER_SHARE, settings.threads) as connection:
+            yield connection
+    finally:
+        with suppress(duckdb.ConnectionException):  # after an error the engine may have been closed before us
+            beside.execute(f"SET memory_limit = '{_mebibytes(settings.memory_limit)}'")
+
+
+@contextmanager
+def probe() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB that reaches no file at all, for asking whether it understands a text."""
+    with locked(None, _PROBE_MEMORY, 1) as connection:
+        yield connection
 
 
 def clean_staging(path: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import duckdb
 import pyarrow as pa
 
 from behavior_assets.ingestion import landing
+from behavior_assets.ingestion.names import shown
 from behavior_assets.ingestion.reader import FileReading, open_reading, stream
 from behavior_assets.ingestion.sources.base import Source
+from resources.disk import refusal
 from resources.errors import InputRefusedError
 from resources.settings import Settings
 
@@ -56,13 +59,17 @@ class Prepared:
         if self.rows is not None:
             yield self.rows
         elif self.cursor is not None and self.reading is not None:
-            for record_batch in stream(self.cursor, self.reading):
-                yield pa.Table.from_batches([record_batch])
+            with _out_of_memory(self.delivery):
+                for record_batch in stream(self.cursor, self.reading):
+                    yield pa.Table.from_batches([record_batch])
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads deliveries; ``known`` are the keys of those that are in the ledger, which are staged but not parsed."""
+    """Reads deliveries by the locked parser, a cursor for each.
+
+    ``known`` are the keys of those that are in the ledger, which are staged but not parsed.
+    """
 
     connection: duckdb.DuckDBPyConnection
     settings: Settings
@@ -94,17 +101,31 @@ class Reader:
                 prepared.staged = replace(prepared.staged, replay_of=delivery.replay.part)
             prepared.staging_seconds = time.perf_counter() - started
             if not prepared.staged.delivered_before(self.known):
-                cursor = self.connection.cursor()
-                cursor.execute("SET TimeZone = 'UTC'")
-                prepared.cursor = cursor
-                prepared.reading = open_reading(
-                    cursor, prepared.staged, delivery.source, self.settings, self.arrived_us
-                )
-                if prepared.reading.rows_in <= self.settings.chunk_rows // 4:
-                    prepared.rows = stream(cursor, prepared.reading).read_all()
+                cursor = prepared.cursor = self.connection.cursor()
+                with _out_of_memory(delivery):
+                    prepared.reading = open_reading(
+                        cursor, prepared.staged, delivery.source, self.settings, self.arrived_us
+                    )
+                    if prepared.reading.is_small(self.settings.chunk_rows // 4):
+                        prepared.rows = stream(cursor, prepared.reading).read_all()
         except (InputRefusedError, duckdb.Error, pa.ArrowException) as error:
             prepared.error = error
         return prepared
+
+
+@contextmanager
+def _out_of_memory(delivery: Delivery) -> Iterator[None]:
+    """What does not fit into memory is refused as a whole, as what the parser cannot read."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        if refusal(error):  # the disk, where it makes room, is full
+            raise
+        msg = (
+            f"{shown(delivery.path.name)}: reading it takes more than the parser's half of the setting memory_limit. "
+            "Deliver it in smaller files or with shorter rows, or raise the setting."
+        )
+        raise InputRefusedError(msg) from error
 
 
 def _ip_macro(bits: int) -> str:

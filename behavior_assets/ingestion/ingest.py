@@ -23,6 +23,7 @@ from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
 from behavior_assets.ingestion.shape import fitted, require_types
 from behavior_assets.ingestion.sift import sift
+from resources.engine import parser
 from resources.errors import ConflictError, InputRefusedError
 from resources.failpoints import reach
 from resources.lake import Lake
@@ -120,10 +121,11 @@ class Ingestion:
         Until a first file is taken the home has no zone, and files are read by their source's own, so those of one
         zone are read ahead together.
         """
-        for zone, group in groupby(deliveries, key=lambda d: d.source.timezone):
-            settings = self.settings if self.settings.timezone else replace(self.settings, timezone=zone)
-            for prepared in Reader(self.con, settings, known, arrived).read(group):
-                yield prepared, settings
+        with parser(self.settings, beside=self.con) as locked:
+            for zone, group in groupby(deliveries, key=lambda d: d.source.timezone):
+                settings = self.settings if self.settings.timezone else replace(self.settings, timezone=zone)
+                for prepared in Reader(locked, settings, known, arrived).read(group):
+                    yield prepared, settings
 
     def _take(self, prepared: Prepared, batch: Batch, known: Container[str], report: IngestReport) -> bool:
         """Put a file's rows into the batch. A file in trouble is refused whole and leaves no row behind."""
