@@ -21,7 +21,9 @@ from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
 from resources import lake
 from resources.parquet import DataFile
+from resources.settings import Settings
 
+_CHUNK_SHARE = 8  # of the memory limit, for rows that wait: sorted into days and written they are there three times
 
 @dataclass
 class Counts:
@@ -47,6 +49,7 @@ class Batch:
     writing: list[Future[DataFile]] = field(default_factory=list)
     pending: list[pa.Table] = field(default_factory=list)
     pending_rows: int = 0
+    pending_bytes: int = 0
 
     @property
     def batch_id(self) -> str:
@@ -57,6 +60,15 @@ class Batch:
         """Keep a delivery's good rows until they are written."""
         self.pending.append(rows.replace_schema_metadata({"file": key}))
         self.pending_rows += rows.num_rows
+        self.pending_bytes += rows.nbytes
+
+    def is_full(self, settings: Settings) -> bool:
+        """Whether the rows that wait are as many, or take as much memory, as are worked on at a time."""
+        return self.pending_rows >= settings.chunk_rows or self.pending_bytes >= settings.memory_limit // _CHUNK_SHARE
+
+    def weighs_much(self, settings: Settings) -> bool:
+        """Whether the bad rows of its files, kept until the commit, take their share of the memory."""
+        return sum(r.reject_bytes() for _, r in self.readings) >= settings.memory_limit // _CHUNK_SHARE
 
     def finish_writing(self) -> None:
         """Wait for the files that are being written; raises what their writing raised."""
@@ -68,7 +80,7 @@ class Batch:
         parts = [t.append_column("_file", pa.array(np.full(t.num_rows, i, dtype=np.int32)))
                  for i, t in enumerate(self.pending)]  # fmt: skip
         files = [t.schema.metadata[b"file"].decode() for t in self.pending]
-        self.pending, self.pending_rows = [], 0
+        self.pending, self.pending_rows, self.pending_bytes = [], 0, 0
         return pa.concat_tables([t.replace_schema_metadata(None) for t in parts], promote_options="default"), files
 
     def forget(self, key: str, before: int) -> list[DataFile]:
@@ -80,6 +92,7 @@ class Batch:
         del self.written[before:]
         self.pending = [t for t in self.pending if t.schema.metadata[b"file"] != key.encode()]
         self.pending_rows = sum(t.num_rows for t in self.pending)
+        self.pending_bytes = sum(t.nbytes for t in self.pending)
         return gone
 
     def count(self, chunk: pa.Table, files: list[str], found: Duplicates, last: str | None) -> None:

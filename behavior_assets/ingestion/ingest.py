@@ -107,7 +107,8 @@ class Ingestion:
                 progress(prepared.delivery.path.name, batch.readings[-1][1].rows_in)
             else:
                 self._settled.add(id(prepared.delivery))
-            if max(len(batch.readings), len(batch.written)) >= _FILES_PER_COMMIT:
+            many = max(len(batch.readings), len(batch.written)) >= _FILES_PER_COMMIT
+            if many or batch.weighs_much(self.settings):
                 self._commit(batch, known, report)
                 batch = None
         if batch is not None:
@@ -167,7 +168,7 @@ class Ingestion:
                 prepared.cursor.close()
             prepared.rows = None
         batch.readings.append((delivery, prepared.reading))
-        if batch.pending_rows >= self.settings.chunk_rows:
+        if batch.is_full(self.settings):
             self._settle(batch)
         return True
 
@@ -193,7 +194,7 @@ class Ingestion:
         batch.sources[reading.staged.key] = reading.source.name
         for good in sift(prepared, reading):
             batch.hold(good, reading.staged.key)
-            if prepared.rows is None and batch.pending_rows >= self.settings.chunk_rows:
+            if prepared.rows is None and batch.is_full(self.settings):
                 self._settle(batch)
 
     def _settle(self, batch: Batch) -> None:

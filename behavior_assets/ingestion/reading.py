@@ -85,6 +85,7 @@ class FileReading:
     unterminated: bool = False
     header: str = ""
     timezone: str = "UTC"
+    _weighed: tuple[int, int] = (0, 0)
 
     def check_first(self, *checks: Check) -> None:
         """Ask these before all other checks."""
@@ -100,6 +101,12 @@ class FileReading:
         """Whether all its rows can wait in memory."""
         repeated = bool(self.source.explode) and self.longest > _LONG_RECORD
         return self.rows_in <= most_rows and self.size + 256 * self.rows_in <= self.room.held and not repeated
+
+    def reject_bytes(self) -> int:
+        """The memory that its bad rows take."""
+        if self._weighed[0] != len(self.rejects):
+            self._weighed = len(self.rejects), sum(REJECT_COST + len(r.raw) for r in self.rejects.values())
+        return self._weighed[1]
 
     def require_room(self, rows: int, size: int, row: int, message: str) -> None:
         """Raise InputRefusedError where so many bad rows of so many bytes are more than can be kept aside."""

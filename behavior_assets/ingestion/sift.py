@@ -33,6 +33,8 @@ def sift(prepared: Prepared, reading: FileReading) -> Iterator[pa.Table]:
         if pc.any(bad).as_py():
             mask = bad.to_numpy()
             semantic.update(zip(row[mask].tolist(), failure.filter(bad).to_pylist(), strict=True))
+            last = int(row[mask].max())
+            reading.require_room(len(semantic), 0, last, reading.checks[semantic[last]].message)
         delivered += int(np.count_nonzero(first))
         keep = ~bad.to_numpy()
         if reading.unterminated:
