@@ -105,6 +105,7 @@ class Settings:
         return Path(self.key_file) if self.key_file else self.home.root / "keys" / "pseudonym.key"
 
 
+_UNFIT = "?%#=\\\x7f"  # in a home's path: marks of URLs, of DuckDB's partitions, of escapes
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _CHOICES: dict[str, set[Any]] = {"consent_when_absent": {"granted", "denied"}, "ipv4_prefix": {16, 24}}
 
@@ -214,9 +215,18 @@ def _home_errors(root: Path) -> Iterator[None]:
         raise UsageError(msg) from error
 
 
+def _require_plain(root: Path) -> None:
+    """Raise UsageError for a path in which SQLite, Delta or DuckDB read a character as something else."""
+    bad = sorted({c for c in root.as_posix() if c in _UNFIT or c < " " or "\ud800" <= c <= "\udfff"})
+    if bad:
+        msg = f"--home {str(root)!r}: a home's path cannot hold {' '.join(map(repr, bad))}. Name another place."
+        raise UsageError(msg)
+
+
 def create_home(home: str | Path | None) -> Settings:
     """Make the folders and, at the first time, a ``behavior.toml`` that sets nothing, and load the settings."""
     place = resolve_home(home)
+    _require_plain(place.root)
     with disk_errors(place.root), _home_errors(place.root):
         for folder in (place.landing, place.archive, place.lake, place.exports, place.dagster, place.root / "logs"):
             folder.mkdir(parents=True, exist_ok=True)
