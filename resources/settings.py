@@ -105,7 +105,7 @@ class Settings:
         return Path(self.key_file) if self.key_file else self.home.root / "keys" / "pseudonym.key"
 
 
-_UNFIT = "?%#=\\\x7f"  # in a home's path: marks of URLs, of DuckDB's partitions, of escapes
+_UNFIT = "?*[%#=\\\x7f"  # in a home's path: marks of patterns, URLs, partitions, escapes
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _CHOICES: dict[str, set[Any]] = {"consent_when_absent": {"granted", "denied"}, "ipv4_prefix": {16, 24}}
 
