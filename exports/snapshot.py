@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from exports.contract import gold, published
 from exports.hashing import MODULUS, file_hashes
-from resources.disk import disk_errors, draft_of, sync_path
+from resources.disk import disk_errors, draft_of, make_folder, sync_path
 from resources.errors import IntegrityError
 from resources.failpoints import reach
 from resources.lake import Lake, LakeTable
@@ -134,7 +134,7 @@ def _link_all(lake: Lake, exports: Path, tables: dict[str, Any]) -> int:
     with disk_errors(exports):
         for name, entry in tables.items():
             folder = exports / "tables" / name
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             root = lake.table(gold(name)).root
             for file in entry["files"]:
                 target = exports / file["path"]
@@ -143,8 +143,6 @@ def _link_all(lake: Lake, exports: Path, tables: dict[str, Any]) -> int:
                     reach("export.link")
                     _link(origin, target)
                     added += 1
-            sync_path(folder)
-        for folder in (exports / "tables", exports):  # the names of new folders
             sync_path(folder)
     return added
 
@@ -167,7 +165,7 @@ def _switch(exports: Path, manifest: Manifest) -> None:
     text = json.dumps(manifest, indent=1)
     snapshots = exports / "snapshots"
     with disk_errors(exports):
-        snapshots.mkdir(parents=True, exist_ok=True)
+        make_folder(snapshots)
         with draft_of(exports / "current.json") as current:
             reach("export.manifest")
             current.write_text(text, "utf-8")

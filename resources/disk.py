@@ -106,6 +106,14 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder, and those above it, so that their names outlive a power cut."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    for path in new:
+        sync_path(path.parent)
+
+
 def draft_in(folder: Path) -> Path:
     """A name for a file that is not whole yet. Only a process that was killed leaves one behind."""
     return folder / f".{uuid.uuid4().hex}.tmp"

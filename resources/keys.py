@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-from resources.disk import disk_errors, draft_in, sync_path
+from resources.disk import disk_errors, draft_in, make_folder, sync_path
 from resources.errors import UsageError
 from resources.failpoints import reach
 
@@ -37,7 +37,7 @@ def load_or_create_key(path: Path) -> bytes:
 def _create_key(path: Path) -> None:
     """Write a fresh key whole, or, where another process was faster, leave its key alone."""
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(path.parent, 0o700)
         draft = draft_in(path.parent)
         try:
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

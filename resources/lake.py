@@ -24,7 +24,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, RemoveAction, Transaction
 
-from resources.disk import disk_errors, refusal, sync_path
+from resources.disk import disk_errors, make_folder, refusal, sync_path
 from resources.errors import ConflictError, IntegrityError
 from resources.failpoints import reach
 from resources.journal import ACTIONS_KEY, Journal
@@ -314,8 +314,8 @@ class LakeTable:
             handle = self.handle()
             if handle is not None:
                 return handle
-            self.root.mkdir(parents=True, exist_ok=True)
-            for folder in (self.root.parent, self.root.parent.parent):  # the names of the new folders
+            make_folder(self.root)
+            for folder in (self.root.parent, self.root.parent.parent):  # writing a file may have made these
                 sync_path(folder)
             reach("lake.create")
             DeltaTable.create(

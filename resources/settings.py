@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from resources.disk import disk_errors, write_whole
+from resources.disk import disk_errors, make_folder, write_whole
 from resources.errors import UsageError
 
 SETTINGS_FILE = "behavior.toml"
@@ -229,7 +229,7 @@ def create_home(home: str | Path | None) -> Settings:
     _require_plain(place.root)
     with disk_errors(place.root), _home_errors(place.root):
         for folder in (place.landing, place.archive, place.lake, place.exports, place.dagster, place.root / "logs"):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
     if not place.settings_file.exists():
         write_whole(
             place.settings_file,

@@ -21,7 +21,7 @@ import pyarrow as pa
 from behavior_assets.ingestion.arrivals import SYNTHETIC_MARK, irregular
 from behavior_assets.ingestion.ledger import delivery_key
 from behavior_assets.ingestion.names import fitting, shown
-from resources.disk import disk_errors, draft_of, sync_path, write_whole
+from resources.disk import disk_errors, draft_of, make_folder, sync_path, write_whole
 from resources.errors import InputRefusedError, UsageError
 from resources.failpoints import reach
 from resources.settings import Home
@@ -206,7 +206,7 @@ def archive(staged: Staged, landed_path: Path | None, home: Home, *, keep: bool)
     with disk_errors(home.archive):
         folder, prefix = home.archive / staged.source, f"{staged.sha256[:16]}-"
         if keep and not any(folder.glob(f"{prefix}*")):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             reach("archive.keep")
             _move(staged.original, folder / (prefix + fitting(staged.name, len(prefix))))
             sync_path(folder)  # before the landed file goes
@@ -244,12 +244,13 @@ def refuse(path: Path, home: Home, reason: str) -> None:
     if not os.path.lexists(path) or irregular(path) or not os.access(path, os.R_OK):
         return
     with disk_errors(home.refused):
-        home.refused.mkdir(parents=True, exist_ok=True)
+        make_folder(home.refused)
         target = _refused_place(path, home.refused)
         write_whole(target.with_name(target.name + _REASON), shown(reason) + "\n", "landing.refuse")
         reach("landing.refused")
         if path.is_relative_to(home.landing):
             _move(path, target)
+            sync_path(home.refused)
         elif not target.exists():
             with draft_of(target) as draft:
                 shutil.copyfile(path, draft)
@@ -268,7 +269,9 @@ def _refused_place(path: Path, folder: Path) -> Path:
 def _taken(target: Path, path: Path) -> bool:
     if target.exists():
         return not filecmp.cmp(path, target, shallow=False)
-    return target.with_name(target.name + _REASON).exists()
+    # A reason alone is what a run left that died; a refused file of that name has a reason of its own.
+    reason = target.name + _REASON
+    return all(target.with_name(name).exists() for name in (reason, reason + _REASON))
 
 
 def require_format(name: str, known: Iterable[str]) -> None:
