@@ -111,9 +111,10 @@ class FileReading:
     def require_room(self, rows: int, size: int, row: int, message: str) -> None:
         """Raise InputRefusedError where so many bad rows of so many bytes are more than can be kept aside."""
         if rows * REJECT_COST + size > self.room.rejects:
+            others = f", like {rows - 1:,} before it," if rows > 1 else ""
             msg = (
-                f"{self.staged.name}: {rows:,} rows cannot be read, the last of them row {row:,} ({message}), and are "
-                "too much to be kept aside. Check the format name and the mapping, or raise the setting memory_limit."
+                f"{self.staged.name}: row {row:,}{others} cannot be read ({message}), and that is too much to be kept "
+                "aside. Check the format name and the mapping, or raise the setting memory_limit."
             )
             raise InputRefusedError(msg)
 

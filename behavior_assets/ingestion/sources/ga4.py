@@ -38,6 +38,8 @@ _QUANTITY = "coalesce(try_cast(item.quantity AS BIGINT), 1)"
 # What from_json takes for missing where it is of another type: it is told instead.
 _LISTS, _STRUCTURES = ("event_params", "items"), ("privacy_info", "device", "geo", "traffic_source",
                                                    "collected_traffic_source", "ecommerce")  # fmt: skip
+_MOST_COPIED = 2 * 2**20  # bytes: every item becomes a row with all that the record says besides
+_COPIED = "len(r.items) * (strlen(line) - strlen(coalesce(line ->> '$.items', '')))"
 _VALUES = ("event_timestamp", "event_name", "event_id", "user_id", "user_pseudo_id", "ip", "user_agent")
 
 
@@ -122,6 +124,8 @@ SOURCE = Source(
         Check("wrong_type", "record", _of(_STRUCTURES, "OBJECT"), f"one of {', '.join(_STRUCTURES)} is not an object"),
         Check("wrong_type", "record", _of(_VALUES, "VARCHAR", "UBIGINT", "BIGINT"),
               f"one of {', '.join(_VALUES)} is neither a text nor a whole number"),
+        Check("oversize", "items", f"CASE WHEN len(r.items) * strlen(line) > {_MOST_COPIED} THEN "
+              f"{_COPIED} > {_MOST_COPIED} ELSE false END", "too many items for a record of this length"),
         Check("missing_required", "event_name", "coalesce(r.event_name, '') = ''", "required and empty"),
         Check("missing_required", "event_timestamp", "coalesce(r.event_timestamp, '') = ''", "required and empty"),
         Check("missing_required", "user_pseudo_id",
