@@ -11,7 +11,7 @@ from resources.errors import UsageError
 
 # Microseconds in a unit, and the digits that cannot overflow.
 _EPOCHS = {"epoch_s": (1_000_000, 11), "epoch_ms": (1_000, 14), "epoch_us": (1, 17)}
-_FARTHEST_US = 253_402_300_800_000_000  # the year 10,000: beyond it sums of times and days of zones may overflow
+_FARTHEST_US = 253_402_300_800_000_000  # the year 10,000: sums of times beyond it, and their days, may overflow
 # Hours alone are an offset only after a time of day: a date ends in such digits too.
 _OFFSET = "(Z|[+-][0-9]{2}:?[0-9]{2}|:[0-9.]+[+-][0-9]{2})$"
 
@@ -37,7 +37,7 @@ def time_sql(time: dict[str, str], column: str, where: str) -> str:
             f"CASE WHEN regexp_matches({column}, '{_OFFSET}') THEN epoch_us(try_cast({column} AS TIMESTAMPTZ)) "
             f"ELSE epoch_us(timezone({_text(zone)}, try_cast({column} AS TIMESTAMP))) END"
         )
-        return f"CASE WHEN ({moment}) IS NOT NULL THEN least(greatest({moment}, -{_FARTHEST_US}), {_FARTHEST_US}) END"
+        return f"CASE WHEN abs({moment}) < {_FARTHEST_US} THEN {moment} END"
     try:
         with duckdb.connect(":memory:") as con:
             con.execute(f"SELECT try_strptime('', {_text(pattern)})").fetchall()
