@@ -60,6 +60,58 @@ def test_line_types(tmp_path: Path) -> None:
     assert chain.rows("quarantine/events", "SELECT row_number, failure_class FROM t") == [(4, "wrong_type")]
 
 
+CLOCKED = IDS.replace("}", ", sent_time: sent, received_time: got}")
+AT, SENT, GOT = "2019-05-01 10:00:00", "2019-05-01 10:00:07", "2024-05-01 12:00:07"  # a clock five years behind
+
+
+def test_a_device_clock_is_set_right(tmp_path: Path) -> None:
+    """Rows that lack one of the two times keep their own; what cannot be corrected is told by class and column."""
+    rows = [(AT, SENT, GOT), (AT, SENT, ""), (AT, "", GOT), (AT, "", ""), (AT, AT, GOT),
+            (AT, "soon", GOT), (AT, SENT, "now"), (SENT, AT, GOT), (AT, "soon", "now"), ("once", SENT, GOT)]
+    lines = "".join(f"{at},purchase,u1,{n},{sent},{got}\n" for n, (at, sent, got) in enumerate(rows))
+    chain = Chain.at(tmp_path / "home")
+    file = write(tmp_path / "a.csv", "at,what,who,nr,sent,got\n" + lines)
+    chain.ingest([file], "generic", write(tmp_path / "m.yaml", CLOCKED))
+    found = chain.rows("bronze/events", "SELECT strftime(make_timestamp(event_ts_us), '%Y %H:%M:%S'), "
+                       "strftime(make_timestamp(sent_ts_us), '%Y %H:%M:%S') FROM t ORDER BY row_number")  # fmt: skip
+    assert found == [
+        ("2024 12:00:00", "2019 10:00:07"), ("2019 10:00:00", "2019 10:00:07"), ("2019 10:00:00", None),
+        ("2019 10:00:00", None), ("2024 12:00:07", "2019 10:00:00"),
+    ]  # fmt: skip
+    bad = chain.rows("quarantine/events", "SELECT row_number, failure_class, column_name FROM t ORDER BY 1")
+    assert bad == [(6, "wrong_type", "sent"), (7, "wrong_type", "got"), (8, "rule_breach", "sent"),
+                   (9, "wrong_type", "sent"), (10, "wrong_type", "at")]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["{format: epoch_s}", "{format: '%d.%m.%Y %H:%M', zone: Europe/Berlin}"])
+def test_all_three_times_are_of_the_mappings_format(tmp_path: Path, form: str) -> None:
+    epoch = "epoch" in form
+    at, sent, got = ("1556704800", "1556704860", "1714557660") if epoch else (
+        "01.05.2019 12:00", "01.05.2019 12:01", "01.05.2024 12:01")  # fmt: skip
+    chain = Chain.at(tmp_path / "home")
+    file = write(tmp_path / "a.csv", f"at,what,who,nr,sent,got\n{at},purchase,u1,1,{sent},{got}\n")
+    chain.ingest([file], "generic", write(tmp_path / "m.yaml", CLOCKED + f"time: {form}\n"))
+    found = chain.rows("bronze/events", "SELECT event_ts_us, sent_ts_us FROM t")
+    assert found == [(1_714_557_600_000_000, 1_556_704_860_000_000)]
+
+
+@pytest.mark.parametrize("own_ids", [True, False])
+def test_a_row_that_is_sent_twice(tmp_path: Path, *, own_ids: bool) -> None:
+    """With an id of its own it is one event in either order; without, nothing says that it is the same."""
+    base = CLOCKED if own_ids else CLOCKED.replace(", event_id: nr", "") + "ignore: [nr]\n"
+    rows = [f"{AT},purchase,u1,1,{SENT},{GOT}\n", f"{AT},purchase,u1,1,2019-05-01 11:00:00,2024-05-01 13:00:09\n"]
+    served = []
+    for number, order in enumerate((rows, rows[::-1])):
+        chain = Chain.at(tmp_path / f"home{number}")
+        for place, row in enumerate(order):
+            file = write(tmp_path / f"{number}{place}.csv", "at,what,who,nr,sent,got\n" + row)
+            chain.ingest([file], "generic", write(tmp_path / "m.yaml", base))
+        chain.build(star=False)
+        served.append(chain.rows("silver/events", "SELECT event_ts_us, sent_ts_us FROM t ORDER BY 1"))
+    assert served[0] == served[1]
+    assert len(served[0]) == (1 if own_ids else 2)
+
+
 @pytest.mark.parametrize(("text", "key"), [
     ("columns: [at]", "columns"), ("columns: text", "columns"),
     ("columns: {event_time: at, event_name: '', user_id: who}", "columns.event_name"),
@@ -72,7 +124,9 @@ def test_line_types(tmp_path: Path) -> None:
     (BASE + "capabilities: {has_cart: maybe}", "capabilities.has_cart"),
     (BASE + "time: iso", "time"), (BASE + "time: {format: [a]}", "time.format"),
     (BASE + "time: {format: '%Q'}", "time.format"), (BASE + "time: {format: isoo}", "time.format"),
-    (BASE + "time: {zone: Mars}", "time.zone"),
+    (BASE + "time: {zone: Mars}", "time.zone"), (BASE + "time: {offset: 1}", "offset"),
+    (BASE.replace("}", ", sent_time: sent}"), "columns.received_time"),
+    (BASE.replace("}", ", received_time: got}"), "columns.sent_time"),
     (BASE + "ignore: sku", "ignore"), (BASE + "ignore: [[a]]", "ignore"),
     (BASE + "file_columns: at", "file_columns"), (BASE + "file_columns: {a: b}", "file_columns"),
     (BASE + "delimiter: ';;'", "delimiter"), (BASE + "delimiter: ''", "delimiter"),
