@@ -80,8 +80,12 @@ def run_chain(
     mapping: Path | None = None,
     progress: Progress = quiet,
     replay: str = "",
+    *,
+    deliver: bool = True,
 ) -> ChainReport:
     """Ingest the paths (or the quarantined rows of the class ``replay``), bring all that follows up to date, publish.
+
+    Without ``deliver`` nothing is ingested, whatever lies in ``landing/``.
 
     Three runs in one process: the ingestion, which tells the days that are touched; one run over the range of these
     days; and one over all that is not kept by day.
@@ -92,7 +96,7 @@ def run_chain(
         config = {"paths": [to_config(placed(p)) for p in paths], "format": format_name,
                   "mapping": to_config(mapping) if mapping else "", "replay": replay}  # fmt: skip
         with tidied(settings):
-            return _run_chain(settings, config, progress)
+            return _run_chain(settings, config if deliver else None, progress)
 
 
 @contextmanager
@@ -116,7 +120,7 @@ def _tidy(settings: Settings) -> None:
     remove_drafts(places, time.time() - _DRAFT_SECONDS)
 
 
-def _run_chain(settings: Settings, config: dict[str, Any], progress: Progress) -> ChainReport:
+def _run_chain(settings: Settings, config: dict[str, Any] | None, progress: Progress) -> ChainReport:
     started = time.perf_counter()
     with exclusive(settings.home.lake):
         lake = Lake(settings.home.lake)
@@ -147,7 +151,7 @@ def _run_chain(settings: Settings, config: dict[str, Any], progress: Progress) -
                 _note(result, report)
                 return bool(result.success)
 
-            going = execute("ingest", ops={"bronze__deliveries": {"config": config}})
+            going = config is None or execute("ingest", ops={"bronze__deliveries": {"config": config}})
             warming.join()
             days = sorted(Lake(settings.home.lake).table(BRONZE_EVENTS).parts())
             if going and days:

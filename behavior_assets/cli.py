@@ -185,21 +185,30 @@ def replay(
 
 
 @app.command()
-def verify(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Check every file of lake and exports against its hash, and the ledger against the tables."""
-    from behavior_assets.verification import verify_home
+def verify(
+    home: HomeOption = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be had again, and say what not.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every file of lake, archive and exports against its hash, and the ledger against the tables."""
+    from behavior_assets.verification import verify_at_rest
 
     settings = read_settings(home)  # not the lake's zone: a damaged lake is what is looked for
     with terminal.progress(silent=as_json) as tell:
-        result = verify_home(settings, lambda what: tell(what, 0))
+        if repair:
+            from behavior_assets.repair import by_the_chain, repair_home
+
+            result = repair_home(settings, lambda: by_the_chain(settings, tell), lambda what: tell(what, 0))
+        else:
+            result = verify_at_rest(settings, lambda what: tell(what, 0))
     if as_json:
         terminal.tell_json(result)
     else:
-        typer.echo(f"{result['tables']} tables, {result['files']} files, {result['rows']:,} rows read and compared.")
-        typer.echo("Everything is whole." if result["ok"] else "BROKEN:")
+        terminal.tell_verified(result)
     if not result["ok"]:
         lines = [f"{p['where']}: {p['what']}" for p in result["problems"]]
-        raise IntegrityError("\n".join(lines))
+        hint = [] if repair else ["`behavior verify --repair` mends what archive and tables can give back."]
+        raise IntegrityError("\n".join([*lines, *hint]))
 
 
 def _home_named() -> str | None:

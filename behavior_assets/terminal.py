@@ -178,3 +178,15 @@ def tell_quarantine(found: list[dict[str, Any]], *, show_values: bool) -> None:
         typer.echo("The quarantine is empty.")
     elif not all(told["instead"] for told in found):
         typer.echo("After mending: behavior replay --class CLASS")
+
+
+def tell_verified(told: dict[str, Any]) -> None:
+    """What ``behavior verify`` looked at, and with ``--repair`` what it did and what it could not do."""
+    for line in told.get("repaired", []):
+        typer.echo(f"Repaired: {line}")
+    for line in told.get("left", []):
+        typer.echo(f"NOT repaired: {line}")
+    if told.get("put_aside"):
+        typer.echo(f"What was damaged is kept in {told['put_aside']}.")
+    typer.echo(f"{told['tables']} tables, {told['files']} files, {told['rows']:,} rows read and compared.")
+    typer.echo("Everything is whole." if told["ok"] else "BROKEN:")

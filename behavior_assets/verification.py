@@ -1,25 +1,38 @@
-"""``behavior verify``: all checks of lake and exports, as one answer."""
+"""``behavior verify``: all checks of lake, archive and exports, as one answer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+import os
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from behavior_assets.ingestion import audit
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import read_ledger
+from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS
 from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
 from exports.contract import gold, published
-from exports.verify import Problem, verify_ledger, verify_snapshot, verify_table
-from resources.errors import BehaviorError, UsageError
-from resources.lake import Lake, TableSpec
+from exports.verify import SnapshotCheck, check_snapshots
+from resources.commits import Log, live_files, number_of
+from resources.errors import UsageError
+from resources.integrity import Problem, Sums
+from resources.lake import Lake, LakeTable, TableSpec
+from resources.lock import exclusive
+from resources.parquet import DataFile
 from resources.settings import Settings
 
-ALL_TABLES = (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, CUSTOMER_DAY,
-              PRODUCT_DAY, COMMERCE_EVENTS, QUALITY_DAYS)  # fmt: skip
+DAY_TABLES = (SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, CUSTOMER_DAY, PRODUCT_DAY, COMMERCE_EVENTS)
+ORIGINALS = (BRONZE_EVENTS, QUARANTINE_EVENTS)
+ALL_TABLES = (*ORIGINALS, *DAY_TABLES, QUALITY_DAYS)
 
 
 def all_tables() -> tuple[TableSpec, ...]:
@@ -37,37 +50,170 @@ def require_files(lake: Lake) -> None:
         table.absolute(table.files())
 
 
-def verify_home(settings: Settings, progress: Callable[[str], None] = lambda _what: None) -> dict[str, Any]:
-    """Problems by file or table; ``ok`` is whether there are none."""
+@dataclass
+class TableCheck:
+    """A table's state: what is wrong with its log (by path in its folder) and with its data files, and the live files.
+
+    Where the log is damaged, the files are those that its whole commits tell of.
+    """
+
+    table: LakeTable
+    log: dict[str, str] = field(default_factory=dict)
+    unreadable: str = ""
+    files: list[DataFile] = field(default_factory=list)
+    wrong: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the list of files is the whole truth."""
+        return not self.log and not self.unreadable
+
+    @property
+    def damaged_commits(self) -> list[int]:
+        """Numbers of the commits that are damaged or gone."""
+        return sorted(number_of(Path(path).name) for path in self.log if path.endswith(".json"))
+
+    def problems(self) -> list[Problem]:
+        """All that is wrong with the table by itself."""
+        name = self.table.spec.name
+        found = [Problem(f"{name}/{path}", what) for path, what in (self.log | self.wrong).items()]
+        return [*found, *([Problem(name, self.unreadable)] if self.unreadable else [])]
+
+
+@dataclass
+class Inspection:
+    """What was found. ``entries`` are the ledger's, None where bronze's log is damaged."""
+
+    tables: dict[str, TableCheck]
+    problems: list[Problem]
+    archive: audit.ArchiveCheck
+    exports: SnapshotCheck
+    entries: list[FileEntry] | None
+    orphan_days: dict[str, list[str]]  # by table, days that bronze does not have
+
+
+def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _what: None,
+                 sums: Sums | None = None) -> Inspection:  # fmt: skip
+    """Look at everything. What is damaged in one place does not keep the others from being looked at."""
     if not settings.home.root.exists():
         msg = f"--home {settings.home.root}: there is no such home."
         raise UsageError(msg)
-    lake = Lake(settings.home.lake)
-    published_once = (settings.home.exports / "current.json").exists()
+    home, lake, sums = settings.home, Lake(settings.home.lake), sums or Sums()
+    checks: dict[str, TableCheck] = {}
     problems: list[Problem] = []
-    rows: dict[str, int] = {}
-    files = 0
+    published_once = (home.exports / "current.json").exists() or any((home.exports / "snapshots").glob("*.json"))
     for spec in all_tables():
-        table = lake.table(spec)
-        if not table.exists():
+        if lake.table(spec).exists():
+            progress(spec.name)
+            checks[spec.name] = check_table(lake.table(spec), sums)
+            problems += checks[spec.name].problems()
+        elif published_once and spec is not QUARANTINE_EVENTS:
             # Quarantine is made with its first reject; everything else is there once something was published.
-            if published_once and spec is not QUARANTINE_EVENTS:
-                problems.append(Problem(spec.name, "the table is missing"))
-            continue
-        found, rows[spec.name] = verify_table(table, progress)
-        problems += found
-        files += 0 if found else len(table.files())
-    if BRONZE_EVENTS.name in rows:
-        try:
-            entries = read_ledger(lake.table(BRONZE_EVENTS))
-            problems += verify_ledger(entries, rows[BRONZE_EVENTS.name], rows.get(QUARANTINE_EVENTS.name, 0))
-        except (BehaviorError, OSError, ValueError) as error:
-            problems.append(Problem("bronze/events", f"the ledger cannot be read ({type(error).__name__})"))
-    problems += verify_snapshot(settings.home.exports, lake, progress)
+            problems.append(Problem(spec.name, "the table is missing"))
+    bronze, quarantine = (checks.get(s.name) for s in ORIGINALS)
+    entries = _entries(bronze.table) if bronze is not None and bronze.sound else None
+    told = entries if entries is not None or bronze is None else _entries(bronze.table, bronze.log)
+    if bronze is not None:
+        problems += audit.check_ledger(told or [])
+        problems += audit.check_bronze(told or [], bronze.files)
+    if entries is not None and (quarantine is None or quarantine.sound):
+        problems += audit.check_quarantine(entries, quarantine.files if quarantine else [])
+    orphans = _orphan_days(checks) if bronze is not None and bronze.sound else {}
+    problems += [Problem(f"{name}/{path}", "a day that bronze does not have") for name, paths in orphans.items()
+                 for path in paths]  # fmt: skip
+    progress("archive")
+    archive = audit.check_archive(home, entries if bronze is not None else [], sums)
+    progress("exports")
+    exports = check_snapshots(home.exports, _gold(checks), sums)
+    problems += [*archive.problems, *exports.problems]
+    return Inspection(checks, problems, archive, exports, entries, orphans)
+
+
+def check_table(table: LakeTable, sums: Sums) -> TableCheck:
+    """A table's log and data files."""
+    log = Log(table.root)
+    check = TableCheck(table, log.damage())
+    try:
+        check.files = table.files() if check.sound else live_files(log.commits(check.log))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a broken log makes delta-rs panic, which is no Exception
+        check.unreadable = f"the log cannot be read ({type(error).__name__})"
+    found = sums.of(table.root / f.path for f in check.files)
+    for file in check.files:
+        what = _wrong(table, file, found.get(table.root / file.path))
+        # Beside a damaged commit nobody knows whether a file that is gone was still wanted; bronze drops none.
+        if what and (check.sound or table.root / file.path in found or table.spec is BRONZE_EVENTS):
+            check.wrong[file.path] = what
+    return check
+
+
+def _wrong(table: LakeTable, file: DataFile, sha256: str | None) -> str:
+    """What is wrong with a data file; empty if nothing."""
+    if sha256 is None:
+        return "the data file is missing"
+    size = (table.root / file.path).stat().st_size
+    if size != file.size:
+        return f"has {size:,} bytes, the log says {file.size:,}"
+    if sha256 != file.sha256:
+        return "its bytes do not give the sha256 in its name" if sha256 else "the disk does not give its bytes"
+    try:
+        return _wrong_rows(table, file)
+    except (pa.ArrowException, OSError):
+        return "not a readable Parquet file"
+
+
+def _wrong_rows(table: LakeTable, file: DataFile) -> str:
+    """What is wrong with the rows of a file whose bytes are right: as many as the log says, of the folder's day."""
+    parquet = pq.ParquetFile(table.root / file.path)
+    if parquet.metadata.num_rows != file.rows:
+        return f"holds {parquet.metadata.num_rows:,} rows, the log says {file.rows:,}"
+    if Path(file.path).parent.as_posix() != (f"event_date={file.part}" if table.spec.by_day else "."):
+        return "lies in the folder of another day"
+    if table.spec.by_day and file.rows:
+        days = pc.unique(parquet.read(["event_date"])["event_date"]).to_pylist()
+        if [day and day.isoformat() for day in days] != [file.part]:
+            return f"holds rows of other days than {file.part}"
+    return ""
+
+
+def _entries(bronze: LakeTable, damage: Mapping[str, str] | None = None) -> list[FileEntry]:
+    """The ledger, from the commits that are whole."""
+    commits = Log(bronze.root).commits(damage or {})
+    return [e for c in commits if LEDGER_KEY in c.info for e in decode(c.info[LEDGER_KEY])]
+
+
+def _orphan_days(checks: Mapping[str, TableCheck]) -> dict[str, list[str]]:
+    days = {f.part for f in checks[BRONZE_EVENTS.name].files}
+    found = {s.name: [f.path for f in checks[s.name].files if f.part not in days] for s in DAY_TABLES
+             if s.name in checks}  # fmt: skip
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def _gold(checks: Mapping[str, TableCheck]) -> dict[str, list[tuple[Path, DataFile]]]:
+    """Gold's files by published name, of the tables whose log is whole."""
+    sound = {n: checks[gold(n).name] for n in published() if gold(n).name in checks and checks[gold(n).name].sound}
+    return {name: [(c.table.root / f.path, f) for f in c.files] for name, c in sound.items()}
+
+
+def verify_home(
+    settings: Settings, progress: Callable[[str], None] = lambda _what: None, sums: Sums | None = None
+) -> dict[str, Any]:
+    """Problems by file or table; ``ok`` is whether there are none."""
+    found = inspect_home(settings, progress, sums)
     return {
-        "ok": not problems,
-        "tables": len(rows),
-        "files": files,
-        "rows": sum(rows.values()),
-        "problems": [asdict(p) for p in problems],
+        "ok": not found.problems,
+        "tables": len(found.tables),
+        "files": sum(len(c.files) - len(c.wrong) for c in found.tables.values()),
+        "rows": sum(f.rows for c in found.tables.values() for f in c.files),
+        "problems": [asdict(p) for p in found.problems],
     }
+
+
+def verify_at_rest(settings: Settings, progress: Callable[[str], None] = lambda _what: None) -> dict[str, Any]:
+    """``verify_home`` while nobody writes: what a run has begun is no damage."""
+    with ExitStack() as stack:
+        for folder in (settings.home.dagster, settings.home.lake):
+            if os.access(folder, os.W_OK):
+                stack.enter_context(exclusive(folder))
+        return verify_home(settings, progress)

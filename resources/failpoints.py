@@ -18,7 +18,7 @@ VARIABLE = "BEHAVIOR_FAILPOINT"
 # the past tense after it. tests/test_fault_matrix_runs.py finds writes that come by none.
 PLACES = (
     "home.settings", "home.dagster", "home.key",
-    "staging.replay", "staging.copy", "staging.unpack", "landing.refuse", "landing.refused",
+    "staging.replay", "staging.copy", "staging.unpack", "staging.hide", "landing.refuse", "landing.refused",
     "parquet.write", "parquet.sync", "parquet.name",
     "lake.create", "lake.commit", "lake.committed", "journal.note", "journal.mend",
     "ingest.quarantined", "ingest.committed", "archive.keep", "archive.copy", "landing.remove",

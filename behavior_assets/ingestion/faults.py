@@ -24,6 +24,7 @@ from behavior_assets.ingestion.reading import FileReading
 from behavior_assets.ingestion.records import Piece
 from behavior_assets.ingestion.sources.base import Check
 from resources.errors import InputRefusedError
+from resources.failpoints import reach
 
 
 class Fault(NamedTuple):
@@ -163,7 +164,9 @@ def hide(path: Path, target: Path, found: Iterable[Found], layout: Layout, recor
     with path.open("rb") as reader, ExitStack() as stack:
         writer: BinaryIO | None = None
         for bad in found:
-            writer = writer or stack.enter_context(target.open("wb"))
+            if writer is None:
+                reach("staging.hide")
+                writer = stack.enter_context(target.open("wb"))
             _copy(reader, writer, bad.start - reader.tell())
             number = numbers.setdefault(bad.fault, len(numbers))
             writer.write(f"{mark}{number}{layout.delimiter * (layout.fields - 1)}".encode())

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from behavior_assets.incremental import split_by_day
-from behavior_assets.ingestion import landing, ledger, quarantine
+from behavior_assets.ingestion import archive, landing, ledger, quarantine
 from behavior_assets.ingestion.ahead import Delivery, Prepared, Reader
 from behavior_assets.ingestion.batch import Batch, marker
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
@@ -259,4 +259,7 @@ class Ingestion:
                 reading.staged, delivery.path if delivery.from_landing else None, self.settings.home,
                 keep=self.settings.archive and delivery.replay is None,
             )  # fmt: skip
+        if self.settings.archive:
+            sources = [reading.source for _, reading in batch.readings]
+            archive.keep_notes(self.settings.home, entries, self.settings.timezone, sources)
         report.staging_seconds += time.perf_counter() - started

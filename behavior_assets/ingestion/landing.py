@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 import zlib
 from collections.abc import Container, Iterable
@@ -124,7 +125,11 @@ def _opened(path: Path) -> BinaryIO:
     try:
         reason = irregular(path)
         if not reason:
-            return os.fdopen(os.open(path, os.O_RDONLY | _CAREFULLY), "rb")
+            file = os.fdopen(os.open(path, os.O_RDONLY | _CAREFULLY), "rb")
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file
+            file.close()
+            reason = "something else has taken its place."
     except FileNotFoundError as error:
         msg = f"{shown(path)}: the file is not there any more."
         raise LeftAloneError(msg) from error

@@ -73,11 +73,17 @@ def read_ledger(bronze: LakeTable) -> list[FileEntry]:
     for commit in bronze.history():
         text: Any = commit.get(LEDGER_KEY)
         if text:
-            entries += [_entry(told) for told in json.loads(text)]
+            entries += decode(text)
     return entries
 
 
-def _entry(told: dict[str, Any]) -> FileEntry:
+def decode(text: str) -> list[FileEntry]:
+    """Entries from the text of a commit."""
+    return [entry_of(told) for told in json.loads(text)]
+
+
+def entry_of(told: dict[str, Any]) -> FileEntry:
+    """An entry from its fields."""
     return FileEntry(**{**told, "replayed_rows": tuple(told.get("replayed_rows", ()))})
 
 

@@ -41,21 +41,23 @@ Rows = list[dict[str, Any]]
 
 def put_in(table: LakeTable, readings: Iterable[FileReading], batch: Batch, marker: Marker) -> None:
     """Commit the rejects of a batch's files: a part per delivery, so that a rerun after a crash replaces them."""
-    files = []
-    for reading in readings:
-        rejects, staged = [reading.rejects[r] for r in sorted(reading.rejects)], reading.staged
-        rows = [
-            {
-                "source": reading.source.name, "source_file": staged.name, "file_sha256": staged.sha256,
-                "row_number": r.row, "failure_class": r.failure_class, "column_name": r.column, "message": r.message,
-                "raw": r.raw, "arrived_ts_us": batch.arrived_us, "kind": staged.kind, "header": reading.header,
-            }
-            for r in rejects
-        ]  # fmt: skip
-        made = pa.Table.from_pylist(rows, schema=QUARANTINE_EVENTS.schema)
-        files.append(table.write(staged.key, batch.batch_id, [made]))
+    files = [table.write(r.staged.key, batch.batch_id, [rejected_rows(r, batch.arrived_us)]) for r in readings]
     if files:
         table.commit(files, batch=marker)
+
+
+def rejected_rows(reading: FileReading, arrived_us: int) -> pa.Table:
+    """The rejects of a file, in their order, as rows of the table."""
+    staged = reading.staged
+    rows = [
+        {
+            "source": reading.source.name, "source_file": staged.name, "file_sha256": staged.sha256,
+            "row_number": r.row, "failure_class": r.failure_class, "column_name": r.column, "message": r.message,
+            "raw": r.raw, "arrived_ts_us": arrived_us, "kind": staged.kind, "header": reading.header,
+        }
+        for r in (reading.rejects[n] for n in sorted(reading.rejects))
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=QUARANTINE_EVENTS.schema)
 
 
 def unaccounted(table: LakeTable, ledger: Iterable[FileEntry]) -> list[str]:
@@ -155,7 +157,7 @@ def replays(
         mine = [r for r in rows.to_pylist() if r["row_number"] not in back[part]]
         if mine:
             source = load_source(mine[0]["source"], mapping if mine[0]["source"] == "generic" else None)
-            path = _write(folder, part, mine)
+            path = as_file(folder, part, mine)
             found.append(Delivery(path, source, replay=Replay(part, tuple(r["row_number"] for r in mine))))
     if not found:
         msg = f"--class {failure_class}: no such rows in quarantine. There are: {', '.join(sorted(known)) or 'none'}."
@@ -163,7 +165,7 @@ def replays(
     return found
 
 
-def _write(folder: Path, part: str, rows: Rows) -> Path:
+def as_file(folder: Path, part: str, rows: Rows) -> Path:
     """The rows as a file like the one they came with, in a folder of its own, so that it keeps its name."""
     first = rows[0]
     place = folder / hashlib.sha256(part.encode()).hexdigest()[:16]

@@ -49,6 +49,7 @@ class Source:
     explode: str = ""
     ignored: tuple[str, ...] = ()
     contract: str = ""
+    mapping: str = ""  # the text that ``contract`` stands for
     decimals: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     sparse: bool = False

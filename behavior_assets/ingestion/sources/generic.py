@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def _name(column: str) -> str:
 def load_mapping(path: Path) -> Source:
     """A Source from a mapping file. Raises UsageError naming the file and the key that is wrong."""
     try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        raw = yaml.safe_load(text)
     except FileNotFoundError as error:
         msg = f"--mapping {path}: there is no such file."
         raise UsageError(msg) from error
@@ -51,7 +53,7 @@ def load_mapping(path: Path) -> Source:
     if not isinstance(raw, dict):
         msg = f"{path}: a mapping with the keys {', '.join(sorted(_KEYS))} is wanted; docs/formats.md shows one."
         raise UsageError(msg)
-    return source_from_mapping(raw, str(path))
+    return replace(source_from_mapping(raw, str(path)), mapping=text)
 
 
 def source_from_mapping(raw: dict[str, Any], where: str) -> Source:

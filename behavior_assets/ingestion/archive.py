@@ -1,0 +1,114 @@
+"""What lies below ``archive/``: the originals, and beside them what it takes to ingest them again.
+
+``<format>/<sha>-<name>`` are the originals, ``ledger/<sha>-<batch>.json`` what the ledger says of each batch, and
+``mappings/<sha>-<contract>.yaml`` how files of ``generic`` were read. ``<sha>`` is the beginning of the file's sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from behavior_assets.ingestion.arrivals import MAPPING
+from behavior_assets.ingestion.ledger import FileEntry, entry_of
+from behavior_assets.ingestion.sources import FORMATS, load_source
+from behavior_assets.ingestion.sources.base import Source
+from resources.disk import disk_errors, draft_of
+from resources.errors import BehaviorError, InputRefusedError
+from resources.failpoints import reach
+from resources.settings import Home
+
+DIGITS = 16
+LEDGER, MAPPINGS = "ledger", "mappings"
+_NAME = re.compile(rf"([0-9a-f]{{{DIGITS}}})-(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the archive knows of a batch: its accounts, and the zone that told its days."""
+
+    path: Path
+    timezone: str
+    entries: tuple[FileEntry, ...]
+
+    @property
+    def batch_id(self) -> str:
+        """The batch that it tells of."""
+        return self.entries[0].batch_id
+
+
+def keep_notes(home: Home, entries: Iterable[FileEntry], timezone: str, sources: Iterable[Source]) -> None:
+    """After a batch's commit: keep its accounts and mappings beside the originals."""
+    entries = list(entries)
+    for source in sources:
+        if source.mapping:
+            _keep(home.archive / MAPPINGS, f"{source.contract}.yaml", source.mapping)
+    told = {"timezone": timezone, "entries": [asdict(e) for e in entries]}
+    _keep(home.archive / LEDGER, f"{entries[0].batch_id}.json", json.dumps(told, indent=1))
+
+
+def _keep(folder: Path, name: str, text: str) -> None:
+    target = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:DIGITS]}-{name}"
+    if target.exists():
+        return
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with draft_of(target) as draft:
+            draft.write_text(text, "utf-8")
+            reach("archive.keep")
+
+
+def kept(home: Home) -> Iterator[tuple[Path, str]]:
+    """Everything that the archive keeps, with the digits that its sha256 begins with."""
+    for folder in (*FORMATS, LEDGER, MAPPINGS):
+        for path in sorted((home.archive / folder).glob("*")):
+            found = _NAME.fullmatch(path.name)
+            if found and path.is_file():
+                yield path, found[1]
+
+
+def original_of(home: Home, source: str, sha256: str) -> Path | None:
+    """Where a delivery's bytes lie, if they are kept."""
+    return next(iter((home.archive / source).glob(f"{sha256[:DIGITS]}-*")), None)
+
+
+def read_notes(home: Home) -> list[Note]:
+    """The accounts that are kept, by batch; of several for one batch the newest comes last. Damaged ones are left."""
+    notes = []
+    paths = (home.archive / LEDGER).glob("*.json")
+    for path in sorted(paths, key=lambda p: (p.name[DIGITS:], p.stat().st_mtime_ns)):
+        raw = path.read_bytes()
+        if path.name.startswith(hashlib.sha256(raw).hexdigest()[:DIGITS]):
+            told = json.loads(raw)
+            notes.append(Note(path, told["timezone"], tuple(entry_of(e) for e in told["entries"])))
+    return notes
+
+
+def source_of(home: Home, entry: FileEntry) -> Source:
+    """How a delivery was read. Raises InputRefusedError where its mapping is not to be had any more."""
+    if not entry.contract:
+        if entry.source == "generic":
+            msg = f"{entry.file_name}: the ledger is too old to tell its mapping."
+            raise InputRefusedError(msg)
+        return load_source(entry.source)
+    candidates = [*(home.archive / MAPPINGS).glob(f"*-{entry.contract}.yaml"), home.landing / entry.source / MAPPING]
+    for path in candidates:
+        try:
+            source = load_source(entry.source, path)
+        except (BehaviorError, yaml.YAMLError):
+            continue
+        if source.contract == entry.contract:
+            return source
+    msg = f"{entry.file_name}: the archive does not have its mapping (contract {entry.contract})."
+    raise InputRefusedError(msg)
+
+
+def original_name(path: Path) -> str:
+    """The name that an archived file came with."""
+    return path.name[DIGITS + 1 :]

@@ -1,0 +1,152 @@
+"""Whether the ledger, the rows it speaks of and the originals in the archive tell the same story."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from behavior_assets.ingestion.archive import DIGITS, MAPPINGS, Note, kept, original_of, read_notes
+from behavior_assets.ingestion.ledger import FileEntry
+from behavior_assets.ingestion.sources import FORMATS
+from resources.integrity import Problem, Sums
+from resources.parquet import DataFile
+from resources.settings import Home
+
+BRONZE, QUARANTINE = "bronze/events", "quarantine/events"
+_GONE = "it is gone: no table lost anything, but none could be mended from it. Deliver the file again to keep it anew"
+
+
+def batch_of(file: DataFile) -> str:
+    """The batch that a file of bronze or quarantine came with."""
+    return file.fingerprint.split("-")[0]
+
+
+def part_names(entries: Iterable[FileEntry]) -> dict[str, str]:
+    """The key of a delivery by what its part of quarantine may be called; older ones have the file's sha256."""
+    entries = list(entries)
+    return {e.file_sha256: e.key for e in reversed(entries)} | {e.key: e.key for e in entries}
+
+
+def in_quarantine(entries: Iterable[FileEntry]) -> dict[str, int]:
+    """How many rows of each delivery must lie in quarantine, by its key; deliveries without any are left away."""
+    entries = list(entries)
+    names = part_names(entries)
+    rows: Counter[str] = Counter()
+    for entry in entries:
+        rows[names.get(entry.replay_of, entry.replay_of) or entry.key] += entry.quarantined
+    return {key: count for key, count in rows.items() if count}
+
+
+def check_ledger(entries: Iterable[FileEntry]) -> list[Problem]:
+    """Every delivery's rows add up, and none is in twice."""
+    entries = list(entries)
+    problems = [Problem(f"ledger/{e.file_name}", f"its rows do not add up (batch {e.batch_id})")
+                for e in entries if not e.balanced()]  # fmt: skip
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.key in seen:
+            problems.append(Problem(f"ledger/{entry.file_name}", "the same delivery was committed twice"))
+        seen.add(entry.key)
+    return problems
+
+
+def check_bronze(entries: Iterable[FileEntry], files: Iterable[DataFile]) -> list[Problem]:
+    """Every file belongs to a batch of the ledger, and a batch's files hold as many rows as the ledger says."""
+    events: Counter[str] = Counter()
+    names: dict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        events[entry.batch_id] += entry.events
+        names[entry.batch_id].append(entry.file_name)
+    rows: Counter[str] = Counter()
+    problems = []
+    for file in files:
+        rows[batch_of(file)] += file.rows
+        if batch_of(file) not in events:
+            problems.append(Problem(f"{BRONZE}/{file.path}", f"{file.rows:,} rows that no delivery of the ledger "
+                                    "brought"))  # fmt: skip
+    return problems + [
+        Problem(BRONZE, f"batch {batch} ({', '.join(names[batch][:3])}): its files hold {rows[batch]:,} rows, the "
+                f"ledger says {events[batch]:,}")
+        for batch in sorted(events) if rows[batch] != events[batch]
+    ]  # fmt: skip
+
+
+def check_quarantine(entries: Iterable[FileEntry], files: Iterable[DataFile]) -> list[Problem]:
+    """What was quarantined and not replayed is there, by delivery, and nothing else."""
+    entries = list(entries)
+    keys, names = part_names(entries), {e.key: e.file_name for e in entries}
+    expected = in_quarantine(entries)
+    held: Counter[str] = Counter()
+    problems = []
+    for file in files:
+        held[keys.get(file.part, "")] += file.rows
+        if file.part not in keys:
+            what = f"{file.rows:,} rows of a delivery that the ledger does not know (did a run not end? Run again)"
+            problems.append(Problem(f"{QUARANTINE}/{file.path}", what))
+    return problems + [
+        Problem(QUARANTINE, f"of {names[key]} ({key}) {held[key]:,} rows are there, the ledger says "
+                f"{expected.get(key, 0):,}")
+        for key in sorted(names.keys() & (expected.keys() | held.keys())) if held[key] != expected.get(key, 0)
+    ]  # fmt: skip
+
+
+@dataclass
+class ArchiveCheck:
+    """What is wrong below ``archive/``. ``lost``: keys of deliveries that only the archive knows."""
+
+    problems: list[Problem] = field(default_factory=list)
+    damaged: set[Path] = field(default_factory=set)
+    unknown: list[Path] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+
+
+def check_archive(home: Home, entries: Iterable[FileEntry] | None, sums: Sums) -> ArchiveCheck:
+    """Every file is what its name says, and known to the ledger (unless that is damaged, ``entries`` None)."""
+    check = ArchiveCheck()
+    files = dict(kept(home))
+    found = sums.of(files)
+    for path, digits in files.items():
+        if not found.get(path, "").startswith(digits):
+            check.damaged.add(path)
+            check.problems.append(Problem(_where(home, path), "its bytes do not give the sha256 in its name: deliver "
+                                          "the file again, and it is kept anew"))  # fmt: skip
+    if entries is not None:
+        known = {e.key: e for e in entries}
+        _check_originals(home, check, {p: found[p] for p in files if p not in check.damaged}, known)
+        for note in {n.batch_id: n for n in read_notes(home)}.values():
+            _check_note(home, check, note, known)
+    return check
+
+
+def _check_originals(home: Home, check: ArchiveCheck, sums: Mapping[Path, str], known: Mapping[str, FileEntry]) -> None:
+    """What was archived was committed before."""
+    delivered = {(e.source, e.file_sha256) for e in known.values()}
+    for path, sha256 in sums.items():
+        if path.parent.name in FORMATS and (path.parent.name, sha256) not in delivered:
+            check.unknown.append(path)
+            check.problems.append(Problem(_where(home, path), "the ledger does not know it, though files are kept here "
+                                          "only after their commit"))  # fmt: skip
+
+
+def _check_note(home: Home, check: ArchiveCheck, note: Note, known: Mapping[str, FileEntry]) -> None:
+    """The account of a batch is the ledger's, and what it takes to ingest the batch again is there."""
+    for entry in note.entries:
+        if entry.key not in known:
+            check.lost.add(entry.key)
+            what = f"the ledger does not know {entry.file_name} of batch {entry.batch_id}, which was committed"
+            check.problems.append(Problem(_where(home, note.path), what))
+        elif known[entry.key] != entry:
+            check.problems.append(Problem(_where(home, note.path), f"the ledger gives another account of "
+                                          f"{entry.file_name} (batch {known[entry.key].batch_id})"))  # fmt: skip
+        if not entry.replay_of and original_of(home, entry.source, entry.file_sha256) is None:
+            lost = home.archive / entry.source / f"{entry.file_sha256[:DIGITS]}-{entry.file_name}"
+            check.problems.append(Problem(_where(home, lost), _GONE))
+        if entry.contract and not any((home.archive / MAPPINGS).glob(f"*-{entry.contract}.yaml")):
+            lost = home.archive / MAPPINGS / f"*-{entry.contract}.yaml"
+            check.problems.append(Problem(_where(home, lost), _GONE))
+
+
+def _where(home: Home, path: Path) -> str:
+    return path.relative_to(home.root).as_posix()

@@ -1,0 +1,114 @@
+"""Batches that the ledger has lost, delivered again from the archive in the order in which they came."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import duckdb
+
+from behavior_assets.ingestion import archive
+from behavior_assets.ingestion.ahead import Delivery
+from behavior_assets.ingestion.ingest import Ingestion
+from behavior_assets.ingestion.ledger import FileEntry
+from behavior_assets.ingestion.mend import Report
+from behavior_assets.ingestion.reload import Originals
+from behavior_assets.ingestion.sources import load_source
+from resources.errors import BehaviorError, InputRefusedError
+from resources.lake import Lake
+from resources.settings import Home, Settings
+
+
+@dataclass
+class LostBatch:
+    """Deliveries that came together: those whose account is known, and archived files of which nothing else is."""
+
+    arrived_us: int
+    entries: list[FileEntry] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+
+@dataclass
+class Lost:
+    """What the ledger does not know any more. ``told`` are entries that commits after a damaged one held."""
+
+    told: list[FileEntry] = field(default_factory=list)
+    timezone: str = ""
+    batches: list[LostBatch] = field(default_factory=list)
+
+
+def lost_batches(home: Home, known: Iterable[FileEntry], unknown: Iterable[Path], lost: Lost) -> Lost:
+    """The batches of which the archive or a commit that was put aside tells and the ledger (``known``) does not.
+
+    ``unknown``: archived files that the ledger does not know. Of one that nothing else tells of, the time when it was
+    written stands for its arrival.
+    """
+    keys = {e.key for e in known}
+    notes = archive.read_notes(home)
+    entries: dict[str, dict[str, FileEntry]] = defaultdict(dict)
+    for entry in (*lost.told, *(e for note in notes for e in note.entries)):
+        if entry.key not in keys:
+            entries[entry.batch_id][entry.key] = entry
+    batches = [LostBatch(min(e.arrived_ts_us for e in found.values()), list(found.values()))
+               for _, found in sorted(entries.items())]  # fmt: skip
+    told = {(e.source, e.file_sha256[: archive.DIGITS]) for found in entries.values() for e in found.values()}
+    strays = sorted((p.stat().st_mtime_ns // 1000, p) for p in unknown
+                    if (p.parent.name, p.name[: archive.DIGITS]) not in told)  # fmt: skip
+    ends = sorted(b.arrived_us for b in batches)
+    # Between two batches that are known lies one, as far as anybody can tell.
+    for _, together in groupby(strays, key=lambda s: sum(end <= s[0] for end in ends)):
+        group = list(together)
+        batches.append(LostBatch(group[0][0], files=[path for _, path in group]))
+    lost.batches = sorted(batches, key=lambda b: (b.arrived_us, bool(b.files)))
+    lost.timezone = lost.timezone or next((n.timezone for n in notes), "")
+    return lost
+
+
+def redeliver(
+    lake: Lake, settings: Settings, con: duckdb.DuckDBPyConnection, originals: Originals, lost: Lost, report: Report
+) -> set[str]:
+    """Ingest lost batches again, each with the arrival that it had. Returns those that are in as a whole."""
+    whole: set[str] = set()
+    for batch in lost.batches:
+        before = len(report.left)
+        deliveries: list[Delivery] = []
+        for entry in batch.entries:
+            if entry.replay_of and not entry.replayed_rows:  # it brought nothing
+                continue
+            try:
+                deliveries.append(originals.deliver(entry))
+            except InputRefusedError as error:
+                report.left.append(f"{entry.file_name} (batch {entry.batch_id}, {entry.rows_in:,} rows): {error}")
+        for path in batch.files:
+            try:
+                deliveries.append(_stray(settings.home, originals, path))
+            except BehaviorError as error:
+                report.left.append(f"{path.relative_to(settings.home.root)}: {error}")
+        done = _at(Ingestion(lake, settings, con), batch.arrived_us).run(deliveries)
+        report.left += [reason for _, reason in done.refused]
+        report.done += [f"{e.file_name}: {e.rows_in or -e.quarantined:,} rows ingested again from the archive "
+                        f"(batch {e.batch_id})" for e in done.entries]  # fmt: skip
+        if len(report.left) == before:
+            whole |= {e.batch_id for e in batch.entries}
+    return whole
+
+
+def _at(ingestion: Ingestion, arrived_us: int) -> Ingestion:
+    ingestion.now_us = lambda: arrived_us
+    return ingestion
+
+
+def _stray(home: Home, originals: Originals, path: Path) -> Delivery:
+    """A file of which only the archive knows. One of ``generic`` is read by the mapping, if there is only one."""
+    mapping = None
+    if path.parent.name == "generic":
+        kept = sorted((home.archive / archive.MAPPINGS).glob("*.yaml"))
+        if len(kept) != 1:
+            msg = f"nobody can tell which of {len(kept)} mappings it came with. Deliver it again with its mapping."
+            raise InputRefusedError(msg)
+        (mapping,) = kept
+    source = load_source(path.parent.name, mapping)
+    return Delivery(originals.linked(path, archive.original_name(path), {}), source)

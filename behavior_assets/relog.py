@@ -1,0 +1,127 @@
+"""Mending logs: a damaged commit is taken away with all after it, where what these brought can be had again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from behavior_assets.ingestion import audit
+from behavior_assets.ingestion.archive import DIGITS, kept
+from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode
+from behavior_assets.ingestion.mend import Report
+from behavior_assets.ingestion.redeliver import Lost, lost_batches
+from behavior_assets.ingestion.reload import Originals
+from behavior_assets.ingestion.sources import FORMATS
+from behavior_assets.verification import ORIGINALS, Inspection, TableCheck
+from resources.commits import Commit, Log, live_files
+from resources.lake import BATCHES
+from resources.settings import ZONE_KEY, Settings
+
+BRONZE, QUARANTINE = (spec.name for spec in ORIGINALS)
+
+
+@dataclass
+class LogMender:
+    """Mends the logs of a home's tables. ``away`` puts things aside."""
+
+    settings: Settings
+    con: duckdb.DuckDBPyConnection
+    found: Inspection
+    away: Callable[[Path], object]
+    report: Report
+
+    def run(self) -> Lost:
+        """Mend what can be mended; the answer is what the ledger has lost by it."""
+        for name, check in self.found.tables.items():
+            if check.log and not check.damaged_commits:
+                Log(check.table.root).mend(self.away)
+                self.report.done += [f"{name}/{path}: put aside, the table can do without" for path in check.log]
+            elif not check.sound and check.table.spec not in ORIGINALS:
+                self._cut(check, min(check.damaged_commits, default=0))
+        bronze, quarantine = self.found.tables.get(BRONZE), self.found.tables.get(QUARANTINE)
+        if bronze is not None and bronze.damaged_commits:
+            return self._mend_bronze(bronze, quarantine)
+        if bronze is not None and quarantine is not None and quarantine.damaged_commits:
+            self._mend_quarantine(quarantine, self.found.entries or [], min(quarantine.damaged_commits))
+        return Lost()
+
+    def _cut(self, check: TableCheck, first: int) -> None:
+        """Make a table what it was before a commit; before the first there was none."""
+        name = check.table.spec.name
+        if first == 0:
+            self.away(check.table.root)
+            self.report.done.append(f"{name}: the table is put aside as a whole, its first commit is damaged")
+            return
+        Log(check.table.root).cut(first, self.away)
+        self.report.done.append(f"{name}/_delta_log: put aside from commit {first} on")
+
+    def _leave(self, check: TableCheck, reasons: Iterable[str]) -> None:
+        told = f"left as it is. What it brought cannot be had again: {'; '.join(reasons)}"
+        self.report.left += [f"{check.table.spec.name}/{path}: {told}" for path in check.log if path.endswith(".json")]
+
+    def _mend_bronze(self, bronze: TableCheck, quarantine: TableCheck | None) -> Lost:
+        first = min(bronze.damaged_commits)
+        commits = Log(bronze.table.root).commits(bronze.log)
+        before, after = [c for c in commits if c.number < first], [c for c in commits if c.number > first]
+        known = _entries(before)
+        zone = next((str(c.info[ZONE_KEY]) for c in commits if ZONE_KEY in c.info), "")
+        lost = lost_batches(self.settings.home, known, self._unknown(known), Lost(_entries(after), zone))
+        reasons = self._in_the_way(bronze, first, after, known, lost)
+        if reasons:
+            self._leave(bronze, reasons)
+            return Lost()
+        self._cut(bronze, first)
+        last = max((c.markers.get(BATCHES, 0) for c in before), default=0)
+        if quarantine is not None:
+            told = Log(quarantine.table.root).commits(quarantine.log)
+            later = [c.number for c in told if c.markers.get(BATCHES, 0) > last]
+            if later or quarantine.damaged_commits:  # batches are refused that are not above the last
+                self._cut(quarantine, min([*later, *quarantine.damaged_commits]))
+        return lost
+
+    def _unknown(self, known: Iterable[FileEntry]) -> list[Path]:
+        """Whole originals in the archive that some entries do not know."""
+        told = {(e.source, e.file_sha256[:DIGITS]) for e in known}
+        return [path for path, digits in kept(self.settings.home) if path.parent.name in FORMATS
+                and (path.parent.name, digits) not in told and path not in self.found.archive.damaged]  # fmt: skip
+
+    def _in_the_way(
+        self, bronze: TableCheck, first: int, after: Collection[Commit], known: Iterable[FileEntry], lost: Lost
+    ) -> list[str]:
+        """Why what the commits from ``first`` on brought cannot be delivered again; nothing where it can."""
+        gone = {e.key: e for batch in lost.batches for e in batch.entries}
+        originals = Originals(self.settings, self.con, {e.key: e for e in known} | gone)
+        told = [(e, originals.unavailable(e)) for e in gone.values()]
+        reasons = [f"{e.file_name}, {e.rows_in:,} rows: {reason}" for e, reason in told if reason]
+        log = Log(bronze.table.root)
+        numbers = {int(n[:20]) for n in {*log.journal.noted(), *log.journal.present()} if n.endswith(".json")}
+        explained = len({e.batch_id for e in gone.values()}) + (first == 0)
+        explained += sum(LEDGER_KEY not in c.info for c in after)
+        if sum(n >= first for n in numbers) > explained and not any(batch.files for batch in lost.batches):
+            reasons.append("the archive has no delivery that the ledger does not know")
+        return reasons
+
+    def _mend_quarantine(self, quarantine: TableCheck, entries: list[FileEntry], first: int) -> None:
+        """Cut the log where the archive has what is then missing; the rows are read again afterwards."""
+        left = live_files([c for c in Log(quarantine.table.root).commits(quarantine.log) if c.number < first])
+        names, rows = audit.part_names(entries), Counter[str]()
+        for file in left:
+            if (quarantine.table.root / file.path).exists():
+                rows[names.get(file.part, "")] += file.rows
+        expected = audit.in_quarantine(entries)
+        originals = Originals(self.settings, self.con, {e.key: e for e in entries})
+        told = [(e, originals.unavailable(e)) for e in entries if rows[e.key] != expected.get(e.key, 0)]
+        reasons = [f"{e.file_name}, {expected[e.key]:,} rows: {reason}" for e, reason in told
+                   if reason and e.key in expected]  # fmt: skip
+        if reasons:
+            self._leave(quarantine, reasons)
+        else:
+            self._cut(quarantine, first)
+
+
+def _entries(commits: Iterable[Commit]) -> list[FileEntry]:
+    return [e for c in commits if LEDGER_KEY in c.info for e in decode(c.info[LEDGER_KEY])]

@@ -1,0 +1,227 @@
+"""``behavior verify --repair``: what the archive and the other tables can give back is given back, nothing thrown away.
+
+Originals (bronze and quarantine) are read again from the archive, everything else is made again from them by the chain.
+What is damaged is put into ``<home>/damaged/``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from behavior_assets.ingestion import quarantine
+from behavior_assets.ingestion.archive import read_notes
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
+from behavior_assets.ingestion.ledger import read_ledger
+from behavior_assets.ingestion.mend import Mender, Report
+from behavior_assets.ingestion.redeliver import Lost, lost_batches, redeliver
+from behavior_assets.ingestion.reload import Originals
+from behavior_assets.relog import LogMender
+from behavior_assets.verification import ORIGINALS, Inspection, all_tables, inspect_home, verify_home
+from exports import mend
+from resources.disk import disk_errors
+from resources.engine import engine
+from resources.errors import BehaviorError
+from resources.integrity import Sums
+from resources.journal import Journal
+from resources.lake import Lake
+from resources.lock import exclusive
+from resources.settings import Home, Settings, with_zone
+
+Rebuild = Callable[[], list[str]]  # brings all derived tables up to date and publishes; what went wrong
+DAMAGED = "damaged"
+
+
+class Aside:
+    """A folder of its own below ``<home>/damaged/`` for what one repair takes out of the way."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home.root
+        self.folder = home.root / DAMAGED / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+
+    def __call__(self, path: Path) -> Path:
+        """Move a file or a folder there, under the path that it has in the home."""
+        target = self.folder / path.relative_to(self.home)
+        number = 1
+        while target.exists():
+            number += 1
+            target = target.with_name(f"{path.name}.{number}")
+        with disk_errors(self.folder):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, target)
+        return target
+
+
+@dataclass
+class Repair:
+    """One repair of a home."""
+
+    settings: Settings
+    rebuild: Rebuild
+    progress: Callable[[str], None] = lambda _what: None
+    report: Report = field(default_factory=Report)
+
+    def __post_init__(self) -> None:
+        """Nothing is put aside yet, and no file is read."""
+        self.away = Aside(self.settings.home)
+        self.sums = Sums()
+        self.lake = Lake(self.settings.home.lake)
+
+    def run(self) -> dict[str, Any]:
+        """Repair, and say what was done, what was not, and what a fresh look finds."""
+        found = self._look()
+        if found.problems:
+            with self._alone():
+                whole = self._mend_originals()
+                if whole:
+                    self._drop_derived()
+                self._mend_exports()
+            derived = any(not p.where.startswith("archive/") for p in found.problems)
+            if whole and derived:
+                self._rebuild()
+            with self._alone():
+                again = self._finish_exports()
+            if whole and again:  # what was made again has other bytes than the manifest names
+                self._rebuild()
+            if not whole:
+                self.report.left.append("derived tables: left as they are until bronze and quarantine are whole")
+        return {**verify_home(self.settings, self.progress, self.sums), "repaired": self.report.done,
+                "left": self.report.left,
+                "put_aside": str(self.away.folder) if self.away.folder.exists() else None}  # fmt: skip
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """With no other command, and no other writer to the lake."""
+        home = self.settings.home
+        with disk_errors(home.root), exclusive(home.dagster), exclusive(home.lake):
+            yield
+
+    def _look(self) -> Inspection:
+        return inspect_home(self.settings, self.progress, self.sums)
+
+    # Originals
+
+    def _mend_originals(self) -> bool:
+        """Bronze and quarantine; whether they are whole afterwards."""
+        found = self._look()
+        for path in sorted(found.archive.damaged):
+            self.away(path)
+            self.report.left.append(f"{path.relative_to(self.settings.home.root)}: put aside. Deliver the file again, "
+                                    "and the archive keeps it anew")  # fmt: skip
+        with engine(self.settings) as backend:
+            lost = LogMender(self.settings, backend.con, found, self.away, self.report).run()
+            for spec in all_tables():
+                self._recover(spec.name)
+            found = self._look()
+            if any(spec.name in found.tables and not found.tables[spec.name].sound for spec in ORIGINALS):
+                return False
+            self._mend_rows(backend.con, found, lost)
+        shutil.rmtree(self.settings.home.staging, ignore_errors=True)
+        found = self._look()
+        names = (*(spec.name for spec in ORIGINALS), "ledger/")
+        return not any(p.where.startswith(names) for p in found.problems) and not found.archive.lost
+
+    def _recover(self, table: str) -> None:
+        """Take torn commits away that nobody acknowledged."""
+        try:
+            for name in Journal(self.lake.root / table).recover():
+                self.report.done.append(f"{table}/_delta_log/{name}: a commit that was never whole, taken away")
+        except BehaviorError as error:
+            self.report.left.append(str(error))
+
+    def _mend_rows(self, con: duckdb.DuckDBPyConnection, found: Inspection, lost: Lost) -> None:
+        """Files of the tables, then batches that the ledger lost, then what these brought to light."""
+        lost = lost_batches(self.settings.home, found.entries or [], found.archive.unknown, lost)
+        settings = with_zone(replace(self.settings, timezone=self.settings.timezone or lost.timezone))
+        bronze, rejects = self.lake.table(BRONZE_EVENTS), self.lake.table(QUARANTINE_EVENTS)
+
+        def mender() -> Mender:
+            entries = read_ledger(bronze)
+            known = {e.key: e for batch in lost.batches for e in batch.entries} | {e.key: e for e in entries}
+            return Mender(Originals(settings, con, known), entries, bronze, rejects, self.away, self.report)
+
+        wrong = [found.tables[spec.name].wrong if spec.name in found.tables else {} for spec in ORIGINALS]
+        if found.entries:
+            mender().mend_bronze(wrong[0])
+            mender().mend_quarantine(wrong[1])
+        if lost.batches:
+            again = redeliver(self.lake, settings, con, mender().originals, lost, self.report)
+            known = {e.key: e for e in read_ledger(bronze)}
+            for note in read_notes(settings.home):
+                # A replay that is made again has only the rows that were accepted, so it is another file.
+                if note.batch_id in again and any(known.get(e.key) != e for e in note.entries):
+                    self.away(note.path)
+            mender().mend_quarantine({})
+        if rejects.exists() and found.entries is not None:
+            gone = quarantine.unaccounted(rejects, read_ledger(bronze))
+            quarantine.take_out(rejects, read_ledger(bronze), gone)
+            self.report.done += [f"quarantine/events: {part}, which no delivery speaks for, taken out" for part in gone]
+
+    # What is made from them
+
+    def _drop_derived(self) -> None:
+        """Take damaged files, and days that bronze does not have, out of the tables that the chain makes again."""
+        found = self._look()
+        for spec in all_tables():
+            check = found.tables.get(spec.name)
+            if spec in ORIGINALS or check is None or not check.sound:
+                continue
+            paths = {*check.wrong, *found.orphan_days.get(spec.name, [])}
+            gone = [f for f in check.files if f.path in paths]
+            for file in gone:
+                if file.path in check.wrong and (check.table.root / file.path).exists():
+                    self.away(check.table.root / file.path)
+            if gone:
+                self.lake.table(spec).commit([], remove=gone)
+                self.report.done += [f"{spec.name}/{f.path}: taken out, to be made again" for f in gone]
+
+    def _rebuild(self) -> None:
+        self.progress("rebuilding")
+        wrong = self.rebuild()
+        self.report.left += wrong
+        if not wrong:
+            self.report.done.append("derived tables and the published snapshot: brought up to date")
+
+    # What is published
+
+    def _mend_exports(self) -> None:
+        found = self._look()
+        self.report.done += mend.mend_snapshots(self.settings.home.exports, self.lake, found.exports, self.away)
+
+    def _finish_exports(self) -> bool:
+        """Link what could be made again; whether the current snapshot has to be published anew."""
+        exports = self.settings.home.exports
+        self.report.done += mend.link_lost(exports, self.lake)
+        current, older = mend.forget_lost(exports, self.away)
+        self.report.left += [f"exports/{where}: its files are lost, it is put aside" for where in older]
+        self.report.done += mend.write_views(exports)
+        return bool(current)
+
+
+def repair_home(
+    settings: Settings, rebuild: Rebuild, progress: Callable[[str], None] = lambda _what: None
+) -> dict[str, Any]:
+    """Repair what can be repaired. The answer is that of ``verify_home`` afterwards, with what was done and what not.
+
+    ``rebuild`` brings the derived tables up to date and publishes.
+    """
+    return Repair(settings, rebuild, progress).run()
+
+
+def by_the_chain(settings: Settings, progress: Callable[[str, int], None]) -> list[str]:
+    """Bring everything up to date as ``behavior run`` does, without ingesting anything; what went wrong."""
+    from behavior_assets.chain import run_chain
+
+    try:
+        done = run_chain(settings, [], "", progress=progress, deliver=False)
+    except BehaviorError as error:
+        return [str(error)]
+    broken = [f"{c['table']}: rule {c['rule']} failed for {c['rows']} rows" for c in done.failed_checks]
+    return [*([done.failure] if done.failure else []), *broken]
