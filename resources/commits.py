@@ -137,7 +137,8 @@ class Log:
         if not path.exists():
             return ""
         try:
-            told = json.loads(path.read_text("utf-8"))
+            text = path.read_text("utf-8")
+            told = json.loads(text)
             checkpoint = self.folder / f"{told['version']:020d}.checkpoint.parquet"
             if f"_delta_log/{checkpoint.name}" in damage:
                 return ""
@@ -146,6 +147,8 @@ class Log:
                             "numOfAddFiles": table.num_rows - table["add"].null_count}  # fmt: skip
         except (ValueError, KeyError, TypeError, OSError, pa.ArrowException):
             return "it does not name a checkpoint that is there"
+        if not text.endswith("}\n"):
+            return "it is cut short"
         return "" if told == right and told.keys() == _HINT_KEYS else "it tells of another checkpoint"
 
     def mend(self, away: Callable[[Path], object]) -> None:

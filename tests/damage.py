@@ -126,17 +126,18 @@ def live(home: Path) -> dict[str, list[Path]]:
         kinds[f"{spec.name} journal"] = [table.root / "_commits.sha256"]
     kinds["checkpoint"] = sorted((home / "lake").rglob("*.checkpoint.parquet"))
     kinds["hint"] = sorted((home / "lake").rglob("_last_checkpoint"))
-    kinds["archive"] = [p for p in sorted((home / "archive").rglob("*")) if p.is_file()]
+    for folder in sorted((home / "archive").iterdir()):
+        kinds[f"archive/{folder.name}"] = sorted(folder.iterdir())
     kinds["published"] = sorted((home / "exports" / "tables").rglob("*.parquet"))
     kinds["manifest"] = [home / "exports" / "current.json", *sorted((home / "exports" / "snapshots").glob("*.json"))]
     kinds["views"] = [home / "exports" / "behavior.duckdb"]
     return kinds
 
 
-def places(path: Path, seed: random.Random, count: int) -> list[int]:
-    """Positions in a file: its first and last byte, the middle, and some at random."""
+def places(path: Path, chance: random.Random) -> list[int]:
+    """Positions in a file: its first and last byte, the middle, and one at random."""
     size = path.stat().st_size
-    return [0, size - 1, size // 2, *(seed.randrange(size) for _ in range(count))]
+    return [0, size - 1, size // 2, chance.randrange(size)]
 
 
 def spoil(kind: str) -> Callable[[Path], object]:
