@@ -206,9 +206,7 @@ def verify(
     else:
         terminal.tell_verified(result)
     if not result["ok"]:
-        lines = [f"{p['where']}: {p['what']}" for p in result["problems"]]
-        hint = [] if repair else ["`behavior verify --repair` mends what archive and tables can give back."]
-        raise IntegrityError("\n".join([*lines, *hint]))
+        raise IntegrityError(terminal.broken(result, settings.home.root, repair=repair))
 
 
 def _home_named() -> str | None:

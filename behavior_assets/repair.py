@@ -76,15 +76,15 @@ class Repair:
 
     def run(self) -> dict[str, Any]:
         """Repair, and say what was done, what was not, and what a fresh look finds."""
-        found = self._look()
-        if found.problems:
-            with self._alone():
-                whole = self._mend_originals()
-                if whole:
-                    self._drop_derived()
+        with self._alone():
+            found = self._look()
+            whole = not found.problems or self._mend_originals()
+            if found.problems and whole:
+                self._drop_derived()
+            if found.problems:
                 self._mend_exports()
-            derived = any(not p.where.startswith("archive/") for p in found.problems)
-            if whole and derived:
+        if any(not p.where.startswith("archive/") for p in found.problems):
+            if whole:
                 self._rebuild()
             with self._alone():
                 again = self._finish_exports()
@@ -92,7 +92,9 @@ class Repair:
                 self._rebuild()
             if not whole:
                 self.report.left.append("derived tables: left as they are until bronze and quarantine are whole")
-        return {**verify_home(self.settings, self.progress, self.sums), "repaired": self.report.done,
+        with self._alone():
+            told = verify_home(self.settings, self.progress, self.sums)
+        return {**told, "ok": told["ok"] and not self.report.left, "repaired": self.report.done,
                 "left": self.report.left,
                 "put_aside": str(self.away.folder) if self.away.folder.exists() else None}  # fmt: skip
 
@@ -183,11 +185,12 @@ class Repair:
                 self.report.done += [f"{spec.name}/{f.path}: taken out, to be made again" for f in gone]
 
     def _rebuild(self) -> None:
-        self.progress("rebuilding")
+        self.progress("making again what was damaged")
         wrong = self.rebuild()
-        self.report.left += wrong
-        if not wrong:
-            self.report.done.append("derived tables and the published snapshot: brought up to date")
+        told = "derived tables and the published snapshot: brought up to date"
+        self.report.left += [reason for reason in wrong if reason not in self.report.left]
+        if not wrong and told not in self.report.done:
+            self.report.done.append(told)
 
     # What is published
 
@@ -200,7 +203,10 @@ class Repair:
         exports = self.settings.home.exports
         self.report.done += mend.link_lost(exports, self.lake)
         current, older = mend.forget_lost(exports, self.away)
-        self.report.left += [f"exports/{where}: its files are lost, it is put aside" for where in older]
+        self.report.left += [f"exports/{where}: an older snapshot, some of whose files are lost; it is put aside"
+                             for where in older]  # fmt: skip
+        self.report.done += [f"exports/{where}: names files that were made again with other bytes; put aside, and "
+                             "published anew" for where in current]  # fmt: skip
         self.report.done += mend.write_views(exports)
         return bool(current)
 
@@ -209,6 +215,8 @@ def repair_home(
     settings: Settings, rebuild: Rebuild, progress: Callable[[str], None] = lambda _what: None
 ) -> dict[str, Any]:
     """Repair what can be repaired. The answer is that of ``verify_home`` afterwards, with what was done and what not.
+
+    It is ``ok`` where nothing is broken any more and nothing was lost for good.
 
     ``rebuild`` brings the derived tables up to date and publishes.
     """
@@ -223,5 +231,9 @@ def by_the_chain(settings: Settings, progress: Callable[[str, int], None]) -> li
         done = run_chain(settings, [], "", progress=progress, deliver=False)
     except BehaviorError as error:
         return [str(error)]
-    broken = [f"{c['table']}: rule {c['rule']} failed for {c['rows']} rows" for c in done.failed_checks]
-    return [*([done.failure] if done.failure else []), *broken]
+    if done.failure:
+        return [done.failure]
+    if done.snapshot is not None:  # days that break a rule are held back as they were before
+        return []
+    return [f"{c['table']}: rule {c['rule']} failed for {c['rows']} rows, so nothing was published"
+            for c in done.failed_checks]  # fmt: skip

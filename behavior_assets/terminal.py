@@ -15,6 +15,8 @@ from resources import errors
 from resources.errors import BehaviorError, InputRefusedError, QualityError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from behavior_assets.chain import ChainReport
@@ -189,4 +191,25 @@ def tell_verified(told: dict[str, Any]) -> None:
     if told.get("put_aside"):
         typer.echo(f"What was damaged is kept in {told['put_aside']}.")
     typer.echo(f"{told['tables']} tables, {told['files']} files, {told['rows']:,} rows read and compared.")
-    typer.echo("Everything is whole." if told["ok"] else "BROKEN:")
+    count = len(told["problems"])
+    if count:
+        typer.echo(f"BROKEN: {count} problem{'s' if count > 1 else ''}.")
+    elif told.get("left"):
+        typer.echo("What is there is whole; what is lost is named above.")
+    else:
+        typer.echo("Everything is whole.")
+
+
+
+def broken(told: dict[str, Any], home: Path, *, repair: bool) -> str:
+    """What is broken, a line each, and what to do about it."""
+    found, lost = told["problems"], told.get("left", [])
+    if not found:
+        return f"{home}: not everything could be given back. What is lost is told above (NOT repaired)."
+    lines = [f"{home} is damaged. Files of tables are named as below {home / 'lake'}.",
+             *(f"  {p['where']}: {p['what']}" for p in found)]  # fmt: skip
+    if not repair:
+        lines.append("`behavior verify --repair` mends what archive and tables can give back, and deletes nothing.")
+    elif lost:
+        lines.append("Why the repair could not mend it is told above.")
+    return "\n".join(lines)

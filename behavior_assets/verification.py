@@ -213,6 +213,7 @@ def verify_home(
 def verify_at_rest(settings: Settings, progress: Callable[[str], None] = lambda _what: None) -> dict[str, Any]:
     """``verify_home`` while nobody writes: what a run has begun is no damage."""
     with ExitStack() as stack:
+        progress("waiting for other commands")
         for folder in (settings.home.dagster, settings.home.lake):
             if os.access(folder, os.W_OK):
                 stack.enter_context(exclusive(folder))

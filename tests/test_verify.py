@@ -234,7 +234,7 @@ def test_the_command_says_what_to_do_and_no_value(home: Path) -> None:
     raw = kinds["quarantine/events"][0].read_bytes()
     flip(kinds["quarantine/events"][0], len(raw) // 2, 1)
     done = run_cli("verify", "--home", home)
-    assert (done.code, "BROKEN" in done.out) == (5, True)
+    assert (done.code, "BROKEN: 1 problem" in done.out) == (5, True)
     for piece in (kinds["quarantine/events"][0].name, "sha256", "verify --repair"):
         assert piece in done.err
     told = json.loads(run_cli("verify", "--home", home, "--json").out)

@@ -16,6 +16,10 @@ from resources.settings import Home
 
 BRONZE, QUARANTINE = "bronze/events", "quarantine/events"
 _GONE = "it is gone: no table lost anything, but none could be mended from it. Deliver the file again to keep it anew"
+_MAPPING_GONE = (
+    "the mapping is gone: no table lost anything, but what was read by it could not be read again. Put the mapping "
+    "there again, with any letters for *"
+)
 
 
 def batch_of(file: DataFile) -> str:
@@ -145,7 +149,7 @@ def _check_note(home: Home, check: ArchiveCheck, note: Note, known: Mapping[str,
             check.problems.append(Problem(_where(home, lost), _GONE))
         if entry.contract and not any((home.archive / MAPPINGS).glob(f"*-{entry.contract}.yaml")):
             lost = home.archive / MAPPINGS / f"*-{entry.contract}.yaml"
-            check.problems.append(Problem(_where(home, lost), _GONE))
+            check.problems.append(Problem(_where(home, lost), _MAPPING_GONE))
 
 
 def _where(home: Home, path: Path) -> str:

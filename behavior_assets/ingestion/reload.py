@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from behavior_assets.incremental import split_by_day
 from behavior_assets.ingestion import landing, quarantine
 from behavior_assets.ingestion.ahead import Delivery, Prepared, Reader, Replay
-from behavior_assets.ingestion.archive import original_of, source_of
+from behavior_assets.ingestion.archive import DIGITS, original_of, source_of
 from behavior_assets.ingestion.arrivals import SYNTHETIC_MARK
 from behavior_assets.ingestion.batch import Batch
 from behavior_assets.ingestion.deduplicate import find_duplicates
@@ -28,6 +28,7 @@ from behavior_assets.ingestion.reader import raw_rows
 from behavior_assets.ingestion.shape import fitted, require_types
 from behavior_assets.ingestion.sift import sift
 from resources.disk import disk_errors
+from resources.engine import parser
 from resources.errors import InputRefusedError
 from resources.integrity import sha256_of
 from resources.settings import Settings
@@ -51,7 +52,8 @@ class Originals:
             of = self._replayed(entry)
             path = original_of(home, of.source, of.file_sha256)
             if path is None or sha256_of(path) != of.file_sha256:
-                return f"the archive does not have {of.file_name} (sha256 {of.file_sha256[:16]}…) whole"
+                place = f"archive/{of.source}/{of.file_sha256[:DIGITS]}-{of.file_name}"
+                return f"the archive does not have {of.file_name} whole. Put it there as {place}, and repair again"
         except InputRefusedError as error:
             return str(error)
         return ""
@@ -96,18 +98,19 @@ class Originals:
     def read(self, entry: FileEntry) -> Iterator[Prepared]:
         """A delivery, staged and opened. Raises one of UNREADABLE."""
         delivery = fitted(self.deliver(entry))
-        (prepared,) = Reader(self.con, self.settings, (), entry.arrived_ts_us).read([delivery])
-        try:
-            if prepared.error is not None:
-                raise prepared.error
-            assert prepared.reading is not None  # noqa: S101 - without an error there is a reading
-            require_types(prepared.reading)
-            yield prepared
-        finally:
-            if prepared.cursor is not None:
-                prepared.cursor.close()
-            if prepared.staged is not None:
-                landing.discard(prepared.staged)
+        with parser(self.settings, beside=self.con) as locked:
+            (prepared,) = Reader(locked, self.settings, (), entry.arrived_ts_us).read([delivery])
+            try:
+                if prepared.error is not None:
+                    raise prepared.error
+                assert prepared.reading is not None  # noqa: S101 - without an error there is a reading
+                require_types(prepared.reading)
+                yield prepared
+            finally:
+                if prepared.cursor is not None:
+                    prepared.cursor.close()
+                if prepared.staged is not None:
+                    landing.discard(prepared.staged)
 
     def _replayed(self, entry: FileEntry) -> FileEntry:
         """The delivery that rows came with: for a replay, the one whose rows it brought back."""
