@@ -74,6 +74,7 @@ def _limit(connection: duckdb.DuckDBPyConnection, memory: int, threads: int, spi
         "temp_directory": str(spill or ""),
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
+        "allow_persistent_secrets": "false",
         "enable_progress_bar": "false",
         "preserve_insertion_order": "true",
     }

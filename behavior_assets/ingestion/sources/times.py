@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from behavior_assets.ingestion.sources.base import Check, blank
+from resources.engine import probe
 from resources.errors import UsageError
 
 # Microseconds in a unit, and the digits that cannot overflow.
@@ -39,7 +40,7 @@ def time_sql(time: dict[str, str], column: str, where: str) -> str:
         )
         return f"CASE WHEN abs({moment}) < {_FARTHEST_US} THEN {moment} END"
     try:
-        with duckdb.connect(":memory:") as con:
+        with probe() as con:
             con.execute(f"SELECT try_strptime('', {_text(pattern)})").fetchall()
     except duckdb.Error as error:
         msg = f"{where}: time.format {pattern!r} is not a format that strptime knows."
