@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from resources.disk import disk_errors, make_folder, write_whole
-from resources.errors import UsageError
+from resources.errors import IntegrityError, UsageError
 
 SETTINGS_FILE = "behavior.toml"
 DEFAULT_HOME = "data"
@@ -140,9 +140,14 @@ def with_zone(settings: Settings) -> Settings:
     """
     import pyarrow as pa
 
-    from resources.lake import Lake, TableSpec  # not at the top: much to import for those who only want a folder
+    from resources.commits import Log  # not at the top: much to import for those who only want a folder
+    from resources.lake import Lake, TableSpec
 
-    recorded = Lake(settings.home.lake).table(TableSpec("bronze/events", pa.schema([]))).recorded(ZONE_KEY)
+    bronze = Lake(settings.home.lake).table(TableSpec("bronze/events", pa.schema([])))
+    try:
+        recorded = bronze.recorded(ZONE_KEY)
+    except IntegrityError:  # perhaps only a torn commit, which the next run takes away: it looks once it has the lock
+        recorded = next((str(c.info[ZONE_KEY]) for c in Log(bronze.root).commits() if ZONE_KEY in c.info), None)
     if recorded is None:
         return settings
     if settings.timezone not in {"", recorded}:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 import yaml
@@ -19,7 +20,7 @@ from behavior_assets.ingestion.arrivals import MAPPING
 from behavior_assets.ingestion.ledger import FileEntry, entry_of
 from behavior_assets.ingestion.sources import FORMATS, load_source
 from behavior_assets.ingestion.sources.base import Source
-from resources.disk import disk_errors, draft_of
+from resources.disk import disk_errors, draft_of, make_folder
 from resources.errors import BehaviorError, InputRefusedError
 from resources.failpoints import reach
 from resources.settings import Home
@@ -43,14 +44,33 @@ class Note:
         return self.entries[0].batch_id
 
 
-def keep_notes(home: Home, entries: Iterable[FileEntry], timezone: str, sources: Iterable[Source]) -> None:
-    """After a batch's commit: keep its accounts and mappings beside the originals."""
-    entries = list(entries)
+def keep_mappings(home: Home, sources: Iterable[Source]) -> None:
+    """Before a batch's commit: who died after it would leave files that nobody can read again."""
     for source in sources:
         if source.mapping:
             _keep(home.archive / MAPPINGS, f"{source.contract}.yaml", source.mapping)
+
+
+def keep_notes(home: Home, entries: Iterable[FileEntry], timezone: str) -> None:
+    """After a batch's commit: keep its accounts beside the originals."""
+    entries = list(entries)
     told = {"timezone": timezone, "entries": [asdict(e) for e in entries]}
     _keep(home.archive / LEDGER, f"{entries[0].batch_id}.json", json.dumps(told, indent=1))
+
+
+def keep_missed_notes(home: Home, entries: Iterable[FileEntry], timezone: str) -> None:
+    """Accounts of earlier batches whose run died before it kept them, where all is there that they vouch for."""
+    told = {path.name[DIGITS + 1 :] for path in (home.archive / LEDGER).glob("*.json")}
+    for batch_id, group in groupby(entries, key=lambda e: e.batch_id):
+        batch = list(group)
+        if f"{batch_id}.json" not in told and all(_complete(home, e) for e in batch):
+            keep_notes(home, batch, timezone)
+
+
+def _complete(home: Home, entry: FileEntry) -> bool:
+    """Whether the archive has a delivery and its mapping: without them where a home did not always keep them."""
+    has_original = bool(entry.replay_of) or original_of(home, entry.source, entry.file_sha256) is not None
+    return has_original and (not entry.contract or any((home.archive / MAPPINGS).glob(f"*-{entry.contract}.yaml")))
 
 
 def _keep(folder: Path, name: str, text: str) -> None:
@@ -58,7 +78,7 @@ def _keep(folder: Path, name: str, text: str) -> None:
     if target.exists():
         return
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with draft_of(target) as draft:
             draft.write_text(text, "utf-8")
             reach("archive.keep")
@@ -105,7 +125,10 @@ def source_of(home: Home, entry: FileEntry) -> Source:
             continue
         if source.contract == entry.contract:
             return source
-    msg = f"{entry.file_name}: the archive does not have its mapping (contract {entry.contract})."
+    msg = (
+        f"{entry.file_name}: the archive does not have its mapping (contract {entry.contract}). Put the mapping "
+        f"there as archive/{MAPPINGS}/mapping-{entry.contract}.yaml, and repair again."
+    )
     raise InputRefusedError(msg)
 
 

@@ -113,6 +113,8 @@ class Ingestion:
                 batch = None
         if batch is not None:
             self._commit(batch, known, report)
+        if self.settings.archive:
+            archive.keep_missed_notes(self.settings.home, entries, self.settings.timezone)
 
     def _prepared(
         self, deliveries: Iterable[Delivery], known: Container[str], arrived: int
@@ -235,6 +237,8 @@ class Ingestion:
                 raise InputRefusedError(msg)
         rejected = [reading for delivery, reading in batch.readings if delivery.replay is None and reading.rejects]
         told = marker(batch.number, entries)
+        if self.settings.archive:
+            archive.keep_mappings(self.settings.home, [reading.source for _, reading in batch.readings])
         try:
             quarantine.put_in(self.quarantine, rejected, batch, told)
             reach("ingest.quarantined")
@@ -260,6 +264,5 @@ class Ingestion:
                 keep=self.settings.archive and delivery.replay is None,
             )  # fmt: skip
         if self.settings.archive:
-            sources = [reading.source for _, reading in batch.readings]
-            archive.keep_notes(self.settings.home, entries, self.settings.timezone, sources)
+            archive.keep_notes(self.settings.home, entries, self.settings.timezone)
         report.staging_seconds += time.perf_counter() - started
