@@ -83,7 +83,8 @@ def _nul_check(source: Source) -> Check:
 
 
 def _nested_checks() -> tuple[Check, ...]:
-    return (replace(_NUL, breach="regexp_matches(line, '(^|[^\\\\])(\\\\\\\\)*\\\\u0000')"),)
+    escaped = "regexp_matches(line, '(^|[^\\\\])(\\\\\\\\)*\\\\u0000')"
+    return (replace(_NUL, breach=_unless("contains(line, '\\u0000')", "false", escaped)),)
 
 
 def _json_checks(source: Source) -> tuple[Check, ...]:

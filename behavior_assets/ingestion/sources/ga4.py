@@ -7,6 +7,10 @@ level are what a collector adds; Google's export has neither.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 from behavior_assets.ingestion.canonical import EVENT_NAMES
 from behavior_assets.ingestion.sources.base import TIME, Check, Source
 
@@ -35,23 +39,63 @@ _PRICE = "try_cast(item.price AS DECIMAL(18,4))"
 _QUANTITY = "coalesce(try_cast(item.quantity AS BIGINT), 1)"
 
 
-# What from_json takes for missing where it is of another type: it is told instead.
+# What from_json takes for missing where it is of another type: it is told instead. Every look into ``line`` parses it
+# again, so a record is first judged by what was read of it, and looked into where that leaves a doubt.
 _LISTS, _STRUCTURES = ("event_params", "items"), ("privacy_info", "device", "geo", "traffic_source",
                                                    "collected_traffic_source", "ecommerce")  # fmt: skip
 _MOST_COPIED = 2 * 2**20  # bytes: every item becomes a row with all that the record says besides
 _COPIED = "len(r.items) * (strlen(line) - strlen(coalesce(line ->> '$.items', '')))"
 _VALUES = ("event_timestamp", "event_name", "event_id", "user_id", "user_pseudo_id", "ip", "user_agent")
+_UNLIKE_TEXT = "^([\\[{]|true$|false$|-?([0-9]+(\\.[0-9]+([eE].*)?|[eE].*)$|[0-9]{19}|NaN|Inf|nan|inf))"
 
 
-def _of(keys: tuple[str, ...], *wanted: str) -> str:
+def _of(keys: Iterable[str], doubt: Callable[[str], str], *wanted: str) -> str:
     """SQL: one of a record's keys has a value of another type than is wanted."""
+    keys = list(keys)
     paths = ", ".join(f"'$.{key}'" for key in keys)
-    return _others(f"json_type(line, [{paths}])", wanted)
+    doubts = " OR ".join(f"({doubt(key)})" for key in keys)
+    return _others(doubts, f"json_type(line, [{paths}])", wanted)
 
 
-def _others(kinds: str, wanted: tuple[str, ...]) -> str:
+def _others(doubt: str, kinds: str, wanted: tuple[str, ...]) -> str:
     known = ", ".join(f"'{w}'" for w in (*wanted, "NULL"))
-    return f"len(list_filter({kinds}, lambda k: k IS NOT NULL AND k NOT IN ({known}))) > 0"
+    others = f"len(list_filter({kinds}, lambda k: k IS NOT NULL AND k NOT IN ({known}))) > 0"
+    return f"CASE WHEN {doubt} THEN {others} ELSE false END"
+
+
+def _no_list(key: str) -> str:
+    """SQL: the key is there (its name may be written with escapes), and no list."""
+    return f"r.{key} IS NULL AND (contains(line, '\"{key}\"') OR contains(line, '\\u00'))"
+
+
+def _no_object(key: str) -> str:
+    """SQL: nothing that is wanted of an object is in it, as where it is none."""
+    return _nothing(f"r.{key}", json.loads(STRUCTURE)[key])
+
+
+def _nothing(value: str, kind: dict[str, Any]) -> str:
+    read = " OR ".join(f"{leaf} IS NOT NULL" for leaf in _leaves(value, kind))
+    return f"{value} IS NOT NULL AND NOT ({read})"
+
+
+def _leaves(value: str, kind: dict[str, Any]) -> Iterator[str]:
+    for name, inner in kind.items():
+        if isinstance(inner, dict):
+            yield from _leaves(f"{value}.{name}", inner)
+        else:
+            yield f"{value}.{name}"
+
+
+def _no_objects(key: str) -> str:
+    """SQL: the same of an object in a list."""
+    return f"len(list_filter(r.{key}, lambda o: {_nothing('o', json.loads(STRUCTURE)[key][0])})) > 0"
+
+
+def _no_text(key: str) -> str:
+    """SQL: a value that may be neither a text nor a whole number, and no text follows the key."""
+    quoted, spaced = (f"contains(line, '\"{key}\":{blank}\"')" for blank in ("", " "))
+    unquoted = f"CASE WHEN {quoted} THEN false ELSE NOT {spaced} END"
+    return f"CASE WHEN regexp_matches(r.{key}, '{_UNLIKE_TEXT}') THEN {unquoted} ELSE false END"
 
 
 def _param(key: str, kind: str = "string_value") -> str:
@@ -118,11 +162,12 @@ SOURCE = Source(
     own_id="nullif(r.event_id, '')",
     checks=(
         Check("malformed", "record", "r IS NULL", "not a JSON object"),
-        Check("wrong_type", "record", _of(_LISTS, "ARRAY"), "event_params or items is not a list"),
-        *(Check("wrong_type", key, _others(f"json_type(line, '$.{key}[*]')", ("OBJECT",)), "not a list of objects")
-          for key in _LISTS),
-        Check("wrong_type", "record", _of(_STRUCTURES, "OBJECT"), f"one of {', '.join(_STRUCTURES)} is not an object"),
-        Check("wrong_type", "record", _of(_VALUES, "VARCHAR", "UBIGINT", "BIGINT"),
+        Check("wrong_type", "record", _of(_LISTS, _no_list, "ARRAY"), "event_params or items is not a list"),
+        *(Check("wrong_type", key, _others(_no_objects(key), f"json_type(line, '$.{key}[*]')", ("OBJECT",)),
+                "not a list of objects") for key in _LISTS),
+        Check("wrong_type", "record", _of(_STRUCTURES, _no_object, "OBJECT"),
+              f"one of {', '.join(_STRUCTURES)} is not an object"),
+        Check("wrong_type", "record", _of(_VALUES, _no_text, "VARCHAR", "UBIGINT", "BIGINT"),
               f"one of {', '.join(_VALUES)} is neither a text nor a whole number"),
         Check("oversize", "items", f"CASE WHEN len(r.items) * strlen(line) > {_MOST_COPIED} THEN "
               f"{_COPIED} > {_MOST_COPIED} ELSE false END", "too many items for a record of this length"),
