@@ -52,6 +52,9 @@ class LogMender:
     def _cut(self, check: TableCheck, first: int) -> None:
         """Make a table what it was before a commit; before the first there was none."""
         name = check.table.spec.name
+        for path in check.wrong:  # whoever makes the file again would write over it
+            if (check.table.root / path).exists():
+                self.away(check.table.root / path)
         if first == 0:
             self.away(check.table.root)
             self.report.done.append(f"{name}: the table is put aside as a whole, its first commit is damaged")

@@ -83,8 +83,9 @@ class Repair:
                 self._drop_derived()
             if found.problems:
                 self._mend_exports()
-        if any(not p.where.startswith("archive/") for p in found.problems):
-            if whole:
+        beyond = {p.where.split("/")[0] for p in found.problems} - {"archive"}
+        if beyond:
+            if whole and (beyond != {"exports"} or self._look().exports.problems):  # all of them may be linked again
                 self._rebuild()
             with self._alone():
                 again = self._finish_exports()

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ _DIGITS = 64
 _LINE = re.compile(r"[0-9a-f]{64}  _delta_log/\S+")
 _BEFORE_NAME = "  _delta_log/"
 _HINT_KEYS = {"version", "size", "sizeInBytes", "numOfAddFiles"}
+_WIDE = 100  # missing commits that are told one by one
 _SLIPS = 2  # digits in which a damaged digest differs from the right one; digests of other bytes differ in most
 
 
@@ -85,6 +87,7 @@ class Log:
         noted, present = self.journal.noted(), self.journal.present()
         found = self.journal.problems()
         wrong = [name for name in found if self._line_is_wrong(name, noted, present)]
+        found |= {name: "the commit is missing" for name in _gaps(present) if name not in noted}
         told = {f"_delta_log/{name}": found[name] for name in sorted(found.keys() - set(wrong))}
         journal = self._journal_damage(noted, present, wrong)
         if journal:
@@ -191,6 +194,16 @@ class Log:
             draft.write_text(told, "utf-8")
             if self.journal.path.exists():
                 away(self.journal.path)
+
+
+def _gaps(present: Iterable[str]) -> list[str]:
+    """Commits that are not there though later ones are, or a checkpoint of them; of a wide gap the first ones."""
+    commits = {number_of(name) for name in present if name.endswith(".json")}
+    known = sorted({number_of(name) for name in present} | commits)
+    missing = [n for n in known if n not in commits]
+    for before, after in pairwise(known):
+        missing += range(before + 1, min(after, before + 1 + _WIDE))
+    return [f"{n:020d}.json" for n in sorted(missing)]
 
 
 def _is_cut(line: str) -> bool:
