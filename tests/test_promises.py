@@ -1,11 +1,9 @@
-"""Promises that a run keeps whatever happens beside it: two at once, a lost key, a lost file, a wrong format."""
+"""Promises that a run keeps whatever happens beside it: a lost key, a lost file, a wrong format."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,25 +24,6 @@ def run(home: Path, *files: Path) -> tuple[int, str]:
     """Exit code and stderr of a run."""
     done = run_cli("run", "--home", home, "--format", "rees46", *(x for f in files for x in ("--source", f)))
     return done.code, done.err
-
-
-def test_two_runs_at_once_count_a_file_once(tmp_path: Path) -> None:
-    """Both deliver the same file and one more; the result is that of one after the other."""
-    both, one = events(tmp_path / "both.csv", DAY, range(20)), events(tmp_path / "one.csv", "2024-05-02", range(5))
-    two = events(tmp_path / "two.csv", "2024-05-03", range(7))
-    home = tmp_path / "home"
-    commands = [
-        [sys.executable, "-m", "behavior_assets.cli", "run", "--home", str(home), "--format", "rees46",
-         *(x for f in files for x in ("--source", str(f)))]
-        for files in ((both, one), (two, both))
-    ]  # fmt: skip
-    running = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for c in commands]
-    ended = [p.communicate(timeout=240) for p in running]
-    assert [p.returncode for p in running] == [0, 0], ended
-    assert run_cli("verify", "--home", home).code == 0
-    told = json.loads(run_cli("status", "--home", home, "--json").out)
-    assert told["sources"][0]["accepted"] == 32
-    assert told["tables"]["gold/fact_session"] == 32
 
 
 def test_a_lost_key_stops_the_run_instead_of_counting_everybody_anew(tmp_path: Path) -> None:
