@@ -66,14 +66,17 @@ def blank(column: str) -> str:
     return f"({column} IS NULL OR {column} = '')"
 
 
-def money_checks(column: str, *, negative: str = "false") -> tuple[Check, ...]:
-    """A price is a plain decimal of at most four places; ``negative`` says when below zero is known."""
+def money_checks(column: str, *, named: str = "", negative: str = "false") -> tuple[Check, ...]:
+    """A price is a plain decimal of at most four places; ``negative`` says when below zero is known.
+
+    ``named`` is the column's name where ``column`` is SQL for it.
+    """
     plain = f"regexp_full_match({column}, '[+-]?[0-9]{{1,14}}(\\.[0-9]{{1,4}}0*)?')"
     value = f"try_cast({column} AS DECIMAL(18,4))"
     return (
-        Check("wrong_type", column, f"NOT {blank(column)} AND NOT {plain}",
+        Check("wrong_type", named or column, f"NOT {blank(column)} AND NOT {plain}",
               "not a decimal number of at most 14 digits and 4 places"),
-        Check("rule_breach", column, f"{plain} AND {value} < 0 AND NOT ({negative})", "below zero"),
+        Check("rule_breach", named or column, f"{plain} AND {value} < 0 AND NOT ({negative})", "below zero"),
     )  # fmt: skip
 
 

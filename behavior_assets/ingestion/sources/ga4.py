@@ -98,6 +98,49 @@ def _no_text(key: str) -> str:
     return f"CASE WHEN regexp_matches(r.{key}, '{_UNLIKE_TEXT}') THEN {unquoted} ELSE false END"
 
 
+_ONE_UNLIKE = "(^|\\x1F)([\\[{]|(true|false)(\\x1F|$)|-?([0-9]+[.eE]|NaN|Inf|nan|inf))"  # the same, of several in a row
+_PLAIN = ("VARCHAR", "UBIGINT", "BIGINT")
+
+
+def _unlike(values: Iterable[str]) -> str:
+    """SQL: one of these may be neither a text nor a whole number."""
+    return f"regexp_matches(concat_ws(chr(31), {', '.join(values)}), '{_ONE_UNLIKE}')"
+
+
+def _in_structures() -> str:
+    """SQL: a value in an object is neither a text nor a whole number. What consent says may be true or false."""
+    leaves = [leaf for key in _STRUCTURES for leaf in _leaves(key, json.loads(STRUCTURE)[key])]
+    flags = [leaf for leaf in leaves if leaf.startswith("privacy_info.")]
+    breaches = [
+        _others(_unlike(f"r.{leaf}" for leaf in some), _kinds(some), wanted)
+        for some, wanted in (([n for n in leaves if n not in flags], _PLAIN), (flags, (*_PLAIN, "BOOLEAN")))
+    ]
+    return " OR ".join(breaches)
+
+
+def _in_items() -> str:
+    """SQL: the same of an item; its price and its quantity are judged by what they say."""
+    names = [n for n in json.loads(STRUCTURE)["items"][0] if n not in {"price", "quantity"}]
+    doubt = f"len(list_filter(r.items, lambda i: {_unlike(f'i.{n}' for n in names)})) > 0"
+    return _others(doubt, _kinds(f"items[*].{n}" for n in names), _PLAIN)
+
+
+def _in_params() -> str:
+    """SQL: the same of a parameter, or its value is no object. A ``double_value`` is not made use of."""
+    inside = ("string_value", "int_value")
+    none = _others("len(list_filter(r.event_params, lambda p: p.value IS NULL OR (p.value.string_value IS NULL AND "
+                   "p.value.int_value IS NULL AND p.value.double_value IS NULL))) > 0",
+                   _kinds(["event_params[*].value"]), ("OBJECT",))  # fmt: skip
+    doubt = f"len(list_filter(r.event_params, lambda p: {_unlike(f'p.value.{n}' for n in inside)})) > 0"
+    return f"{none} OR {_others(doubt, _kinds(f'event_params[*].value.{n}' for n in inside), _PLAIN)}"
+
+
+def _kinds(paths: Iterable[str]) -> str:
+    """SQL: the types of the values at these paths, as one list."""
+    told = (f"json_type(line, '$.{p}')" if "*" in p else f"[json_type(line, '$.{p}')]" for p in paths)
+    return f"flatten([{', '.join(told)}])"
+
+
 def _param(key: str, kind: str = "string_value") -> str:
     return f"list_filter(r.event_params, lambda p: p.key = '{key}')[1].value.{kind}"
 
@@ -169,6 +212,10 @@ SOURCE = Source(
               f"one of {', '.join(_STRUCTURES)} is not an object"),
         Check("wrong_type", "record", _of(_VALUES, _no_text, "VARCHAR", "UBIGINT", "BIGINT"),
               f"one of {', '.join(_VALUES)} is neither a text nor a whole number"),
+        Check("wrong_type", "record", _in_structures(),
+              f"in one of {', '.join(_STRUCTURES)}: neither a text nor a whole number"),
+        Check("wrong_type", "items", _in_items(), "an item says what is neither a text nor a whole number"),
+        Check("wrong_type", "event_params", _in_params(), "a value is no object, or holds no text or whole number"),
         Check("oversize", "items", f"CASE WHEN len(r.items) * strlen(line) > {_MOST_COPIED} THEN "
               f"{_COPIED} > {_MOST_COPIED} ELSE false END", "too many items for a record of this length"),
         Check("missing_required", "event_name", "coalesce(r.event_name, '') = ''", "required and empty"),

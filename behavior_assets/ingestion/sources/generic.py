@@ -114,7 +114,7 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
         own_id=f"nullif({_name(columns['event_id'])}, '')" if "event_id" in columns else "",
         repeats_are_lines=repeats == "lines",
         checks=(
-            *required(_name(event_time), _name(event_name)),
+            *(replace(required(_name(c))[0], column=c) for c in (event_time, event_name)),
             *clocks,
             Check("wrong_type", event_time, f"{TIME} IS NULL", "not a time of the mapping's format"),
             Check("unplanned_event", event_name, f"NOT {blank(_name(event_name))} AND ({name_sql}) IS NULL",
@@ -247,7 +247,7 @@ def _fields(
             amount = f"try_cast(nullif({column}, '') AS DECIMAL(18,4))"
             fields[ours] = f"CASE WHEN {refund} THEN abs({amount}) ELSE {amount} END"
             known_below = f"{refund} OR coalesce(({line_type}) IN {_BELOW_ZERO}, false)"
-            checks += money_checks(column, negative=known_below)
+            checks += money_checks(column, named=theirs, negative=known_below)
         elif ours in {"quantity", "transaction_line"}:
             number = f"try_cast(nullif({column}, '') AS BIGINT)"
             fields[ours] = f"CASE WHEN {refund} THEN -abs({number}) ELSE {number} END" \
