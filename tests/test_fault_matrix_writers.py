@@ -282,6 +282,16 @@ def test_row_25_a_conflict_on_one_day_is_retried_on_what_the_other_left(
     assert backfill.version == 3
 
 
+def test_row_25_a_day_that_neither_found_there_is_there_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that only add files are no conflict to Delta: each commit has a number that the next must follow."""
+    chain = Chain.at(tmp_path / "home")
+    backfill, schedule = chain.lake.table(SPEC), chain.lake.table(SPEC)
+    schedule.commit([day_of(schedule, DAYS[0], 1)])
+    between(monkeypatch, lambda: backfill.commit([day_of(backfill, DAYS[1], 2)]))
+    schedule.commit([day_of(schedule, DAYS[1], 3)])
+    assert held(chain) == [(DAYS[0], 1), (DAYS[1], 3)]
+
+
 def test_row_25_where_both_made_the_same_nothing_is_committed_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
