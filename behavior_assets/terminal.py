@@ -52,7 +52,8 @@ def progress(*, silent: bool) -> Iterator[Callable[[str, int], None]]:
 
         def tell(what: str, rows: int) -> None:
             totals[what] = totals.get(what, 0) + rows
-            bar.update(task, description=f"{shown(what)}  {totals[what]:,} rows")
+            count = f"  {totals[what]:,} rows" if totals[what] else ""
+            bar.update(task, description=f"{shown(what)}{count}")
 
         yield tell
 

@@ -253,3 +253,14 @@ def test_a_run_that_has_just_ended_is_whole(home: Path) -> None:
     assert broken(home) == {"gold/dim_date"}
     bring_up_to_date(chain)
     assert not broken(home)
+
+
+def test_a_long_log_with_checkpoints_and_a_vacuum_is_whole(home: Path) -> None:
+    """delta-rs writes a checkpoint by itself after every hundred commits; old files go when nobody names them."""
+    table = Chain.at(home).table("gold/dim_hour")
+    rows = pa.parquet.read_table(table.root / table.files()[0].path)
+    for number in range(101):
+        table.commit([table.write("all", f"star-{number}", [rows])])
+    assert list((table.root / "_delta_log").glob("*.checkpoint.parquet"))
+    assert table.vacuum(-1) >= 100
+    assert not broken(home)
