@@ -171,7 +171,7 @@ class LakeTable:
                 return path
             found = f"has {size:,} bytes, the log says {file.size:,}"
         if self.spec.name.startswith(ORIGINALS):
-            remedy = "put it back from a backup, or load the archive into a new home"
+            remedy = "`behavior verify --repair` reads its rows again from the archive"
         else:
             remedy = f"put it back from a backup, or remove the folder {self.root}: the next run makes the table again"
         msg = (
