@@ -18,7 +18,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export GX_ANALYTICS_ENABLED := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test soak ui bench lint clean
+.PHONY: help setup demo test soak resources ui bench lint clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -55,6 +55,9 @@ test: setup  ## the whole test suite
 
 soak: setup  ## random histories for MINUTES minutes: files, faults, two runs at once; prints what was lost (0) and doubled (0)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+resources: setup  ## hostile files and one of 20 M rows, each under the memory limit; prints what it took
+	BEHAVIOR_RESOURCES=full $(BIN)/python -m pytest -q -s tests/test_resources.py --timeout 1800
 
 ui: setup  ## Dagster's web server and daemon for HOME_DIR, on 127.0.0.1:3000
 	@mkdir -p "$(HOME_DIR)/dagster"

@@ -256,7 +256,7 @@ def test_a_time_format_is_tried_without_reach(tmp_path: Path, monkeypatch: pytes
 
 CONNECTS = re.compile(r"\bduckdb\.connect\b|\bibis\.connect\b|\bduckdb\.(sql|query|execute|read_csv|from_csv_auto)\b")
 READS = re.compile(
-    r"\bread_(csv|json|ndjson|parquet|text|blob|table|schema|delta)\w*|\b(parquet|csv|json|delta|sqlite)_scan\b|"
+    r"\bread_(csv|json|ndjson|parquet|text|blob|table|schema|metadata|delta)\w*|\b(parquet|csv|json|delta|sqlite)_scan\b|"
     r"\bParquetFile\b|\bParquetDataset\b|\bpyarrow\.(csv|json|dataset|orc)\b|\bpandas\b|\bpickle\b|\bsniff_csv\b"
 )
 OWN = "the program's own files"
@@ -264,6 +264,8 @@ MAY = {
     "resources/engine.py": "the factory",
     "behavior_assets/ingestion/text_files.py: read_csv": "by the locked parser, which its caller hands over",
     "behavior_assets/ingestion/parquet_files.py: read_parquet": "by the locked parser, which its caller hands over",
+    "behavior_assets/ingestion/parquet_files.py: read_metadata": "the footer only, after it was checked",
+    "behavior_assets/ingestion/parquet_pages.py: ParquetFile": "numbers of dictionaries, whose size was checked",
     "behavior_assets/ingestion/parquet_files.py: ParquetFile": "the footer only, its length checked before",
     "behavior_assets/ingestion/shape.py: read_schema": "the footer only, after parquet_files has checked it",
     "behavior_assets/ingestion/deduplicate.py: read_parquet": OWN,

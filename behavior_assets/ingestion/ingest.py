@@ -23,8 +23,9 @@ from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
 from behavior_assets.ingestion.shape import fitted, require_types
 from behavior_assets.ingestion.sift import sift
+from resources.disk import refusal
 from resources.engine import parser
-from resources.errors import ConflictError, InputRefusedError
+from resources.errors import ConflictError, InputRefusedError, UsageError
 from resources.failpoints import reach
 from resources.lake import Lake
 from resources.parquet import DataFile
@@ -209,7 +210,16 @@ class Ingestion:
         live = self.bronze.parts()
         stored = [f for d in days for f in live.get(d, [])]
         stored += [f for f in batch.written if f.part in set(days)]
-        found = find_duplicates(self.con, chunk, self.bronze.absolute(stored))
+        try:
+            found = find_duplicates(self.con, chunk, self.bronze.absolute(stored))
+        except duckdb.OutOfMemoryException as error:
+            if refusal(error):  # the disk, where it makes room, is full
+                raise
+            msg = (
+                f"the setting memory_limit (now {self.settings.memory_limit // 2**20:,} MiB) has no room for "
+                f"{chunk.num_rows:,} rows at once. Raise it, or lower the settings chunk_rows or threads."
+            )
+            raise UsageError(msg) from error
         batch.count(chunk, files, found, max(live, default=None))
         if len(found.rows):
             keep = np.ones(chunk.num_rows, dtype=bool)

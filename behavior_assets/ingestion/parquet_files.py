@@ -1,7 +1,8 @@
 """Staged Parquet: what its footer must not claim, how long its rows really are, and how the parser reads them.
 
 A footer tells little of what a file unpacks to: one long text and a count of a million rows are a few bytes. So the
-lengths are asked of the engine, which looks at each text once and copies none, before a row is parsed.
+dictionaries are looked at first (``parquet_pages``), then the lengths are asked of the engine, and only then is a row
+parsed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from duckdb.sqltypes import DuckDBPyType
 
+from behavior_assets.ingestion import parquet_pages
 from behavior_assets.ingestion.faults import OVERSIZE
 from behavior_assets.ingestion.landing import Staged
 from behavior_assets.ingestion.reading import FileReading, Room, column, file_of, quoted, shown
@@ -40,6 +42,7 @@ def open_parquet(con: duckdb.DuckDBPyConnection, staged: Staged, source: Source,
         problems += ["a column name appears twice"] if len(set(names)) < len(names) else []
         msg = f"{staged.name}: does not fit the format {source.name}: {'; '.join(problems)}"
         raise InputRefusedError(msg)
+    _require_unfolding(staged, room)
     file = _file(staged.path)
     row_bytes = _bytes_of_row(con, file)
     longest, widest, size = _measure(con, file, row_bytes, room)
@@ -128,6 +131,29 @@ def _footer(staged: Staged, room: Room) -> tuple[int, list[str]]:
         msg = f"{name}: it claims {told.num_rows:,} rows in less than a bit each; these can be no events."
         raise InputRefusedError(msg)
     return told.num_rows, names
+
+
+def _require_unfolding(staged: Staged, room: Room) -> None:
+    """Raise InputRefusedError where texts of a dictionary, copied for each row, would fill the memory."""
+    meta = pq.read_metadata(staged.path)
+    looked: set[str] = set()
+    try:
+        for name, size, longest in parquet_pages.dictionaries(staged.path, meta, room.rejects):
+            if size > room.rejects:
+                msg = (
+                    f"{staged.name}: a dictionary of {size // 2**20:,} MiB (unpacked), and only "
+                    f"{room.rejects // 2**20:,} can be worked on. Write the column without a dictionary, or raise the "
+                    f"setting memory_limit (now {room.total // 2**20:,} MiB)."
+                )
+                raise InputRefusedError(msg)
+            if longest * VECTOR > room.window and name not in looked:
+                looked.add(name)
+                widest = parquet_pages.widest_window(staged.path, name)
+                # A single long text in it is a long row, which goes to quarantine.
+                room.require_window(staged.name, widest if widest > 2 * longest else 0)
+    except (ValueError, OSError) as error:
+        msg = f"{staged.name}: its pages are not what its footer says (damaged or cut short). Deliver it again."
+        raise InputRefusedError(msg) from error
 
 
 def _measure(con: duckdb.DuckDBPyConnection, file: str, row_bytes: str, room: Room) -> tuple[int, int, int]:
