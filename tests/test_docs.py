@@ -38,6 +38,16 @@ def test_every_setting_is_documented_and_no_other() -> None:
     assert documented == {f.name for f in fields(Settings)} - {"home"}
 
 
+def test_every_row_of_the_fault_matrix_has_tests_of_its_name_where_the_table_says() -> None:
+    text = (DOCS / "reliability.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \|.*\|([^|]+)\|$", text, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == [*range(1, 23), 25, 27, 29, 31]
+    for number, files in rows:
+        tests = [(REPOSITORY / file).read_text("utf-8") for file in re.findall(r"`([^`]+)`", files)]
+        named = [f"def test_row_{int(number):02d}_" in test for test in tests]
+        assert any(named), number
+
+
 def test_every_direct_dependency_has_its_reason() -> None:
     project = (REPOSITORY / "pyproject.toml").read_text("utf-8")
     block = project.split("\ndependencies = [", 1)[1].split("\n]", 1)[0]
