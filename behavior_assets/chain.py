@@ -22,7 +22,8 @@ from behavior_assets.ingestion.names import placed, to_config
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.verification import require_files
 from resources import errors
-from resources.disk import dagster_unheard, disk_errors, draft_of
+from resources.disk import dagster_unheard, disk_errors, draft_of, refusal
+from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.lake import Lake
 from resources.lock import exclusive
@@ -41,7 +42,10 @@ QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITIC
 
 @dataclass
 class ChainReport:
-    """What a run did. ``stages`` are seconds by asset; ``archive_seconds`` the copying of files into the archive."""
+    """What a run did. ``stages`` are seconds by asset; ``archive_seconds`` the copying of files into the archive.
+
+    ``replayed``: the class, how many of its rows were in quarantine, and how many are left.
+    """
 
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
@@ -51,6 +55,7 @@ class ChainReport:
     repeated: list[str] = field(default_factory=list)
     renewed: list[str] = field(default_factory=list)
     waiting: list[dict[str, str]] = field(default_factory=list)
+    replayed: dict[str, Any] = field(default_factory=dict)
     failed_checks: list[dict[str, str]] = field(default_factory=list)
     snapshot: str | None = None
     snapshot_is_new: bool = False
@@ -120,6 +125,23 @@ def _tidy(settings: Settings) -> None:
     remove_drafts(places, time.time() - _DRAFT_SECONDS)
 
 
+@contextmanager
+def _history(folder: Path) -> Iterator[None]:
+    """Dagster's database cannot be read: say what it is good for, and how to go on without."""
+    from sqlalchemy.exc import DatabaseError
+
+    try:
+        yield
+    except DatabaseError as error:
+        if type(error) is not DatabaseError or refusal(error):  # its heirs are locks, full disks, statements
+            raise
+        msg = (
+            f"{folder}: Dagster's database there is damaged. It holds the history of runs and nothing of the data: "
+            "move the folder away and run again."
+        )
+        raise BehaviorError(msg) from error
+
+
 def _run_chain(settings: Settings, config: dict[str, Any] | None, progress: Progress) -> ChainReport:
     started = time.perf_counter()
     with exclusive(settings.home.lake):
@@ -141,7 +163,8 @@ def _run_chain(settings: Settings, config: dict[str, Any] | None, progress: Prog
         definitions = build_definitions(settings)
         # Great Expectations takes seconds to import; meanwhile files are read.
         warming = threading.Thread(target=prepare, daemon=True)
-        with disk_errors(settings.home.dagster), dagster_unheard(), dg.DagsterInstance.get() as instance:
+        folder = settings.home.dagster
+        with disk_errors(folder), dagster_unheard(), _history(folder), dg.DagsterInstance.get() as instance:
             warming.start()
 
             def execute(job: str, tags: dict[str, str] | None = None, **ops: Any) -> bool:

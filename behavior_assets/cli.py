@@ -177,10 +177,15 @@ def replay(
 ) -> None:
     """Read quarantined rows again, after a mapping or a rule was mended; what is accepted leaves the quarantine."""
     from behavior_assets.chain import run_chain
+    from behavior_assets.ingestion.quarantine import count
+    from resources.lake import Lake
 
     settings = create_home(_existing(home).home.root)
+    lake = Lake(settings.home.lake)
+    before = count(lake, failure_class, format_)
     with terminal.progress(silent=as_json) as tell:
         report = run_chain(settings, [], format_, mapping, tell, failure_class)
+    report.replayed = {"class": failure_class, "rows": before, "left": count(lake, failure_class, format_)}
     _tell_report(report, home, as_json=as_json)
 
 

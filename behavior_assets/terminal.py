@@ -83,6 +83,7 @@ def tell_report(report: ChainReport, status: dict[str, Any], *, as_json: bool) -
             "peak_memory_mb": report.peak_memory_mb, "archive_seconds": report.archive_seconds,
             "refused": report.refused, "repeated": report.repeated, "renewed": report.renewed,
             "waiting": report.waiting, "failed_checks": report.failed_checks,
+            **({"replayed": report.replayed} if report.replayed else {}),
             "snapshot_is_new": report.snapshot_is_new, "failure": report.failure}  # fmt: skip
     if as_json:
         tell_json(told)
@@ -140,6 +141,10 @@ def _tell_run(told: dict[str, Any]) -> None:
     tell_status(told)
     if told["repeated"]:
         typer.echo(f"\nSkipped, delivered before with the same bytes, format and mapping: {_names(told['repeated'])}")
+    if replayed := told.get("replayed"):
+        back, left = replayed["rows"] - replayed["left"], replayed["left"]
+        typer.echo(f"\nOf {replayed['rows']:,} rows of the class {replayed['class']} {back:,} were accepted."
+                   + (f" {left:,} are bad still: `behavior quarantine` says why." if left else ""))  # fmt: skip
     new = "published" if told["snapshot_is_new"] else "nothing changed, still"
     seconds, peak = told["seconds"], told["peak_memory_mb"]
     typer.echo(f"\nSnapshot {told['snapshot']} ({new}) in {seconds:.1f} s, peak {peak:,} MiB.")

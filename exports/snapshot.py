@@ -49,7 +49,7 @@ def read_manifest(exports: Path) -> Manifest | None:
     try:
         manifest: Manifest = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        msg = f"{path}: not readable. Publish again: `behavior run`."
+        msg = f"{path}: not readable. `behavior verify --repair` mends it."
         raise IntegrityError(msg) from error
     return manifest
 
@@ -179,9 +179,13 @@ def _switch(exports: Path, manifest: Manifest) -> None:
 
 
 def _shown(exports: Path) -> str:
-    """Which snapshot ``behavior.duckdb`` shows; empty where it is not there or cannot be read."""
+    """Which snapshot ``behavior.duckdb`` shows; empty where it cannot be read or reads another place's files."""
     try:
         with duckdb.connect(str(exports / "behavior.duckdb"), read_only=True) as con:
+            views = con.execute("SELECT sql FROM duckdb_views() WHERE NOT internal").fetchall()
+            # A home that was moved or copied: the paths in views are absolute.
+            if any(f"'{_text(exports)}/" not in sql for (sql,) in views):
+                return ""
             told = con.execute("SELECT snapshot FROM refresh_info").fetchone()
     except duckdb.Error:
         return ""

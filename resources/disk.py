@@ -17,11 +17,12 @@ from resources.errors import BehaviorError, StorageError
 from resources.failpoints import reach
 
 # How libraries tell of a refused write that reaches them (DuckDB, SQLite, delta-rs and Arrow have errors of their own).
+_READ_ONLY = "it can only be read"
 _REFUSALS = {
     errno.ENOSPC: ("no space left", ("no space left on device", "os error 28", "database or disk is full",
                                      "max_temp_directory_size")),
     errno.EDQUOT: ("the quota is used up", ("quota exceeded", "os error 122")),
-    errno.EROFS: ("it can only be read", ("read-only file system", "readonly database", "os error 30")),
+    errno.EROFS: (_READ_ONLY, ("read-only file system", "readonly database", "os error 30")),
     errno.EIO: ("it fails to read or write, or is full", ("disk i/o error", "input/output error", "os error 5)")),
 }  # fmt: skip
 
@@ -66,8 +67,9 @@ def disk_errors(where: Path) -> Iterator[None]:
         why = refusal(error)
         if not why:
             raise
+        remedy = "make it writable" if why == _READ_ONLY else "free some space"
         refused.append(
-            f"{where}: the disk refused a write ({why}). What was committed before is whole; free some space and run "
+            f"{where}: the disk refused a write ({why}). What was committed before is whole; {remedy} and run "
             "the same command again."
         )
         raise StorageError(refused[0]) from error

@@ -173,7 +173,7 @@ class LakeTable:
         if self.spec.name.startswith(ORIGINALS):
             remedy = "`behavior verify --repair` reads its rows again from the archive"
         else:
-            remedy = f"put it back from a backup, or remove the folder {self.root}: the next run makes the table again"
+            remedy = "`behavior verify --repair` makes it again from the tables before it"
         msg = (
             f"{self.spec.name}: the data file {file.path} {found}. `behavior verify` names everything that is broken; "
             f"{remedy}."

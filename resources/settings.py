@@ -107,6 +107,7 @@ class Settings:
 
 _UNFIT = "?*[%#=\\\x7f"  # in a home's path: marks of patterns, URLs, partitions, escapes
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_LEAST = {"max_field_bytes": 1024}
 _CHOICES: dict[str, set[Any]] = {"consent_when_absent": {"granted", "denied"}, "ipv4_prefix": {16, 24}}
 
 
@@ -198,8 +199,9 @@ def _checked(key: str, value: object, wanted: object, where: str) -> object:
     if key in _CHOICES and value not in _CHOICES[key]:
         msg = f"{where} = {value!r}: one of {sorted(_CHOICES[key])} is wanted."
         raise UsageError(msg)
-    if kind is int and isinstance(value, int) and value <= 0:
-        msg = f"{where} = {value!r}: a number above 0 is wanted."
+    least = _LEAST.get(key, 1)
+    if kind is int and isinstance(value, int) and value < least:
+        msg = f"{where} = {value!r}: a number of at least {least} is wanted."
         raise UsageError(msg)
     if key == "timezone":
         try:

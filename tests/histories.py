@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -25,9 +26,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, precondition, rule
 
 from resources import failpoints
+from resources.disk import refusal
+from resources.errors import StorageError
 from tests import oracle
 from tests.conftest import Chain, rees46_row, run_cli, shuffled, write_rees46
 
+REFUSED = 75  # the exit status of a child whose disk refused a write, as was arranged
 START = datetime(2024, 2, 28, 12, tzinfo=UTC)
 KINDS = ("view", "cart", "purchase", "remove_from_cart")
 BAD = (
@@ -203,6 +207,7 @@ class Shop(RuleBasedStateMachine):
         self._land(rows)
         place, action, number = fault
         code, _ = forked(lambda: self._quietly(f"{place}:{action}@{number}"))
+        assert code in {0, REFUSED, -signal.SIGKILL}, "a run under a fault ended with another error"
         if code:
             self.tally.faults[f"{place}:{action}"] += 1
 
@@ -221,6 +226,8 @@ class Shop(RuleBasedStateMachine):
             for path in landing.rglob("*.csv"):
                 os.utime(path, (old, old))
             done = run_cli("run", "--home", self.home, "--json")
+            if done.code == StorageError.exit_code and "the disk refused a write" in done.err:
+                raise StorageError(done.err)
             if done.code not in {0, 3}:
                 raise AssertionError(done.err)
         else:
@@ -229,7 +236,12 @@ class Shop(RuleBasedStateMachine):
     def _quietly(self, fault: str) -> None:
         with open(os.devnull, "w") as null:  # noqa: PTH123 - what a fault prints is expected
             os.dup2(null.fileno(), 2)
-            self._advance(fault)
+            try:
+                self._advance(fault)
+            except Exception as error:
+                if isinstance(error, StorageError) or refusal(error):
+                    os._exit(REFUSED)
+                raise
 
     def _check(self, ended: tuple[int, Any]) -> None:
         code, _ = ended

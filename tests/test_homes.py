@@ -22,7 +22,7 @@ from resources.engine import engine
 from resources.errors import IntegrityError, UsageError
 from resources.lake import Lake
 from resources.settings import Settings, create_home, load_settings, resolve_home
-from tests.conftest import Chain, rees46_row, run_cli, write_rees46
+from tests.conftest import Chain, published, rees46_row, run_cli, write_rees46
 
 RETAIL_HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 
@@ -202,3 +202,37 @@ def test_a_file_is_no_home(tmp_path: Path) -> None:
     done = run_cli("run", "--home", place, "--json")
     assert (done.code, json.loads(done.out)["exit_code"]) == (2, 2)
     assert f"--home {place}" in done.err
+
+
+def test_a_moved_home_is_whole_after_the_next_run(tmp_path: Path) -> None:
+    """The views of ``behavior.duckdb`` hold absolute paths; a run writes them anew, though nothing else changed."""
+    file = views(tmp_path / "a.csv")
+    assert run_cli("run", "--home", tmp_path / "here", "--format", "rees46", "--source", file).code == 0
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    assert run_cli("verify", "--home", tmp_path / "there").code == 5
+    assert run_cli("run", "--home", tmp_path / "there").code == 0
+    shutil.rmtree(tmp_path / "here")
+    assert run_cli("verify", "--home", tmp_path / "there").code == 0
+    assert published(tmp_path / "there", "SELECT sum(views)::INT FROM fact_session") == [(4,)]
+
+
+def test_a_garbled_dagster_database_is_named_with_what_to_do(tmp_path: Path) -> None:
+    home, file = tmp_path / "home", views(tmp_path / "a.csv")
+    assert run_cli("run", "--home", home, "--format", "rees46", "--source", file).code == 0
+    databases = list((home / "dagster").rglob("*.db"))
+    assert databases
+    for path in databases:
+        path.write_bytes(b"no database" * 1000)
+    broken = run_cli("run", "--home", home, "--format", "rees46", "--source", views(tmp_path / "b.csv", rows=5))
+    assert (broken.code, broken.err.count("\n")) == (1, 1), broken.err
+    assert broken.err.startswith(f"behavior: {home / 'dagster'}: Dagster's database there is damaged.")
+    (home / "dagster").rename(tmp_path / "away")
+    done = run_cli("run", "--home", home, "--format", "rees46", "--source", tmp_path / "b.csv")
+    assert done.code == 0, done.err
+    assert published(home, "SELECT sum(views)::INT FROM fact_session") == [(5,)]
+
+
+def test_a_setting_below_its_least_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "behavior.toml").write_text("max_field_bytes = 1023\n")
+    with pytest.raises(UsageError, match="max_field_bytes = 1023: a number of at least 1024"):
+        load_settings(tmp_path)

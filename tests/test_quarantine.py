@@ -254,8 +254,11 @@ def test_what_comes_back_is_in_the_published_account(tmp_path: Path) -> None:
     told = json.loads(run_cli("run", "--home", home, "--format", "rees46", "--source", file, "--json").out)
     assert counts(told) == (3, 2, 1, 0, 1)
     assert published(home, "SELECT rows_in, accepted, quarantined FROM fact_data_quality") == [(3, 2, 1)]
+    too_early = run_cli("replay", "--home", home, "--class", "oversize")
+    assert "Of 1 rows of the class oversize 0 were accepted. 1 are bad still" in too_early.out
     opened(tmp_path, WIDE)
     done = run_cli("replay", "--home", home, "--class", "oversize", "--json")
+    assert json.loads(done.out)["replayed"] == {"class": "oversize", "rows": 1, "left": 0}
     assert counts(json.loads(done.out)) == (3, 3, 0, 0, 1), done.err
     assert published(home, "SELECT rows_in, accepted, quarantined FROM fact_data_quality") == [(3, 3, 0)]
     assert published(home, "SELECT sum(events)::INT FROM fact_session") == [(3,)]

@@ -124,6 +124,16 @@ def classes(lake: Lake, *, examples: int = 3, show_values: bool = False) -> Rows
     return [found[key] for key in sorted(found)]
 
 
+def count(lake: Lake, failure_class: str, format_name: str = "") -> int:
+    """How many rows of a class are in quarantine, of all sources or of one."""
+    table, rows = lake.table(QUARANTINE_EVENTS), 0
+    for part in table.parts():
+        told = _read(table, part, ["source", "failure_class"])
+        mine = pc.equal(told["failure_class"], failure_class)
+        rows += pc.sum(pc.and_(mine, pc.equal(told["source"], format_name)) if format_name else mine).as_py() or 0
+    return rows
+
+
 def _example(row: dict[str, Any]) -> dict[str, Any]:
     told = {"file": row["source_file"], "row": row["row_number"], "column": row["column_name"],
             "message": row["message"]}  # fmt: skip

@@ -19,7 +19,7 @@ def load_source(name: str, mapping: Path | None = None) -> Source:
     require_format(name, FORMATS)
     if name == "generic":
         if mapping is None:
-            msg = "--format generic needs --mapping FILE; docs/formats.md shows one."
+            msg = "files and rows of the format generic need --mapping FILE; docs/formats.md shows one."
             raise UsageError(msg)
         from behavior_assets.ingestion.sources.generic import load_mapping
 
