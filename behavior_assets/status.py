@@ -8,8 +8,9 @@ from typing import Any
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import accounted, read_ledger
+from behavior_assets.presence import require_acknowledged, require_originals
 from behavior_assets.privacy.silver import SILVER_EVENTS
-from behavior_assets.quality import all_held
+from behavior_assets.quality import QUALITY_DAYS, all_held
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from exports.contract import gold, published
 from exports.snapshot import read_manifest
@@ -20,8 +21,11 @@ _COUNTS = ("rows_in", "accepted", "quarantined", "duplicate", "suppressed")
 
 
 def status(settings: Settings) -> dict[str, Any]:
-    """The content of ``behavior status --json`` (DESIGN §5)."""
+    """The content of ``behavior status --json`` (DESIGN §5). Raises IntegrityError where it would be short."""
     lake = Lake(settings.home.lake)
+    shown = (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS, SILVER_SESSIONS, *(gold(n) for n in published()))
+    require_acknowledged(lake, (*shown, QUALITY_DAYS))
+    require_originals(lake)
     entries = read_ledger(lake.table(BRONZE_EVENTS))
     sources: dict[str, dict[str, Any]] = {}
     arrivals: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTS, 0))
@@ -37,7 +41,7 @@ def status(settings: Settings) -> dict[str, Any]:
         row["conflicts"] += entry.conflicts
         row["synthetic"] = row["synthetic"] or bool(entry.capabilities.get("is_synthetic"))
     tables = {}
-    for spec in (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS, SILVER_SESSIONS, *(gold(n) for n in published())):
+    for spec in shown:
         table = lake.table(spec)
         if table.exists():
             tables[spec.name] = table.rows()

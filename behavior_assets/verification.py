@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,16 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from behavior_assets import unfinished
 from behavior_assets.ingestion import audit
+from behavior_assets.ingestion.archive import KEPT_KEY
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode
+from behavior_assets.presence import has_ingested, has_published, require_originals
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS
 from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
 from exports.contract import gold, published
 from exports.verify import SnapshotCheck, check_snapshots
-from resources.commits import Log, live_files, number_of
+from resources.commits import Commit, Log, live_files, number_of
 from resources.errors import UsageError
 from resources.integrity import Problem, Sums
 from resources.lake import Lake, LakeTable, TableSpec
@@ -41,10 +44,11 @@ def all_tables() -> tuple[TableSpec, ...]:
 
 
 def require_files(lake: Lake) -> None:
-    """Raise IntegrityError naming the first data file that is gone or has another size than the log says.
+    """Raise IntegrityError naming an original table that is gone, or the first data file that is or has another size.
 
     Nothing is read, so that every run can afford it; whether the bytes are right is what ``verify_home`` finds out.
     """
+    require_originals(lake)
     for spec in all_tables():
         table = lake.table(spec)
         table.absolute(table.files())
@@ -101,31 +105,34 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     home, lake, sums = settings.home, Lake(settings.home.lake), sums or Sums()
     checks: dict[str, TableCheck] = {}
     problems: list[Problem] = []
-    published_once = (home.exports / "current.json").exists() or any((home.exports / "snapshots").glob("*.json"))
+    ingested, published_once = has_ingested(home), has_published(home)
     for spec in all_tables():
         if lake.table(spec).exists():
             progress(spec.name)
             checks[spec.name] = check_table(lake.table(spec), sums)
             problems += checks[spec.name].problems()
-        elif published_once and spec is not QUARANTINE_EVENTS:
+        elif ingested if spec is BRONZE_EVENTS else published_once and spec is not QUARANTINE_EVENTS:
             # Quarantine is made with its first reject; everything else is there once something was published.
             problems.append(Problem(spec.name, "the table is missing"))
     bronze, quarantine = (checks.get(s.name) for s in ORIGINALS)
-    entries = _entries(bronze.table) if bronze is not None and bronze.sound else None
-    told = entries if entries is not None or bronze is None else _entries(bronze.table, bronze.log)
+    commits = Log(bronze.table.root).commits(bronze.log) if bronze is not None else []
+    told = [e for _, entries in _batches(commits) for e in entries]
+    entries = told if bronze is not None and bronze.sound else None
     if bronze is not None:
-        problems += audit.check_ledger(told or [])
-        problems += audit.check_bronze(told or [], bronze.files)
+        problems += audit.check_ledger(told)
+        problems += audit.check_bronze(told, bronze.files)
     if entries is not None and (quarantine is None or quarantine.sound):
         problems += audit.check_quarantine(entries, quarantine.files if quarantine else [])
     orphans = _orphan_days(checks) if bronze is not None and bronze.sound else {}
     problems += [Problem(f"{name}/{path}", "a day that bronze does not have") for name, paths in orphans.items()
                  for path in paths]  # fmt: skip
     progress("archive")
-    archive = audit.check_archive(home, entries if bronze is not None else [], sums)
+    archived = {e.batch_id for c, batch in _batches(commits) for e in batch if KEPT_KEY in c.info}
+    archive = audit.check_archive(home, entries if bronze is not None else [], archived if settings.archive else (),
+                                  sums)  # fmt: skip
     progress("exports")
     exports = check_snapshots(home.exports, _gold(checks), sums)
-    problems += [*archive.problems, *exports.problems]
+    problems += [*archive.problems, *exports.problems, *unfinished.problems(home)]
     return Inspection(checks, problems, archive, exports, entries, orphans)
 
 
@@ -177,10 +184,11 @@ def _wrong_rows(table: LakeTable, file: DataFile) -> str:
     return ""
 
 
-def _entries(bronze: LakeTable, damage: Mapping[str, str] | None = None) -> list[FileEntry]:
-    """The ledger, from the commits that are whole."""
-    commits = Log(bronze.root).commits(damage or {})
-    return [e for c in commits if LEDGER_KEY in c.info for e in decode(c.info[LEDGER_KEY])]
+def _batches(commits: Iterable[Commit]) -> Iterator[tuple[Commit, list[FileEntry]]]:
+    """The commits that hold a part of the ledger, each with it."""
+    for commit in commits:
+        if LEDGER_KEY in commit.info:
+            yield commit, decode(commit.info[LEDGER_KEY])
 
 
 def _orphan_days(checks: Mapping[str, TableCheck]) -> dict[str, list[str]]:

@@ -85,6 +85,15 @@ class Journal:
         if torn:
             (self.log / "_last_checkpoint").unlink(missing_ok=True)  # a hint that must not name what is gone
             sync_path(self.log)
+        self._require_last(noted)
+        self.note()
+        return torn
+
+    def require_last(self) -> None:
+        """Raise IntegrityError when the last noted commit is damaged or gone. Needs no lock: nothing is changed."""
+        self._require_last(self.noted())
+
+    def _require_last(self, noted: dict[str, str]) -> None:
         commits = [n for n in noted if n.endswith(".json")]
         if commits and (problem := self._problem(commits[-1], noted)):
             msg = (
@@ -92,8 +101,6 @@ class Journal:
                 "broken, `behavior verify --repair` mends what the archive can give back."
             )
             raise IntegrityError(msg)
-        self.note()
-        return torn
 
     def problems(self) -> dict[str, str]:
         """What is wrong by name: a noted commit or checkpoint that is gone or has other bytes, one that is torn."""

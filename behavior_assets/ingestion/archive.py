@@ -27,6 +27,7 @@ from resources.settings import Home
 
 DIGITS = 16
 LEDGER, MAPPINGS = "ledger", "mappings"
+KEPT_KEY = "behavior.archive"  # in the metadata of bronze's commits: the batch's originals go to the archive
 _NAME = re.compile(rf"([0-9a-f]{{{DIGITS}}})-(.+)", re.DOTALL)
 
 

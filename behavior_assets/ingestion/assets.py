@@ -23,6 +23,7 @@ from behavior_assets.partitions import (
     column_schema,
     wanted_days,
 )
+from behavior_assets.presence import require_originals
 from behavior_assets.quality import judge_days
 from resources.errors import BehaviorError, UsageError
 from resources.home import HomeResource
@@ -123,6 +124,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         settings = home.settings()
         with home.engine() as backend:  # what another run has taken meanwhile is not there any more
+            require_originals(home.lake())
             wanted, landing = deliveries_of(config, home.lake(), settings)
             report = Ingestion(home.lake(), settings, backend.con).run(wanted, PROGRESS.get())
         report.refused += [(str(p), reason) for p, reason in landing.refused]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from behavior_assets.ingestion.archive import DIGITS, MAPPINGS, Note, kept, original_of, read_notes
+from behavior_assets.ingestion.archive import DIGITS, LEDGER, MAPPINGS, Note, kept, original_of, read_notes
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.sources import FORMATS
 from resources.integrity import Problem, Sums
@@ -16,10 +16,12 @@ from resources.settings import Home
 
 BRONZE, QUARANTINE = "bronze/events", "quarantine/events"
 _GONE = "it is gone: no table lost anything, but none could be mended from it. Deliver the file again to keep it anew"
-_MAPPING_GONE = (
-    "the mapping is gone: no table lost anything, but what was read by it could not be read again. Put the mapping "
-    "there again, with any letters for *"
+_NOTE_GONE = "the account of the batch is gone: `behavior verify --repair` writes it anew from bronze's ledger"
+_MAPPING_AGAIN = (
+    "no table lost anything, but what was read by it could not be read again. `behavior verify --repair` takes it anew "
+    "from landing/generic/mapping.yaml, if that is still the same mapping; else put the mapping there as {name}"
 )
+_DIGEST = "its bytes do not give the sha256 in its name"
 
 
 def batch_of(file: DataFile) -> str:
@@ -98,30 +100,62 @@ def check_quarantine(entries: Iterable[FileEntry], files: Iterable[DataFile]) ->
 
 @dataclass
 class ArchiveCheck:
-    """What is wrong below ``archive/``. ``lost``: keys of deliveries that only the archive knows."""
+    """What is wrong below ``archive/``. ``lost``: keys of deliveries that only the archive knows.
+
+    ``unnoted`` are batches whose account is gone, ``unmapped`` contracts whose mapping is.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     damaged: set[Path] = field(default_factory=set)
     unknown: list[Path] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
+    unnoted: set[str] = field(default_factory=set)
+    unmapped: set[str] = field(default_factory=set)
 
 
-def check_archive(home: Home, entries: Iterable[FileEntry] | None, sums: Sums) -> ArchiveCheck:
-    """Every file is what its name says, and known to the ledger (unless that is damaged, ``entries`` None)."""
+def check_archive(
+    home: Home, entries: Iterable[FileEntry] | None, archived: Container[str], sums: Sums
+) -> ArchiveCheck:
+    """Every file is what its name says, and known to the ledger (unless that is damaged, ``entries`` None).
+
+    Of the batches that are ``archived``, and of those whose account is there, nothing is missing.
+    """
     check = ArchiveCheck()
     files = dict(kept(home))
     found = sums.of(files)
     for path, digits in files.items():
         if not found.get(path, "").startswith(digits):
             check.damaged.add(path)
-            check.problems.append(Problem(_where(home, path), "its bytes do not give the sha256 in its name: deliver "
-                                          "the file again, and it is kept anew"))  # fmt: skip
+            check.problems.append(Problem(_where(home, path), f"{_DIGEST}: {_remedy(path)}"))
     if entries is not None:
         known = {e.key: e for e in entries}
         _check_originals(home, check, {p: found[p] for p in files if p not in check.damaged}, known)
-        for note in {n.batch_id: n for n in read_notes(home)}.values():
+        notes = list({n.batch_id: n for n in read_notes(home)}.values())
+        for note in notes:
             _check_note(home, check, note, known)
+        vouched = {e.key: e for note in notes for e in note.entries}
+        vouched |= {e.key: e for e in known.values() if e.batch_id in archived}
+        _check_kept(home, check, vouched.values())
+        # A damaged one is told by itself.
+        there = {path.name[DIGITS + 1 :] for path in (home.archive / LEDGER).glob("*.json")}
+        batches = {e.batch_id for e in known.values() if e.batch_id in archived}
+        check.unnoted = {batch for batch in batches if f"{batch}.json" not in there}
+        check.problems += [Problem(f"archive/{LEDGER}/*-{batch}.json", _NOTE_GONE) for batch in sorted(check.unnoted)]
     return check
+
+
+def _remedy(path: Path) -> str:
+    """What helps where a file of the archive is damaged."""
+    if path.parent.name == LEDGER:
+        return "`behavior verify --repair` puts the account aside and writes it anew from bronze's ledger"
+    if path.parent.name == MAPPINGS:
+        return _MAPPING_AGAIN.format(name=_free_name(path.name[DIGITS + 1 :]))
+    return "deliver the file again, and it is kept anew"
+
+
+def _free_name(name: str) -> str:
+    """How a user may call a mapping: with any word where the archive has digits."""
+    return f"archive/{MAPPINGS}/mapping-{name}"
 
 
 def _check_originals(home: Home, check: ArchiveCheck, sums: Mapping[Path, str], known: Mapping[str, FileEntry]) -> None:
@@ -135,7 +169,7 @@ def _check_originals(home: Home, check: ArchiveCheck, sums: Mapping[Path, str], 
 
 
 def _check_note(home: Home, check: ArchiveCheck, note: Note, known: Mapping[str, FileEntry]) -> None:
-    """The account of a batch is the ledger's, and what it takes to ingest the batch again is there."""
+    """The account of a batch is the ledger's."""
     for entry in note.entries:
         if entry.key not in known:
             check.lost.add(entry.key)
@@ -144,12 +178,19 @@ def _check_note(home: Home, check: ArchiveCheck, note: Note, known: Mapping[str,
         elif known[entry.key] != entry:
             check.problems.append(Problem(_where(home, note.path), f"the ledger gives another account of "
                                           f"{entry.file_name} (batch {known[entry.key].batch_id})"))  # fmt: skip
+
+
+def _check_kept(home: Home, check: ArchiveCheck, entries: Iterable[FileEntry]) -> None:
+    """The archive has what it takes to ingest deliveries again."""
+    for entry in entries:
         if not entry.replay_of and original_of(home, entry.source, entry.file_sha256) is None:
             lost = home.archive / entry.source / f"{entry.file_sha256[:DIGITS]}-{entry.file_name}"
             check.problems.append(Problem(_where(home, lost), _GONE))
         if entry.contract and not any((home.archive / MAPPINGS).glob(f"*-{entry.contract}.yaml")):
-            lost = home.archive / MAPPINGS / f"*-{entry.contract}.yaml"
-            check.problems.append(Problem(_where(home, lost), _MAPPING_GONE))
+            check.unmapped.add(entry.contract)
+    for contract in sorted(check.unmapped):
+        told = f"the mapping is gone: {_MAPPING_AGAIN.format(name=_free_name(f'{contract}.yaml'))}"
+        check.problems.append(Problem(f"archive/{MAPPINGS}/*-{contract}.yaml", told))
 
 
 def _where(home: Home, path: Path) -> str:

@@ -19,6 +19,7 @@ from behavior_assets.ingestion.landing import COMPRESSIONS
 from behavior_assets.ingestion.ledger import FileEntry, read_ledger
 from behavior_assets.ingestion.reader import FileReading
 from behavior_assets.ingestion.sources import load_source
+from behavior_assets.presence import require_acknowledged, require_originals
 from resources.disk import disk_errors
 from resources.errors import UsageError
 from resources.failpoints import reach
@@ -108,7 +109,12 @@ def _read(table: LakeTable, part: str, columns: list[str] | None = None) -> pa.T
 
 
 def classes(lake: Lake, *, examples: int = 3, show_values: bool = False) -> Rows:
-    """Failure classes by source with their counts and some rows each; the raw text only with ``show_values``."""
+    """Failure classes by source with their counts and some rows each; the raw text only with ``show_values``.
+
+    Raises IntegrityError where the counts would be short.
+    """
+    require_acknowledged(lake, (BRONZE_EVENTS, QUARANTINE_EVENTS))
+    require_originals(lake)
     table = lake.table(QUARANTINE_EVENTS)
     columns = [n for n in QUARANTINE_EVENTS.schema.names if n != "raw" or show_values]  # it may be large
     found: dict[tuple[str, str], dict[str, Any]] = {}
