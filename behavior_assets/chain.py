@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from behavior_assets import unexpected
+from behavior_assets import unexpected, unfinished
 from behavior_assets.incremental import Progress, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.names import placed, to_config
@@ -183,6 +183,8 @@ def _run_chain(settings: Settings, config: dict[str, Any] | None, progress: Prog
                 # Only tables kept by day run over the range: Dagster notes every partition of every asset in it.
                 if execute("days", {RANGE_START: first, RANGE_END: last}) and _any_session(settings):
                     execute("star")
+            if report.snapshot is not None and not report.failure:  # whatever a repair took away is made again
+                unfinished.end(settings.home)
     finally:
         PROGRESS.reset(token)
     report.seconds = round(time.perf_counter() - started, 3)

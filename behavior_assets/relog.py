@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -26,12 +26,18 @@ BRONZE, QUARANTINE = (spec.name for spec in ORIGINALS)
 
 @dataclass
 class LogMender:
-    """Mends the logs of a home's tables. ``away`` puts things aside."""
+    """Mends the logs of a home's tables. ``away`` puts things aside; ``begin`` is told of a table that is made again.
+
+    A batch goes into quarantine before bronze, so the last batch of quarantine is never more than one above bronze's.
+    Here it is kept so: whenever batches are to be delivered again, quarantine is first cut back to what bronze has
+    (or will have: it is cut before bronze), whoever left it ahead. Batches that do not come after its last are refused.
+    """
 
     settings: Settings
     con: duckdb.DuckDBPyConnection
     found: Inspection
     away: Callable[[Path], object]
+    begin: Callable[[str], object]
     report: Report
 
     def run(self) -> Lost:
@@ -41,13 +47,39 @@ class LogMender:
                 Log(check.table.root).mend(self.away)
                 self.report.done += [f"{name}/{path}: put aside, the table can do without" for path in check.log]
             elif not check.sound and check.table.spec not in ORIGINALS:
+                self.begin(name)
                 self._cut(check, min(check.damaged_commits, default=0))
         bronze, quarantine = self.found.tables.get(BRONZE), self.found.tables.get(QUARANTINE)
         if bronze is not None and bronze.damaged_commits:
             return self._mend_bronze(bronze, quarantine)
-        if bronze is not None and quarantine is not None and quarantine.damaged_commits:
-            self._mend_quarantine(quarantine, self.found.entries or [], min(quarantine.damaged_commits))
+        known = self.found.entries or []
+        before = Log(bronze.table.root).commits(bronze.log) if bronze is not None else []
+        lost = lost_batches(self.settings.home, known, self._unknown(known), Lost(timezone=_zone(before)))
+        differs = self._differing(known, lost)
+        if differs:
+            self.report.left += [f"{BRONZE}: left as it is. {reason}" for reason in differs]
+            return Lost(differs=True)
+        if lost.batches and quarantine is not None:
+            self._cut_quarantine(quarantine, before)
+        elif bronze is None and quarantine is not None and quarantine.damaged_commits:
+            self._leave(quarantine, ["the archive has none of it"])
+        elif quarantine is not None and quarantine.damaged_commits:
+            self._mend_quarantine(quarantine, known, min(quarantine.damaged_commits))
         return Lost()
+
+    def _cut_quarantine(self, quarantine: TableCheck, bronze: Iterable[Commit]) -> None:
+        """Take back what commits brought that are damaged, or are of batches that these commits of bronze lack."""
+        last = max((c.markers.get(BATCHES, 0) for c in bronze), default=0)
+        told = Log(quarantine.table.root).commits(quarantine.log)
+        later = [c.number for c in told if c.markers.get(BATCHES, 0) > last]
+        if later or quarantine.damaged_commits:
+            first = min([*later, *quarantine.damaged_commits])
+            left = {f.path for f in live_files([c for c in told if c.number < first])}
+            for file in live_files(told):  # not every delivery may come again, and nobody else keeps its rejects
+                path = quarantine.table.root / file.path
+                if first and file.path not in left and file.path not in quarantine.wrong and path.exists():
+                    self.away(path)
+            self._cut(quarantine, first)
 
     def _cut(self, check: TableCheck, first: int) -> None:
         """Make a table what it was before a commit; before the first there was none."""
@@ -71,20 +103,22 @@ class LogMender:
         commits = Log(bronze.table.root).commits(bronze.log)
         before, after = [c for c in commits if c.number < first], [c for c in commits if c.number > first]
         known = _entries(before)
-        zone = next((str(c.info[ZONE_KEY]) for c in commits if ZONE_KEY in c.info), "")
-        lost = lost_batches(self.settings.home, known, self._unknown(known), Lost(_entries(after), zone))
+        lost = lost_batches(self.settings.home, known, self._unknown(known), Lost(_entries(after), _zone(commits)))
         reasons = self._in_the_way(bronze, first, after, known, lost)
         if reasons:
             self._leave(bronze, reasons)
             return Lost()
-        self._cut(bronze, first)
-        last = max((c.markers.get(BATCHES, 0) for c in before), default=0)
         if quarantine is not None:
-            told = Log(quarantine.table.root).commits(quarantine.log)
-            later = [c.number for c in told if c.markers.get(BATCHES, 0) > last]
-            if later or quarantine.damaged_commits:  # batches are refused that are not above the last
-                self._cut(quarantine, min([*later, *quarantine.damaged_commits]))
+            self._cut_quarantine(quarantine, before)
+        self._cut(bronze, first)
         return lost
+
+    def _differing(self, known: Iterable[FileEntry], lost: Lost) -> list[str]:
+        """What reading lost deliveries again gives another account of; those that cannot be had are left out."""
+        gone = {e.key: e for batch in lost.batches for e in batch.entries}
+        settings = replace(self.settings, timezone=self.settings.timezone or lost.timezone)
+        originals = Originals(settings, self.con, {e.key: e for e in known} | gone)
+        return [reason for e in gone.values() if not originals.unavailable(e) and (reason := originals.differs(e))]
 
     def _unknown(self, known: Iterable[FileEntry]) -> list[Path]:
         """Whole originals in the archive that some entries do not know."""
@@ -100,6 +134,7 @@ class LogMender:
         originals = Originals(self.settings, self.con, {e.key: e for e in known} | gone)
         told = [(e, originals.unavailable(e)) for e in gone.values()]
         reasons = [f"{e.file_name}, {e.rows_in:,} rows: {reason}" for e, reason in told if reason]
+        reasons += self._differing(known, lost)
         log = Log(bronze.table.root)
         numbers = {int(n[:20]) for n in {*log.journal.noted(), *log.journal.present()} if n.endswith(".json")}
         explained = len({e.batch_id for e in gone.values()}) + (first == 0)
@@ -124,6 +159,10 @@ class LogMender:
             self._leave(quarantine, reasons)
         else:
             self._cut(quarantine, first)
+
+
+def _zone(commits: Iterable[Commit]) -> str:
+    return next((str(c.info[ZONE_KEY]) for c in commits if ZONE_KEY in c.info), "")
 
 
 def _entries(commits: Iterable[Commit]) -> list[FileEntry]:

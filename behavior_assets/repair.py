@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from behavior_assets import unfinished
 from behavior_assets.ingestion import quarantine
 from behavior_assets.ingestion.archive import read_notes
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
@@ -106,6 +107,9 @@ class Repair:
         with disk_errors(home.root), exclusive(home.dagster), exclusive(home.lake):
             yield
 
+    def _begin(self, what: str) -> None:
+        unfinished.begin(self.settings.home, what)
+
     def _look(self) -> Inspection:
         return inspect_home(self.settings, self.progress, self.sums)
 
@@ -119,17 +123,18 @@ class Repair:
             self.report.left.append(f"{path.relative_to(self.settings.home.root)}: put aside. Deliver the file again, "
                                     "and the archive keeps it anew")  # fmt: skip
         with engine(self.settings) as backend:
-            lost = LogMender(self.settings, backend.con, found, self.away, self.report).run()
+            lost = LogMender(self.settings, backend.con, found, self.away, self._begin, self.report).run()
             for spec in all_tables():
                 self._recover(spec.name)
             found = self._look()
-            if any(spec.name in found.tables and not found.tables[spec.name].sound for spec in ORIGINALS):
-                return False
-            self._mend_rows(backend.con, found, lost)
+            sound = all(found.tables[s.name].sound for s in ORIGINALS if s.name in found.tables)
+            redelivered = sound and self._mend_rows(backend.con, found, lost)
         shutil.rmtree(self.settings.home.staging, ignore_errors=True)
+        if not sound:
+            return False
         found = self._look()
         names = (*(spec.name for spec in ORIGINALS), "ledger/")
-        return not any(p.where.startswith(names) for p in found.problems) and not found.archive.lost
+        return redelivered and not any(p.where.startswith(names) for p in found.problems) and not found.archive.lost
 
     def _recover(self, table: str) -> None:
         """Take torn commits away that nobody acknowledged."""
@@ -139,9 +144,14 @@ class Repair:
         except BehaviorError as error:
             self.report.left.append(str(error))
 
-    def _mend_rows(self, con: duckdb.DuckDBPyConnection, found: Inspection, lost: Lost) -> None:
-        """Files of the tables, then batches that the ledger lost, then what these brought to light."""
+    def _mend_rows(self, con: duckdb.DuckDBPyConnection, found: Inspection, lost: Lost) -> bool:
+        """Files of the tables, then batches that the ledger lost, then what these brought to light.
+
+        Whether every batch is in again of which the archive tells.
+        """
         lost = lost_batches(self.settings.home, found.entries or [], found.archive.unknown, lost)
+        if lost.differs:
+            lost.batches = []
         settings = with_zone(replace(self.settings, timezone=self.settings.timezone or lost.timezone))
         bronze, rejects = self.lake.table(BRONZE_EVENTS), self.lake.table(QUARANTINE_EVENTS)
 
@@ -154,7 +164,9 @@ class Repair:
         if found.entries:
             mender().mend_bronze(wrong[0])
             mender().mend_quarantine(wrong[1])
+        again: set[str] = set()
         if lost.batches:
+            self._begin(BRONZE_EVENTS.name)
             again = redeliver(self.lake, settings, con, mender().originals, lost, self.report)
             known = {e.key: e for e in read_ledger(bronze)}
             for note in read_notes(settings.home):
@@ -162,10 +174,12 @@ class Repair:
                 if note.batch_id in again and any(known.get(e.key) != e for e in note.entries):
                     self.away(note.path)
             mender().mend_quarantine({})
-        if rejects.exists() and found.entries is not None:
+        whole = not lost.differs and again >= {e.batch_id for batch in lost.batches for e in batch.entries}
+        if whole and rejects.exists() and found.entries is not None:  # else their delivery may still come
             gone = quarantine.unaccounted(rejects, read_ledger(bronze))
             quarantine.take_out(rejects, read_ledger(bronze), gone)
             self.report.done += [f"quarantine/events: {part}, which no delivery speaks for, taken out" for part in gone]
+        return whole
 
     # What is made from them
 
@@ -178,6 +192,8 @@ class Repair:
                 continue
             paths = {*check.wrong, *found.orphan_days.get(spec.name, [])}
             gone = [f for f in check.files if f.path in paths]
+            if gone:
+                self._begin(spec.name)
             for file in gone:
                 if file.path in check.wrong and (check.table.root / file.path).exists():
                     self.away(check.table.root / file.path)
@@ -190,6 +206,8 @@ class Repair:
         wrong = self.rebuild()
         told = "derived tables and the published snapshot: brought up to date"
         self.report.left += [reason for reason in wrong if reason not in self.report.left]
+        if not wrong:
+            unfinished.end(self.settings.home)
         if not wrong and told not in self.report.done:
             self.report.done.append(told)
 

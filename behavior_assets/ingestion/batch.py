@@ -42,6 +42,7 @@ class Batch:
 
     number: int
     arrived_us: int
+    read_by: dict[str, Any] = field(default_factory=dict)  # ``ledger.reading_of`` the settings
     counts: dict[str, Counts] = field(default_factory=lambda: defaultdict(Counts))
     sources: dict[str, str] = field(default_factory=dict)
     readings: list[tuple[Delivery, FileReading]] = field(default_factory=list)
@@ -156,6 +157,7 @@ class Batch:
             conflicts=counts.conflicts,
             capabilities={**reading.source.capabilities, "is_synthetic": landing.is_synthetic(delivery.path)},
             contract=reading.source.contract,
+            read_by=self.read_by,
         )
 
 

@@ -102,7 +102,7 @@ class Ingestion:
         batch: Batch | None = None
         arrived = self.now_us()
         for prepared, settings in self._prepared(deliveries, known, arrived):
-            batch = batch or Batch(self.bronze.last_batch() + 1, arrived)
+            batch = batch or Batch(self.bronze.last_batch() + 1, arrived, ledger.reading_of(self.settings))
             if self._take(prepared, batch, known, report):
                 self.settings = settings
                 progress(prepared.delivery.path.name, batch.readings[-1][1].rows_in)
@@ -254,7 +254,8 @@ class Ingestion:
             reach("ingest.quarantined")
             self.bronze.commit(
                 batch.written, replace=False, batch=told,
-                metadata={ledger.LEDGER_KEY: ledger.encode(entries), ZONE_KEY: self.settings.timezone},
+                metadata={ledger.LEDGER_KEY: ledger.encode(entries), ZONE_KEY: self.settings.timezone,
+                          **({archive.KEPT_KEY: "yes"} if self.settings.archive else {})},
             )  # fmt: skip
         except ConflictError:
             self._unlink(batch.written)

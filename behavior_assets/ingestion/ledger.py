@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from typing import Any
 
 from resources.lake import LakeTable
+from resources.settings import Settings
 
 LEDGER_KEY = "behavior.ledger"
 KEY_DIGITS = 32
@@ -51,6 +53,7 @@ class FileEntry:
     contract: str = ""  # of the source; empty in older ledgers, and where the format's name says it all
     replay_of: str = ""  # the key of the delivery whose quarantined rows these were
     replayed_rows: tuple[int, ...] = ()  # which of its rows left the quarantine
+    read_by: dict[str, Any] = field(default_factory=dict)  # the settings of ``reading_of``; empty in older ledgers
 
     @property
     def key(self) -> str:
@@ -60,6 +63,20 @@ class FileEntry:
     def balanced(self) -> bool:
         """Whether the file's rows are all accounted for."""
         return self.rows_in == self.accepted + self.quarantined + self.duplicate + self.suppressed
+
+
+def reading_of(settings: Settings) -> dict[str, Any]:
+    """The settings that decide what becomes of a file's rows: a later change of them concerns new files only."""
+    return {"first_day": settings.first_day.isoformat(), "max_field_bytes": settings.max_field_bytes,
+            "ipv4_prefix": settings.ipv4_prefix}  # fmt: skip
+
+
+def as_read(settings: Settings, entry: FileEntry) -> Settings:
+    """The settings with those by which a delivery was read; today's where an older ledger does not tell."""
+    told = {name: entry.read_by[name] for name in reading_of(settings) if name in entry.read_by}
+    if "first_day" in told:
+        told["first_day"] = date.fromisoformat(told["first_day"])
+    return replace(settings, **told)
 
 
 def encode(entries: Iterable[FileEntry]) -> str:

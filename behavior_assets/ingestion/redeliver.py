@@ -10,10 +10,12 @@ from pathlib import Path
 
 import duckdb
 
-from behavior_assets.ingestion import archive
-from behavior_assets.ingestion.ahead import Delivery
-from behavior_assets.ingestion.ingest import Ingestion
-from behavior_assets.ingestion.ledger import FileEntry
+from behavior_assets.ingestion import archive, landing
+from behavior_assets.ingestion.ahead import Delivery, Prepared
+from behavior_assets.ingestion.batch import Batch
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.ingestion.ingest import Ingestion, IngestReport
+from behavior_assets.ingestion.ledger import FileEntry, as_read, read_ledger
 from behavior_assets.ingestion.mend import Report
 from behavior_assets.ingestion.reload import Originals
 from behavior_assets.ingestion.sources import load_source
@@ -38,6 +40,54 @@ class Lost:
     told: list[FileEntry] = field(default_factory=list)
     timezone: str = ""
     batches: list[LostBatch] = field(default_factory=list)
+    differs: bool = False  # read again they would not be what they were, so nothing is delivered
+
+
+class DiffersError(InputRefusedError):
+    """A batch that is delivered again would not be what it was."""
+
+
+class Redelivery(Ingestion):
+    """An ingestion that commits a batch only where it is the one that the ledger knew."""
+
+    def begin(self, batch: LostBatch, *, alone: bool) -> None:
+        """What comes next. ``alone``: not after the batches that it came after, so other rows are duplicates."""
+        self.now_us = lambda: batch.arrived_us
+        self._alone = alone
+        self._expected = {_name(e): e for e in batch.entries}
+
+    def _commit(self, batch: Batch, known: set[str], report: IngestReport) -> None:
+        self._settle(batch)
+        batch.finish_writing()
+        told = [(self._expected[_name(e)], e) for e in batch.entries() if _name(e) in self._expected]
+        wrong = [_difference(old, new) for old, new in told if not self._agree(old, new)]
+        if wrong:
+            self._unlink(batch.written)
+            raise DiffersError("; ".join(wrong))
+        super()._commit(batch, known, report)
+
+    def _agree(self, old: FileEntry, new: FileEntry) -> bool:
+        rows, again = ((e.rows_in, e.quarantined, e.accepted + e.duplicate) for e in (old, new))
+        return rows == again and (self._alone or old.duplicate == new.duplicate)
+
+    def _refuse(self, prepared: Prepared, reason: str, batch: Batch, before: int, report: IngestReport) -> None:
+        """An archived original stays where it is."""
+        self._alone = True
+        report.refused.append((str(prepared.delivery.path), reason))
+        if prepared.staged is not None:
+            self._unlink(batch.forget(prepared.staged.key, before))
+            landing.discard(prepared.staged)
+
+
+def _name(entry: FileEntry) -> tuple[object, ...]:
+    """What an entry is known by: a replay that is made again has only the rows that were accepted, so other bytes."""
+    return (entry.replay_of, entry.replayed_rows) if entry.replay_of else (entry.key,)
+
+
+def _difference(old: FileEntry, new: FileEntry) -> str:
+    return (f"{old.file_name} (batch {old.batch_id}): read again, of {new.rows_in:,} rows {new.accepted:,} are "
+            f"accepted, {new.quarantined:,} bad and {new.duplicate:,} duplicates; the ledger said {old.accepted:,}, "
+            f"{old.quarantined:,} and {old.duplicate:,} of {old.rows_in:,}. Nothing of it was committed")  # fmt: skip
 
 
 def lost_batches(home: Home, known: Iterable[FileEntry], unknown: Iterable[Path], lost: Lost) -> Lost:
@@ -70,8 +120,13 @@ def lost_batches(home: Home, known: Iterable[FileEntry], unknown: Iterable[Path]
 def redeliver(
     lake: Lake, settings: Settings, con: duckdb.DuckDBPyConnection, originals: Originals, lost: Lost, report: Report
 ) -> set[str]:
-    """Ingest lost batches again, each with the arrival that it had. Returns those that are in as a whole."""
+    """Ingest lost batches again, each with its arrival and settings. Returns those that are in as a whole.
+
+    It ends with the first that is not what it was.
+    """
     whole: set[str] = set()
+    known = read_ledger(lake.table(BRONZE_EVENTS))
+    alone = any(batch.files for batch in lost.batches)  # nobody knows when these came
     for batch in lost.batches:
         before = len(report.left)
         deliveries: list[Delivery] = []
@@ -87,18 +142,22 @@ def redeliver(
                 deliveries.append(_stray(settings.home, originals, path))
             except BehaviorError as error:
                 report.left.append(f"{path.relative_to(settings.home.root)}: {error}")
-        done = _at(Ingestion(lake, settings, con), batch.arrived_us).run(deliveries)
+        ingestion = Redelivery(lake, as_read(settings, batch.entries[0]) if batch.entries else settings, con)
+        alone |= len(report.left) > before
+        ingestion.begin(batch, alone=alone or any(e.arrived_ts_us > batch.arrived_us for e in known))
+        try:
+            done = ingestion.run(deliveries)
+        except DiffersError as error:
+            report.left.append(f"bronze/events: {error}")
+            break
         report.left += [reason for _, reason in done.refused]
         report.done += [f"{e.file_name}: {e.rows_in or -e.quarantined:,} rows ingested again from the archive "
                         f"(batch {e.batch_id})" for e in done.entries]  # fmt: skip
         if len(report.left) == before:
             whole |= {e.batch_id for e in batch.entries}
+        else:
+            alone = True
     return whole
-
-
-def _at(ingestion: Ingestion, arrived_us: int) -> Ingestion:
-    ingestion.now_us = lambda: arrived_us
-    return ingestion
 
 
 def _stray(home: Home, originals: Originals, path: Path) -> Delivery:

@@ -22,7 +22,7 @@ from behavior_assets.ingestion.archive import DIGITS, original_of, source_of
 from behavior_assets.ingestion.arrivals import SYNTHETIC_MARK
 from behavior_assets.ingestion.batch import Batch
 from behavior_assets.ingestion.deduplicate import find_duplicates
-from behavior_assets.ingestion.ledger import FileEntry
+from behavior_assets.ingestion.ledger import FileEntry, as_read
 from behavior_assets.ingestion.names import fitting
 from behavior_assets.ingestion.reader import raw_rows
 from behavior_assets.ingestion.shape import fitted, require_types
@@ -33,6 +33,7 @@ from resources.errors import InputRefusedError
 from resources.integrity import sha256_of
 from resources.settings import Settings
 
+_SETTINGS = "If first_day or max_field_bytes was changed since, set it back and repair again"
 UNREADABLE = (InputRefusedError, duckdb.Error, pa.ArrowException)  # what reading a delivery may raise
 
 
@@ -98,8 +99,10 @@ class Originals:
     def read(self, entry: FileEntry) -> Iterator[Prepared]:
         """A delivery, staged and opened. Raises one of UNREADABLE."""
         delivery = fitted(self.deliver(entry))
-        with parser(self.settings, beside=self.con) as locked:
-            (prepared,) = Reader(locked, self.settings, (), entry.arrived_ts_us).read([delivery])
+        zone = self.settings.timezone or delivery.source.timezone
+        settings = as_read(replace(self.settings, timezone=zone), entry)
+        with parser(settings, beside=self.con) as locked:
+            (prepared,) = Reader(locked, settings, (), entry.arrived_ts_us).read([delivery])
             try:
                 if prepared.error is not None:
                     raise prepared.error
@@ -111,6 +114,25 @@ class Originals:
                     prepared.cursor.close()
                 if prepared.staged is not None:
                     landing.discard(prepared.staged)
+
+    def differs(self, entry: FileEntry) -> str:
+        """Where reading a delivery again gives another account of its rows than the ledger's; empty if it does not."""
+        wanted = (len(entry.replayed_rows), 0) if entry.replay_of else (entry.rows_in, entry.quarantined)
+        if entry.replay_of and not entry.replayed_rows:
+            return ""
+        try:
+            with self.read(entry) as prepared:
+                assert prepared.reading is not None  # noqa: S101 - it was read without an error
+                for _ in sift(prepared, prepared.reading):
+                    pass  # the rejects are known at the end
+                found = prepared.reading.rows_in, len(prepared.reading.rejects)
+        except UNREADABLE as error:
+            told = str(error) if isinstance(error, InputRefusedError) else type(error).__name__
+            return f"{entry.file_name}: its original cannot be read again as it was ({told}). {_SETTINGS}"
+        if found == wanted:
+            return ""
+        return (f"{entry.file_name}: its original gives {found[0]:,} rows, {found[1]:,} of them bad, the ledger says "
+                f"{wanted[0]:,} and {wanted[1]:,}. {_SETTINGS}")  # fmt: skip
 
     def _replayed(self, entry: FileEntry) -> FileEntry:
         """The delivery that rows came with: for a replay, the one whose rows it brought back."""
