@@ -24,12 +24,14 @@ from behavior_assets.ingestion.ledger import read_ledger
 from behavior_assets.ingestion.mend import Mender, Report
 from behavior_assets.ingestion.redeliver import Lost, lost_batches, redeliver
 from behavior_assets.ingestion.reload import Originals
+from behavior_assets.rearchive import mend_archive, put_aside
 from behavior_assets.relog import LogMender
 from behavior_assets.verification import ORIGINALS, Inspection, all_tables, inspect_home, verify_home
 from exports import mend
+from resources.commits import Log
 from resources.disk import disk_errors
 from resources.engine import engine
-from resources.errors import BehaviorError
+from resources.errors import BehaviorError, IntegrityError
 from resources.integrity import Sums
 from resources.journal import Journal
 from resources.lake import Lake
@@ -79,12 +81,16 @@ class Repair:
         """Repair, and say what was done, what was not, and what a fresh look finds."""
         with self._alone():
             found = self._look()
+            if found.key:
+                msg = f"{self.settings.key_path}: {found.key} Nothing is repaired before: the key is needed for it."
+                raise IntegrityError(msg)
             whole = not found.problems or self._mend_originals()
             if found.problems and whole:
                 self._drop_derived()
             if found.problems:
                 self._mend_exports()
         beyond = {p.where.split("/")[0] for p in found.problems} - {"archive"}
+        beyond |= {p.where for p in unfinished.problems(self.settings.home)}  # what this repair began
         if beyond:
             if whole and (beyond != {"exports"} or self._look().exports.problems):  # all of them may be linked again
                 self._rebuild()
@@ -118,10 +124,7 @@ class Repair:
     def _mend_originals(self) -> bool:
         """Bronze and quarantine; whether they are whole afterwards."""
         found = self._look()
-        for path in sorted(found.archive.damaged):
-            self.away(path)
-            self.report.left.append(f"{path.relative_to(self.settings.home.root)}: put aside. Deliver the file again, "
-                                    "and the archive keeps it anew")  # fmt: skip
+        aside = put_aside(self.settings.home, found.archive.damaged, self.away, self.report)
         with engine(self.settings) as backend:
             lost = LogMender(self.settings, backend.con, found, self.away, self._begin, self.report).run()
             for spec in all_tables():
@@ -130,9 +133,12 @@ class Repair:
             sound = all(found.tables[s.name].sound for s in ORIGINALS if s.name in found.tables)
             redelivered = sound and self._mend_rows(backend.con, found, lost)
         shutil.rmtree(self.settings.home.staging, ignore_errors=True)
+        found = self._look()
+        bronze = found.tables.get(BRONZE_EVENTS.name)
+        commits = Log(bronze.table.root).commits(bronze.log) if bronze else []
+        mend_archive(self.settings.home, commits, found.archive, aside, self.report)
         if not sound:
             return False
-        found = self._look()
         names = (*(spec.name for spec in ORIGINALS), "ledger/")
         return redelivered and not any(p.where.startswith(names) for p in found.problems) and not found.archive.lost
 
