@@ -19,6 +19,7 @@ from behavior_assets.ingestion.archive import KEPT_KEY
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode
 from behavior_assets.presence import has_ingested, has_published, require_originals
+from behavior_assets.privacy.key_guard import KEY_ID, key_problem
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS
 from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
@@ -92,6 +93,7 @@ class Inspection:
     problems: list[Problem]
     archive: audit.ArchiveCheck
     exports: SnapshotCheck
+    key: str  # what is wrong with the pseudonym key; empty if nothing
     entries: list[FileEntry] | None
     orphan_days: dict[str, list[str]]  # by table, days that bronze does not have
 
@@ -116,7 +118,7 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
             problems.append(Problem(spec.name, "the table is missing"))
     bronze, quarantine = (checks.get(s.name) for s in ORIGINALS)
     commits = Log(bronze.table.root).commits(bronze.log) if bronze is not None else []
-    told = [e for _, entries in _batches(commits) for e in entries]
+    told = [e for _, entries in batches_of(commits) for e in entries]
     entries = told if bronze is not None and bronze.sound else None
     if bronze is not None:
         problems += audit.check_ledger(told)
@@ -127,13 +129,25 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     problems += [Problem(f"{name}/{path}", "a day that bronze does not have") for name, paths in orphans.items()
                  for path in paths]  # fmt: skip
     progress("archive")
-    archived = {e.batch_id for c, batch in _batches(commits) for e in batch if KEPT_KEY in c.info}
+    archived = {e.batch_id for c, batch in batches_of(commits) for e in batch if KEPT_KEY in c.info}
     archive = audit.check_archive(home, entries if bronze is not None else [], archived if settings.archive else (),
                                   sums)  # fmt: skip
     progress("exports")
     exports = check_snapshots(home.exports, _gold(checks), sums)
     problems += [*archive.problems, *exports.problems, *unfinished.problems(home)]
-    return Inspection(checks, problems, archive, exports, entries, orphans)
+    key = _key(settings, checks.get(SILVER_EVENTS.name))
+    if key:
+        path = settings.key_path
+        inside = path.is_relative_to(home.root)
+        problems.append(Problem(path.relative_to(home.root).as_posix() if inside else str(path), key))
+    return Inspection(checks, problems, archive, exports, key, entries, orphans)
+
+
+def _key(settings: Settings, silver: TableCheck | None) -> str:
+    if silver is None:
+        return ""
+    commits = Log(silver.table.root).commits(silver.log)
+    return key_problem(settings, {str(c.info[KEY_ID]) for c in commits if KEY_ID in c.info})
 
 
 def check_table(table: LakeTable, sums: Sums) -> TableCheck:
@@ -184,8 +198,8 @@ def _wrong_rows(table: LakeTable, file: DataFile) -> str:
     return ""
 
 
-def _batches(commits: Iterable[Commit]) -> Iterator[tuple[Commit, list[FileEntry]]]:
-    """The commits that hold a part of the ledger, each with it."""
+def batches_of(commits: Iterable[Commit]) -> Iterator[tuple[Commit, list[FileEntry]]]:
+    """The commits that hold a part of the ledger, each with that."""
     for commit in commits:
         if LEDGER_KEY in commit.info:
             yield commit, decode(commit.info[LEDGER_KEY])

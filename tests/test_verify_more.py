@@ -12,11 +12,12 @@ import pytest
 from behavior_assets.ingestion.quarantine import classes
 from behavior_assets.repair import repair_home
 from behavior_assets.status import status
-from behavior_assets.verification import require_files
+from behavior_assets.verification import require_files, verify_home
 from resources.errors import IntegrityError
+from resources.keys import load_or_create_key
 from resources.settings import read_settings
 from tests.conftest import Chain, rees46_row, run_cli, write_rees46
-from tests.damage import bring_up_to_date, broken, copied, flip, live, make_home, spoil
+from tests.damage import EVENTS, MAPPING, bring_up_to_date, broken, copied, flip, live, make_home, named, spoil
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,8 @@ def test_row_27_nothing_goes_on_beside_an_original_table_that_is_gone(home: Path
     assert told.startswith(f"{table}: the table is missing")
     assert "behavior verify --repair" in told
     assert table in broken(home)
-    if table == "quarantine/events":
-        assert repaired(home)["ok"]
-        require_files(Chain.at(home).lake)
+    assert repaired(home)["ok"]
+    require_files(Chain.at(home).lake)
 
 
 @pytest.mark.parametrize("trace", ["archive/ledger", "exports", "lake/gold/refresh_info", "lake/silver/events"])
@@ -132,3 +132,113 @@ def test_row_27_no_short_numbers_beside_a_lost_commit(home: Path, table: str, ho
         with pytest.raises(IntegrityError, match="behavior verify --repair") as told:
             look()
         assert f"{table}/_delta_log/{last.name}" in str(told.value)
+
+
+def problems(home: Path) -> dict[str, str]:
+    """What ``behavior verify`` says, by what it names."""
+    return {p["where"]: p["what"] for p in verify_home(read_settings(home))["problems"]}
+
+
+def deliveries(home: Path) -> set[str]:
+    """How verify names what the archive should have of the module's home, after all of it was lost."""
+    kept = {kind: paths for kind, paths in live(home).items() if kind.startswith("archive/")}
+    originals = {named(home, p) for kind in ("generic", "rees46") for p in kept[f"archive/{kind}"]}
+    return originals | {f"{p.parent.relative_to(home)}/*-{p.name.split('-', 1)[1]}"
+                        for kind in ("ledger", "mappings") for p in kept[f"archive/{kind}"]}  # fmt: skip
+
+
+def test_row_27_an_archive_that_is_gone_is_told(home: Path) -> None:
+    """Every original, account and mapping; not where no archive is wanted, or was when the files came."""
+    wanted = deliveries(home)
+    assert len(wanted) == 3 + 3 + 2
+    shutil.rmtree(home / "archive")
+    assert broken(home) == wanted
+    (home / "behavior.toml").write_text("archive = false\n", "utf-8")
+    assert not broken(home)
+
+
+def test_no_archive_is_missed_that_was_not_wanted(tmp_path: Path) -> None:
+    """Files that came while the setting was off; then one for which it was on."""
+    one, two = (write_rees46(tmp_path / f"{n}.csv", [rees46_row(f"2024-05-0{n} 10:00:00", "view", "p1", "v1")])
+                for n in (1, 2))  # fmt: skip
+    home = tmp_path / "home"
+    Chain.at(home, archive=False).ingest([one], "rees46")
+    assert not broken(home)
+    Chain.at(home, archive=True).ingest([two], "rees46")
+    assert not broken(home)
+    shutil.rmtree(home / "archive")
+    assert {w.rsplit("-", 1)[1] for w in broken(home)} == {"2.csv", "b00000002.json"}
+
+
+@pytest.mark.parametrize("how", ["gone", "flip"])
+def test_row_27_accounts_are_written_anew_from_the_ledger(home: Path, how: str) -> None:
+    before = {p.name: p.read_bytes() for p in live(home)["archive/ledger"]}
+    for path in live(home)["archive/ledger"]:
+        if how == "gone":
+            path.unlink()
+        else:
+            flip(path, path.stat().st_size // 2, 2)
+    told = problems(home)
+    assert len(told) == len(before)
+    assert all("writes it anew from bronze's ledger" in what and "eliver" not in what for what in told.values())
+    done = repaired(home)
+    assert (done["ok"], done["problems"], done["left"]) == (True, [], [])
+    assert {p.name: p.read_bytes() for p in live(home)["archive/ledger"]} == before
+
+
+@pytest.mark.parametrize("how", ["gone", "flip"])
+def test_row_27_a_mapping_comes_from_the_landing_folder_or_the_user(home: Path, how: str) -> None:
+    """The advice is followed both ways: one mapping still lies where files are landed, the other is put there."""
+    raw = {p: p.read_bytes() for p in live(home)["archive/mappings"]}
+    for path in raw:
+        if how == "gone":
+            path.unlink()
+        else:
+            flip(path, 20, 2)
+    told = problems(home)
+    contracts = {p.name.split("-", 1)[1].removesuffix(".yaml"): p for p in raw}
+    assert len(told) == len(contracts)
+    for what in told.values():
+        assert any(f"archive/mappings/mapping-{c}.yaml" in what for c in contracts)
+        assert "Deliver" not in what
+    landing = home / "landing" / "generic"
+    landing.mkdir(parents=True, exist_ok=True)
+    (landing / "mapping.yaml").write_text(MAPPING.format(events=EVENTS), "utf-8")
+    done = repaired(home)
+    ((where, what),) = problems(home).items()
+    (lost,) = [c for c in contracts if c in where]
+    assert f"archive/mappings/mapping-{lost}.yaml" in what
+    assert [f"mapping-{lost}.yaml" in line for line in done["left"]] == [True]
+    (home / "archive" / "mappings" / f"mapping-{lost}.yaml").write_bytes(raw[contracts[lost]])
+    assert not broken(home)
+    assert repaired(home)["ok"]
+
+
+def test_row_27_a_key_that_is_not_the_one_is_named(home: Path, tmp_path: Path) -> None:
+    """Another digit, another key, no hex, none at all: no run ingests with it, and no repair makes anything with it."""
+    key = home / "keys" / "pseudonym.key"
+    right = key.read_text("ascii")
+    assert not broken(home)
+    load_or_create_key(tmp_path / "other.key")
+    more = write_rees46(tmp_path / "more.csv", [rees46_row("2024-05-06 10:00:00", "view", "p1", "v1")])
+    before = Chain.at(home).table("bronze/events").version
+    other = ("0" if right[0] != "0" else "1") + right[1:]
+    for text in (other, (tmp_path / "other.key").read_text("ascii"), "no key\n", ""):
+        key.write_text(text, "ascii")
+        if not text:
+            key.unlink()
+        (what,) = problems(home).values()
+        assert broken(home) == {"keys/pseudonym.key"}
+        assert "backup" in what
+        assert right.strip() not in what
+        with pytest.raises(IntegrityError, match="Nothing is repaired"):
+            repaired(home)
+        assert key.exists() == bool(text)
+        key.touch(mode=0o600) if text else None
+    key.write_text(other, "ascii")
+    key.chmod(0o600)
+    done = run_cli("run", "--home", home, "--format", "rees46", "--source", more)
+    assert (done.code != 0, "not the pseudonym key that silver was made with" in done.err) == (True, True)
+    assert Chain.at(home).table("bronze/events").version == before
+    key.write_text(right, "ascii")
+    assert not broken(home)

@@ -24,6 +24,8 @@ from behavior_assets.partitions import (
     wanted_days,
 )
 from behavior_assets.presence import require_originals
+from behavior_assets.privacy.key_guard import require_same_key
+from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import judge_days
 from resources.errors import BehaviorError, UsageError
 from resources.home import HomeResource
@@ -125,6 +127,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         settings = home.settings()
         with home.engine() as backend:  # what another run has taken meanwhile is not there any more
             require_originals(home.lake())
+            require_same_key(settings, home.lake().table(SILVER_EVENTS))
             wanted, landing = deliveries_of(config, home.lake(), settings)
             report = Ingestion(home.lake(), settings, backend.con).run(wanted, PROGRESS.get())
         report.refused += [(str(p), reason) for p, reason in landing.refused]
