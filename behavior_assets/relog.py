@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from behavior_assets.ingestion import audit
 from behavior_assets.ingestion.archive import DIGITS, kept
@@ -19,6 +22,7 @@ from behavior_assets.ingestion.sources import FORMATS
 from behavior_assets.verification import ORIGINALS, Inspection, TableCheck
 from resources.commits import Commit, Log, live_files
 from resources.lake import BATCHES
+from resources.parquet import DataFile
 from resources.settings import ZONE_KEY, Settings
 
 BRONZE, QUARANTINE = (spec.name for spec in ORIGINALS)
@@ -140,7 +144,8 @@ class LogMender:
         explained = len({e.batch_id for e in gone.values()}) + (first == 0)
         explained += sum(LEDGER_KEY not in c.info for c in after)
         if sum(n >= first for n in numbers) > explained and not any(batch.files for batch in lost.batches):
-            reasons.append("the archive has no delivery that the ledger does not know")
+            told_of = {e.batch_id for e in (*known, *gone.values())}
+            reasons.append(f"the archive has no delivery that the ledger does not know, {_unnamed(bronze, told_of)}")
         return reasons
 
     def _mend_quarantine(self, quarantine: TableCheck, entries: list[FileEntry], first: int) -> None:
@@ -159,6 +164,19 @@ class LogMender:
             self._leave(quarantine, reasons)
         else:
             self._cut(quarantine, first)
+
+
+def _unnamed(bronze: TableCheck, told: Collection[str]) -> str:
+    """What the data files tell of batches of which no whole commit does (``told`` are the others)."""
+    rows = Counter[str]()
+    for path in sorted(bronze.table.root.glob("event_date=*/*.parquet")):
+        with suppress(ValueError, pa.ArrowException, OSError):
+            file = DataFile.parse(path.relative_to(bronze.table.root).as_posix(), pq.read_metadata(path).num_rows, 0)
+            rows[audit.batch_of(file)] += file.rows
+    found = [f"{count:,} rows of batch {batch}" for batch, count in sorted(rows.items()) if batch not in told]
+    if not found:
+        return "and nothing tells which rows the damaged commits brought"
+    return f"and {', '.join(found)} are only in data files that no whole commit names: whose they are nobody can tell"
 
 
 def _zone(commits: Iterable[Commit]) -> str:

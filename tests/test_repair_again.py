@@ -129,6 +129,22 @@ def test_row_27_a_repair_may_die_at_every_step(tmp_path: Path) -> None:
     assert number > 20
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_row_27_the_rows_of_a_lost_commit_are_told_as_far_as_anything_tells(tmp_path: Path, *, there: bool) -> None:
+    """The archive is gone, and the first batch's commit is empty: its data files tell how many rows it had."""
+    chain = two_batches(tmp_path)
+    home = chain.settings.home.root
+    files = live(home)["bronze/events"]
+    spoil("empty")(live(home)["bronze/events log"][1])
+    shutil.rmtree(home / "archive")
+    for path in () if there else [p for p in files if "_b00000001-" in p.name]:
+        path.unlink()
+    told = repair_home(chain.settings, crash)
+    assert not told["ok"]
+    said = "10 rows of batch b00000001" if there else "nothing tells which rows"
+    assert any(said in line and "2.csv, 11 rows" in line for line in told["left"]), told
+
+
 # A repair that ends before everything is made again
 
 
