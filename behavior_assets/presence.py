@@ -44,7 +44,7 @@ def require_originals(lake: Lake) -> None:
 
 def _missing(spec: TableSpec, why: str) -> IntegrityError:
     return IntegrityError(
-        f"{spec.name}: the table is missing, {why}. Nothing was ingested. `behavior verify` names everything that is "
+        f"{spec.name}: the table is missing, {why}. `behavior verify` names everything that is "
         "broken, `behavior verify --repair` makes the table again from the archive; what the archive does not have can "
         f"only come from a backup: put the folder lake/{spec.name} back."
     )
