@@ -275,6 +275,7 @@ MAY = {
     "behavior_assets/quality.py: read_parquet": OWN,
     "behavior_assets/quality.py: read_table": OWN,
     "behavior_assets/sessions/build.py: duckdb.connect": "compares fingerprints, reads no file",
+    "behavior_assets/relog.py: read_metadata": OWN,
     "behavior_assets/verification.py: ParquetFile": OWN,
     "resources/commits.py: read_table": OWN,
     "exports/hashing.py: read_parquet": OWN,
