@@ -11,6 +11,8 @@ from behavior_assets.ingestion.archive import (
     MAPPINGS,
     keep_mappings,
     keep_notes,
+    mappings_of,
+    noted,
     original_name,
     source_of,
 )
@@ -53,7 +55,7 @@ def mend_archive(
 
 def _mend_note(home: Home, batch: str, known: tuple[list[FileEntry], str] | None, report: Report) -> None:
     where = f"archive/{LEDGER}/*-{batch}.json"
-    if any((home.archive / LEDGER).glob(f"*-{batch}.json")):  # the batch was delivered again
+    if batch in noted(home):  # the batch was delivered again
         return
     if known is None:
         report.left.append(f"{where}: put aside. The ledger of bronze does not know the batch, and nothing else does")
@@ -64,7 +66,7 @@ def _mend_note(home: Home, batch: str, known: tuple[list[FileEntry], str] | None
 
 def _mend_mapping(home: Home, contract: str, entry: FileEntry | None, report: Report) -> None:
     where = f"archive/{MAPPINGS}/*-{contract}.yaml"
-    if any((home.archive / MAPPINGS).glob(f"*-{contract}.yaml")):
+    if mappings_of(home, contract):
         return
     if entry is None:
         report.left.append(f"{where}: put aside. No delivery was read by it, so nothing needs it")

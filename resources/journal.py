@@ -6,7 +6,6 @@ one. So every commit is noted once it is on disk, in the format of ``sha256sum``
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from resources.disk import sync_path
 from resources.errors import IntegrityError
 from resources.failpoints import reach
+from resources.integrity import sha256_of
 
 JOURNAL = "_commits.sha256"  # readers of Delta tables pass over names that begin with an underscore
 ACTIONS_KEY = "behavior.actions"  # how many lines follow a commit's own account: files that come and go, markers
@@ -134,4 +134,4 @@ class Journal:
         return "commitInfo" in kinds and all(int(count) == len(actions) - 1 for count in told)
 
     def _sha256(self, name: str) -> str:
-        return hashlib.sha256((self.log / name).read_bytes()).hexdigest()
+        return sha256_of(self.log / name)

@@ -17,6 +17,7 @@ from behavior_assets.incremental import derive_days
 from behavior_assets.ingestion.ahead import Delivery
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ingest import Ingestion, IngestReport
+from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.sources import load_source
 from behavior_assets.privacy.build import build_silver
 from behavior_assets.privacy.silver import SILVER_EVENTS
@@ -213,3 +214,13 @@ def shuffled(items: Iterable[Any], seed: int) -> list[Any]:
     order = list(items)
     random.Random(seed).shuffle(order)  # noqa: S311 - no secret
     return order
+
+
+def bad_rows(chain: Chain, entry: FileEntry, person: str) -> list[tuple[int, str, str]]:
+    """The quarantined rows of the only file as (row, class, column): accounted for, and none tells ``person``."""
+    assert entry.rows_in == entry.accepted + entry.quarantined + entry.duplicate
+    if not entry.quarantined:
+        return []
+    found = chain.rows("quarantine/events", "SELECT row_number, failure_class, column_name, message FROM t ORDER BY 1")
+    assert not [message for *_, message in found if person in message]
+    return [row[:3] for row in found]

@@ -17,7 +17,7 @@ import pytest
 
 from behavior_assets.ingestion import json_shapes
 from behavior_assets.ingestion.json_shapes import DEPTH
-from tests.conftest import REES46_HEADER, Chain, rees46_row
+from tests.conftest import REES46_HEADER, Chain, bad_rows, rees46_row
 
 PERSON = "geheim4711"
 BIG = 20_000_000
@@ -46,12 +46,7 @@ LINES = {"rees46": flat, "ga4": nested}
 def told(chain: Chain, path: Path, form: str) -> list[tuple[int, str, str]]:
     """The quarantined rows of a file as (row, class, column); none may be missing, and none be told."""
     (entry,) = chain.ingest([path], form).entries
-    assert entry.rows_in == entry.accepted + entry.quarantined + entry.duplicate
-    if not entry.quarantined:
-        return []
-    found = chain.rows("quarantine/events", "SELECT row_number, failure_class, column_name, message FROM t ORDER BY 1")
-    assert not [message for *_, message in found if PERSON in message]
-    return [row[:3] for row in found]
+    return bad_rows(chain, entry, PERSON)
 
 
 def among(path: Path, bad: str | list[str], form: str) -> Path:

@@ -266,13 +266,19 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], times: i
     return reached
 
 
+def two_writers(tmp_path: Path) -> tuple[Chain, LakeTable, LakeTable]:
+    """A home whose table has its first day, and two that are about to write to it."""
+    chain = Chain.at(tmp_path / "home")
+    backfill, schedule = chain.lake.table(SPEC), chain.lake.table(SPEC)
+    schedule.commit([day_of(schedule, DAYS[0], 1)])
+    return chain, backfill, schedule
+
+
 def test_row_25_a_conflict_on_one_day_is_retried_on_what_the_other_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The back-fill commits a day and one more while the schedule is about to commit that day."""
-    chain = Chain.at(tmp_path / "home")
-    backfill, schedule = chain.lake.table(SPEC), chain.lake.table(SPEC)
-    schedule.commit([day_of(schedule, DAYS[0], 1)])
+    chain, backfill, schedule = two_writers(tmp_path)
     mine = day_of(schedule, DAYS[0], 2)
     theirs = [day_of(backfill, DAYS[0], 3, 4), day_of(backfill, DAYS[1], 5)]
     reached = between(monkeypatch, lambda: backfill.commit(theirs))
@@ -284,9 +290,7 @@ def test_row_25_a_conflict_on_one_day_is_retried_on_what_the_other_left(
 
 def test_row_25_a_day_that_neither_found_there_is_there_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that only add files are no conflict to Delta: each commit has a number that the next must follow."""
-    chain = Chain.at(tmp_path / "home")
-    backfill, schedule = chain.lake.table(SPEC), chain.lake.table(SPEC)
-    schedule.commit([day_of(schedule, DAYS[0], 1)])
+    chain, backfill, schedule = two_writers(tmp_path)
     between(monkeypatch, lambda: backfill.commit([day_of(backfill, DAYS[1], 2)]))
     schedule.commit([day_of(schedule, DAYS[1], 3)])
     assert held(chain) == [(DAYS[0], 1), (DAYS[1], 3)]
@@ -295,9 +299,7 @@ def test_row_25_a_day_that_neither_found_there_is_there_once(tmp_path: Path, mon
 def test_row_25_where_both_made_the_same_nothing_is_committed_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chain = Chain.at(tmp_path / "home")
-    backfill, schedule = chain.lake.table(SPEC), chain.lake.table(SPEC)
-    schedule.commit([day_of(schedule, DAYS[0], 1)])
+    chain, backfill, schedule = two_writers(tmp_path)
     between(monkeypatch, lambda: backfill.commit([day_of(backfill, DAYS[0], 2)]))
     schedule.commit([day_of(schedule, DAYS[0], 2)])
     assert held(chain) == [(DAYS[0], 2)]

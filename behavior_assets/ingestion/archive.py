@@ -61,17 +61,17 @@ def keep_notes(home: Home, entries: Iterable[FileEntry], timezone: str) -> None:
 
 def keep_missed_notes(home: Home, entries: Iterable[FileEntry], timezone: str) -> None:
     """Accounts of earlier batches whose run died before it kept them, where all is there that they vouch for."""
-    told = {path.name[DIGITS + 1 :] for path in (home.archive / LEDGER).glob("*.json")}
+    told = noted(home)
     for batch_id, group in groupby(entries, key=lambda e: e.batch_id):
         batch = list(group)
-        if f"{batch_id}.json" not in told and all(_complete(home, e) for e in batch):
+        if batch_id not in told and all(_complete(home, e) for e in batch):
             keep_notes(home, batch, timezone)
 
 
 def _complete(home: Home, entry: FileEntry) -> bool:
     """Whether the archive has a delivery and its mapping: without them where a home did not always keep them."""
     has_original = bool(entry.replay_of) or original_of(home, entry.source, entry.file_sha256) is not None
-    return has_original and (not entry.contract or any((home.archive / MAPPINGS).glob(f"*-{entry.contract}.yaml")))
+    return has_original and (not entry.contract or bool(mappings_of(home, entry.contract)))
 
 
 def _keep(folder: Path, name: str, text: str) -> None:
@@ -99,6 +99,16 @@ def original_of(home: Home, source: str, sha256: str) -> Path | None:
     return next(iter((home.archive / source).glob(f"{sha256[:DIGITS]}-*")), None)
 
 
+def mappings_of(home: Home, contract: str) -> list[Path]:
+    """Where the text of a mapping lies, if it is kept: as the archive names it, or as a user put it there."""
+    return list((home.archive / MAPPINGS).glob(f"*-{contract}.yaml"))
+
+
+def noted(home: Home) -> set[str]:
+    """Batches whose account is kept, whole or not."""
+    return {original_name(path).removesuffix(".json") for path in (home.archive / LEDGER).glob("*.json")}
+
+
 def read_notes(home: Home) -> list[Note]:
     """The accounts that are kept, by batch; of several for one batch the newest comes last. Damaged ones are left."""
     notes = []
@@ -118,7 +128,7 @@ def source_of(home: Home, entry: FileEntry) -> Source:
             msg = f"{entry.file_name}: the ledger is too old to tell its mapping."
             raise InputRefusedError(msg)
         return load_source(entry.source)
-    candidates = [*(home.archive / MAPPINGS).glob(f"*-{entry.contract}.yaml"), home.landing / entry.source / MAPPING]
+    candidates = [*mappings_of(home, entry.contract), home.landing / entry.source / MAPPING]
     for path in candidates:
         try:
             source = load_source(entry.source, path)

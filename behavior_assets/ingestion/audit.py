@@ -7,7 +7,18 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from behavior_assets.ingestion.archive import DIGITS, LEDGER, MAPPINGS, Note, kept, original_of, read_notes
+from behavior_assets.ingestion.archive import (
+    DIGITS,
+    LEDGER,
+    MAPPINGS,
+    Note,
+    kept,
+    mappings_of,
+    noted,
+    original_name,
+    original_of,
+    read_notes,
+)
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.sources import FORMATS
 from resources.integrity import Problem, Sums
@@ -137,9 +148,7 @@ def check_archive(
         vouched |= {e.key: e for e in known.values() if e.batch_id in archived}
         _check_kept(home, check, vouched.values())
         # A damaged one is told by itself.
-        there = {path.name[DIGITS + 1 :] for path in (home.archive / LEDGER).glob("*.json")}
-        batches = {e.batch_id for e in known.values() if e.batch_id in archived}
-        check.unnoted = {batch for batch in batches if f"{batch}.json" not in there}
+        check.unnoted = {e.batch_id for e in known.values() if e.batch_id in archived} - noted(home)
         check.problems += [Problem(f"archive/{LEDGER}/*-{batch}.json", _NOTE_GONE) for batch in sorted(check.unnoted)]
     return check
 
@@ -149,7 +158,7 @@ def _remedy(path: Path) -> str:
     if path.parent.name == LEDGER:
         return "`behavior verify --repair` puts the account aside and writes it anew from bronze's ledger"
     if path.parent.name == MAPPINGS:
-        return _MAPPING_AGAIN.format(name=_free_name(path.name[DIGITS + 1 :]))
+        return _MAPPING_AGAIN.format(name=_free_name(original_name(path)))
     return "deliver the file again, and it is kept anew"
 
 
@@ -186,7 +195,7 @@ def _check_kept(home: Home, check: ArchiveCheck, entries: Iterable[FileEntry]) -
         if not entry.replay_of and original_of(home, entry.source, entry.file_sha256) is None:
             lost = home.archive / entry.source / f"{entry.file_sha256[:DIGITS]}-{entry.file_name}"
             check.problems.append(Problem(_where(home, lost), _GONE))
-        if entry.contract and not any((home.archive / MAPPINGS).glob(f"*-{entry.contract}.yaml")):
+        if entry.contract and not mappings_of(home, entry.contract):
             check.unmapped.add(entry.contract)
     for contract in sorted(check.unmapped):
         told = f"the mapping is gone: {_MAPPING_AGAIN.format(name=_free_name(f'{contract}.yaml'))}"

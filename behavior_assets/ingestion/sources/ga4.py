@@ -98,7 +98,7 @@ def _no_text(key: str) -> str:
     return f"CASE WHEN regexp_matches(r.{key}, '{_UNLIKE_TEXT}') THEN {unquoted} ELSE false END"
 
 
-_ONE_UNLIKE = "(^|\\x1F)([\\[{]|(true|false)(\\x1F|$)|-?([0-9]+[.eE]|NaN|Inf|nan|inf))"  # the same, of several in a row
+_ONE_UNLIKE = "(^|\\x1F)([\\[{]|(true|false)(\\x1F|$)|-?([0-9]+[.eE]|NaN|Inf|nan|inf))"  # of several in a row
 _PLAIN = ("VARCHAR", "UBIGINT", "BIGINT")
 
 
