@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from behavior_assets import unfinished
 from behavior_assets.ingestion.archive import LEDGER
 from behavior_assets.ingestion.audit import in_quarantine
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
@@ -33,7 +34,11 @@ def has_ingested(home: Home) -> bool:
 
 
 def require_originals(lake: Lake) -> None:
-    """Raise IntegrityError where bronze or quarantine is gone as a whole, which no run could tell from a new home."""
+    """Raise IntegrityError where bronze or quarantine may lack rows that no run could miss.
+
+    They do where the whole table is gone, as in a new home, and where a repair died that had taken rows away.
+    """
+    unfinished.require_originals(Home(lake.root.parent))
     bronze, quarantine = lake.table(BRONZE_EVENTS), lake.table(QUARANTINE_EVENTS)
     if bronze.handle() is None:
         if has_ingested(Home(lake.root.parent)):
@@ -51,9 +56,9 @@ def _missing(spec: TableSpec, why: str) -> IntegrityError:
 
 
 def require_acknowledged(lake: Lake, specs: Iterable[TableSpec]) -> None:
-    """Raise IntegrityError for a table whose last acknowledged commit is gone or damaged: its numbers would be short.
+    """Raise IntegrityError for a table whose log is damaged: numbers out of it could be short.
 
-    One small file by table is read; what is wrong elsewhere is what ``behavior verify`` finds out.
+    Only small files are read; what is wrong elsewhere is what ``behavior verify`` finds out.
     """
     for spec in specs:
-        lake.table(spec).journal.require_last()
+        lake.table(spec).require_log()

@@ -30,7 +30,7 @@ BRONZE, QUARANTINE = (spec.name for spec in ORIGINALS)
 
 @dataclass
 class LogMender:
-    """Mends the logs of a home's tables. ``away`` puts things aside; ``begin`` is told of a table that is made again.
+    """Mends the logs of a home's tables. ``away`` puts things aside; ``begin`` is told of a table that loses something.
 
     A batch goes into quarantine before bronze, so the last batch of quarantine is never more than one above bronze's.
     Here it is kept so: whenever batches are to be delivered again, quarantine is first cut back to what bronze has
@@ -51,7 +51,6 @@ class LogMender:
                 Log(check.table.root).mend(self.away)
                 self.report.done += [f"{name}/{path}: put aside, the table can do without" for path in check.log]
             elif not check.sound and check.table.spec not in ORIGINALS:
-                self.begin(name)
                 self._cut(check, min(check.damaged_commits, default=0))
         bronze, quarantine = self.found.tables.get(BRONZE), self.found.tables.get(QUARANTINE)
         if bronze is not None and bronze.damaged_commits:
@@ -88,6 +87,7 @@ class LogMender:
     def _cut(self, check: TableCheck, first: int) -> None:
         """Make a table what it was before a commit; before the first there was none."""
         name = check.table.spec.name
+        self.begin(name)
         for path in check.wrong:  # whoever makes the file again would write over it
             if (check.table.root / path).exists():
                 self.away(check.table.root / path)

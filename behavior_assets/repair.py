@@ -137,6 +137,7 @@ class Repair:
         bronze = found.tables.get(BRONZE_EVENTS.name)
         commits = Log(bronze.table.root).commits(bronze.log) if bronze else []
         mend_archive(self.settings.home, commits, found.archive, aside, self.report)
+        unfinished.settle(self.settings.home)
         if not sound:
             return False
         names = (*(spec.name for spec in ORIGINALS), "ledger/")
@@ -174,10 +175,10 @@ class Repair:
         if lost.batches:
             self._begin(BRONZE_EVENTS.name)
             again = redeliver(self.lake, settings, con, mender().originals, lost, self.report)
-            known = {e.key: e for e in read_ledger(bronze)}
+            known = {e.account: e for e in read_ledger(bronze)}
             for note in read_notes(settings.home):
-                # A replay that is made again has only the rows that were accepted, so it is another file.
-                if note.batch_id in again and any(known.get(e.key) != e for e in note.entries):
+                # What was ingested again has another account now: replays, for one, are files of fewer rows.
+                if note.batch_id in again and any(known.get(e.account) != e for e in note.entries):
                     self.away(note.path)
             mender().mend_quarantine({})
         whole = not lost.differs and again >= {e.batch_id for batch in lost.batches for e in batch.entries}

@@ -29,7 +29,7 @@ def summary(kind: str, frames: Iterable[tuple[str, int]]) -> str:
     places = list(frames)
     ours = [(Path(file).relative_to(_REPOSITORY), line) for file, line in places if _is_ours(Path(file))]
     file, line = ours[-1] if ours else (Path(places[-1][0]).name, places[-1][1]) if places else ("an unknown place", 0)
-    return f"unexpected error ({kind}) at {file}:{line}. What was committed before is whole."
+    return f"unexpected error ({kind}) at {file}:{line}. `behavior verify` tells whether everything is whole."
 
 
 def _is_ours(file: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -21,7 +22,7 @@ from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode
 from behavior_assets.presence import has_ingested, has_published, require_originals
 from behavior_assets.privacy.key_guard import KEY_ID, key_problem
 from behavior_assets.privacy.silver import SILVER_EVENTS
-from behavior_assets.quality import QUALITY_DAYS
+from behavior_assets.quality import QUALITY_DAYS, held_days
 from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
 from exports.contract import gold, published
@@ -128,6 +129,7 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     orphans = _orphan_days(checks) if bronze is not None and bronze.sound else {}
     problems += [Problem(f"{name}/{path}", "a day that bronze does not have") for name, paths in orphans.items()
                  for path in paths]  # fmt: skip
+    problems += _short_days(lake, checks)
     progress("archive")
     archived = {e.batch_id for c, batch in batches_of(commits) for e in batch if KEPT_KEY in c.info}
     archive = audit.check_archive(home, entries if bronze is not None else [], archived if settings.archive else (),
@@ -160,6 +162,9 @@ def check_table(table: LakeTable, sums: Sums) -> TableCheck:
         raise
     except BaseException as error:  # noqa: BLE001 - a broken log makes delta-rs panic, which is no Exception
         check.unreadable = f"the log cannot be read ({type(error).__name__})"
+    if table.spec is BRONZE_EVENTS:
+        check.log |= {f"_delta_log/{c.number:020d}.json": "the ledger in it cannot be read"
+                      for c in log.commits(check.log) if _entries(c) is None}  # fmt: skip
     found = sums.of(table.root / f.path for f in check.files)
     for file in check.files:
         what = _wrong(table, file, found.get(table.root / file.path))
@@ -167,6 +172,14 @@ def check_table(table: LakeTable, sums: Sums) -> TableCheck:
         if what and (check.sound or table.root / file.path in found or table.spec is BRONZE_EVENTS):
             check.wrong[file.path] = what
     return check
+
+
+def _entries(commit: Commit) -> list[FileEntry] | None:
+    """The part of the ledger that a commit holds; None where it is not one."""
+    try:
+        return decode(commit.info[LEDGER_KEY]) if LEDGER_KEY in commit.info else []
+    except ValueError:
+        return None
 
 
 def _wrong(table: LakeTable, file: DataFile, sha256: str | None) -> str:
@@ -210,6 +223,29 @@ def _orphan_days(checks: Mapping[str, TableCheck]) -> dict[str, list[str]]:
     found = {s.name: [f.path for f in checks[s.name].files if f.part not in days] for s in DAY_TABLES
              if s.name in checks}  # fmt: skip
     return {name: paths for name, paths in found.items() if paths}
+
+
+def _short_days(lake: Lake, checks: Mapping[str, TableCheck]) -> list[Problem]:
+    """Days of which silver has not the rows of bronze, held days apart, which keep what they had."""
+    bronze, silver, quality = (checks.get(spec.name) for spec in (BRONZE_EVENTS, SILVER_EVENTS, QUALITY_DAYS))
+    if bronze is None or silver is None or not all(check is None or check.sound for check in (bronze, silver, quality)):
+        return []
+    if quality is not None and quality.wrong:  # it tells which days are held
+        return []
+    wanted, there = _rows_by_day(bronze), _rows_by_day(silver)
+    held = held_days(lake, SILVER_EVENTS.name) | held_days(lake, BRONZE_EVENTS.name)
+    return [
+        Problem(f"{SILVER_EVENTS.name}/event_date={day}", f"holds {there[day]:,} rows, bronze {rows:,} (did a "
+                "run not end? `behavior run` makes the day again)")
+        for day, rows in sorted(wanted.items()) if there[day] != rows and day not in held
+    ]  # fmt: skip
+
+
+def _rows_by_day(check: TableCheck) -> Counter[str]:
+    rows: Counter[str] = Counter()
+    for file in check.files:
+        rows[file.part] += file.rows
+    return rows
 
 
 def _gold(checks: Mapping[str, TableCheck]) -> dict[str, list[tuple[Path, DataFile]]]:

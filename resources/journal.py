@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from resources.disk import sync_path
@@ -65,12 +66,14 @@ class Journal:
         """Make good what a crash left at the log's end, and return the names of the torn commits taken away.
 
         A commit that is not noted was never acknowledged: if it is whole it is noted now, else it goes, and whoever
-        made it makes it again. Raises IntegrityError when the last noted commit is damaged or gone.
+        made it makes it again. Raises IntegrityError, with nothing changed, where the journal lacks more than a crash
+        can leave out, or the last noted commit is damaged or gone.
         """
-        noted, present = self.noted(), self.present()
+        present, noted = self.present(), self.noted()
+        self._require_notes(present, noted)
         torn: list[str] = []
         tail = True
-        for name in reversed([n for n in present if n not in noted] if noted else present[-1:]):
+        for name in reversed([n for n in present if n not in noted]):
             whole = self._whole(name)
             if not name.endswith(".json"):
                 if not whole or f"{name.split('.')[0]}.json" in torn:  # a checkpoint of what is gone
@@ -89,18 +92,42 @@ class Journal:
         self.note()
         return torn
 
-    def require_last(self) -> None:
-        """Raise IntegrityError when the last noted commit is damaged or gone. Needs no lock: nothing is changed."""
-        self._require_last(self.noted())
+    def require_whole(self, *, all_of_it: bool) -> None:
+        """Raise IntegrityError for a noted commit that is damaged or gone, or a journal that does not tell enough.
 
-    def _require_last(self, noted: dict[str, str]) -> None:
-        commits = [n for n in noted if n.endswith(".json")]
-        if commits and (problem := self._problem(commits[-1], noted)):
+        Of those that a checkpoint makes needless for reading the table only with ``all_of_it``. Needs no lock: nothing
+        is changed.
+        """
+        present = self.present()  # before the journal: whoever commits meanwhile notes it
+        noted = self.noted()
+        self._require_notes(present, noted)
+        checkpoint = max((n.split(".")[0] for n in noted if not n.endswith(".json")), default="")
+        self._require(noted, [n for n in noted if all_of_it or n.split(".")[0] >= checkpoint])
+
+    def _require_notes(self, present: Iterable[str], noted: Mapping[str, str]) -> None:
+        """Each commit is noted before the next is made, so a crash leaves one without a line and never two."""
+        unknown = [n for n in present if n.endswith(".json") and n not in noted]
+        if len(unknown) > 1:
+            state = f"does not tell of {unknown[0]} and {len(unknown) - 1} more" if noted else \
+                "is empty" if self.path.exists() else "is missing"  # fmt: skip
             msg = (
-                f"{self.table}/_delta_log/{commits[-1]}: {problem}. `behavior verify` names everything that is "
-                "broken, `behavior verify --repair` mends what the archive can give back."
+                f"{self.table}/{JOURNAL}: the journal {state}, so nobody can tell whether the newest commits are all "
+                "there and as they were. `behavior verify` names everything that is broken, `behavior verify --repair` "
+                "writes the journal anew."
             )
             raise IntegrityError(msg)
+
+    def _require_last(self, noted: Mapping[str, str]) -> None:
+        self._require(noted, [n for n in noted if n.endswith(".json")][-1:])
+
+    def _require(self, noted: Mapping[str, str], names: Iterable[str]) -> None:
+        for name in names:
+            if problem := self._problem(name, noted):
+                msg = (
+                    f"{self.table}/_delta_log/{name}: {problem}. `behavior verify` names everything that is broken, "
+                    "`behavior verify --repair` mends what the archive can give back."
+                )
+                raise IntegrityError(msg)
 
     def problems(self) -> dict[str, str]:
         """What is wrong by name: a noted commit or checkpoint that is gone or has other bytes, one that is torn."""
@@ -109,7 +136,7 @@ class Journal:
         return found | {name: "the commit is not whole" for name in self.present()
                         if name not in noted and not self._whole(name)}  # fmt: skip
 
-    def _problem(self, name: str, noted: dict[str, str]) -> str:
+    def _problem(self, name: str, noted: Mapping[str, str]) -> str:
         path = self.log / name
         if not path.exists():
             return "the commit is missing" if name.endswith(".json") else "the checkpoint is missing"

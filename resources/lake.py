@@ -67,10 +67,15 @@ class Lake:
     def recover(self) -> list[str]:
         """Make good what a crash left at the end of any table's log; the lake's lock must be held.
 
-        Returns the torn commits taken away. Raises IntegrityError for an acknowledged commit that is damaged.
+        Returns the torn commits taken away. Raises IntegrityError for an acknowledged commit that is damaged: any of
+        an original, whose commits hold the ledger, and of other tables those that tell their files.
         """
-        logs = sorted(self.root.glob("*/*/_delta_log"))
-        return [f"{log.parent.relative_to(self.root)}/{name}" for log in logs for name in Journal(log.parent).recover()]
+        torn = []
+        for log in sorted(self.root.glob("*/*/_delta_log")):
+            name = log.parent.relative_to(self.root).as_posix()
+            torn += [f"{name}/{commit}" for commit in Journal(log.parent).recover()]
+            LakeTable(log.parent, TableSpec(name, pa.schema([]))).require_log()
+        return torn
 
     def vacuum(self, grace_seconds: float) -> int:
         """Remove drafts, and data files that no version since then names; the lake's lock must be held.
@@ -103,6 +108,10 @@ class LakeTable:
         self._handle: DeltaTable | None = None
         self._listed: tuple[int, list[DataFile]] = (-1, [])
 
+    def require_log(self) -> None:
+        """Raise IntegrityError where the log is damaged in what is read of it: of originals all, for the ledger."""
+        self.journal.require_whole(all_of_it=self.spec.name.startswith(ORIGINALS))
+
     def exists(self) -> bool:
         """Whether the table has been created."""
         return (self.root / "_delta_log").is_dir()
@@ -119,9 +128,14 @@ class LakeTable:
         except TableNotFoundError:
             return None
         except DeltaError as error:
-            msg = f"{self.spec.name}: the Delta log cannot be read ({type(error).__name__}). Run `behavior verify`."
-            raise IntegrityError(msg) from error
+            raise self._unreadable(error) from error
         return self._handle
+
+    def _unreadable(self, error: Exception) -> IntegrityError:
+        return IntegrityError(
+            f"{self.spec.name}: the Delta log cannot be read ({type(error).__name__}). `behavior verify` names "
+            "everything that is broken, `behavior verify --repair` mends what the archive can give back."
+        )
 
     @property
     def version(self) -> int:
@@ -292,12 +306,18 @@ class LakeTable:
     def history(self) -> list[dict[str, Any]]:
         """Commits, oldest first, with their custom metadata."""
         handle = self.handle()
-        return [] if handle is None else list(reversed(handle.history()))
+        try:
+            return [] if handle is None else list(reversed(handle.history()))
+        except DeltaError as error:
+            raise self._unreadable(error) from error
 
     def recorded(self, key: str) -> str | None:
         """What the newest commit that speaks of a key says of it, None where none does."""
         handle = self.handle()
-        return None if handle is None else _recorded(handle, key)
+        try:
+            return None if handle is None else _recorded(handle, key)
+        except DeltaError as error:
+            raise self._unreadable(error) from error
 
     def last_batch(self) -> int:
         """The number of the last committed batch, 0 if none."""

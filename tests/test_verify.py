@@ -132,13 +132,13 @@ def test_row_27_a_commit_that_is_not_acknowledged_must_be_whole(home: Path) -> N
 
 
 def test_row_27_rows_without_a_delivery_are_named(home: Path) -> None:
-    """Appended with all care, but by no batch; the days that are made from bronze stay as they are."""
+    """Appended with all care, but by no batch; the days that are made from bronze stay as they are, one row short."""
     table = Chain.at(home).lake.table(BRONZE_EVENTS)
     old = table.files()[0]
     rows = pa.parquet.read_table(table.root / old.path).slice(0, 1)
     file = table.write(old.part, "b00000009-0000", [rows])
     table.commit([file], replace=False)
-    assert broken(home) == {f"bronze/events/{file.path}"}
+    assert broken(home) == {f"bronze/events/{file.path}", f"silver/events/event_date={old.part}"}
 
 
 def test_row_27_disagreements_are_named(home: Path) -> None:
@@ -151,6 +151,9 @@ def test_row_27_disagreements_are_named(home: Path) -> None:
         found.add(told)
         assert broken(home) == found
     silver = Chain.at(home).table("silver/events")
+    silver.commit([], remove=[silver.parts()["2024-05-03"][0]])
+    found.add("silver/events/event_date=2024-05-03")
+    assert broken(home) == found
     file = silver.write("2030-01-01", "made-up", [pa.table({"event_date": pa.array([None], pa.date32())})])
     silver.commit([file])
     assert broken(home) == found | {f"silver/events/{file.path}"}
@@ -167,7 +170,7 @@ def test_row_27_a_day_that_bronze_lost_is_named_in_all_that_was_made_of_it(home:
     assert broken(home) == {"bronze/events", *days}
     other = next(f for f in bronze.files() if len(bronze.parts()[f.part]) > 1)  # a day that another batch has, too
     bronze.commit([], remove=[other])
-    assert broken(home) == {"bronze/events", *days}
+    assert broken(home) == {"bronze/events", *days, f"silver/events/event_date={other.part}"}
 
 
 def test_row_27_other_rows_than_the_published_are_told(home: Path) -> None:

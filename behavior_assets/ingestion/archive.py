@@ -110,10 +110,9 @@ def noted(home: Home) -> set[str]:
 
 
 def read_notes(home: Home) -> list[Note]:
-    """The accounts that are kept, by batch; of several for one batch the newest comes last. Damaged ones are left."""
+    """The accounts that are kept, in the order of their batches; of one there may be several. Damaged ones are left."""
     notes = []
-    paths = (home.archive / LEDGER).glob("*.json")
-    for path in sorted(paths, key=lambda p: (p.name[DIGITS:], p.stat().st_mtime_ns)):
+    for path in sorted((home.archive / LEDGER).glob("*.json"), key=lambda p: (p.name[DIGITS:], p.name)):
         raw = path.read_bytes()
         if path.name.startswith(hashlib.sha256(raw).hexdigest()[:DIGITS]):
             told = json.loads(raw)

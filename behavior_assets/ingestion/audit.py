@@ -141,9 +141,8 @@ def check_archive(
     if entries is not None:
         known = {e.key: e for e in entries}
         _check_originals(home, check, {p: found[p] for p in files if p not in check.damaged}, known)
-        notes = list({n.batch_id: n for n in read_notes(home)}.values())
-        for note in notes:
-            _check_note(home, check, note, known)
+        notes = read_notes(home)
+        _check_notes(home, check, notes, known.values())
         vouched = {e.key: e for note in notes for e in note.entries}
         vouched |= {e.key: e for e in known.values() if e.batch_id in archived}
         _check_kept(home, check, vouched.values())
@@ -177,16 +176,20 @@ def _check_originals(home: Home, check: ArchiveCheck, sums: Mapping[Path, str], 
                                           "only after their commit"))  # fmt: skip
 
 
-def _check_note(home: Home, check: ArchiveCheck, note: Note, known: Mapping[str, FileEntry]) -> None:
-    """The account of a batch is the ledger's."""
-    for entry in note.entries:
-        if entry.key not in known:
-            check.lost.add(entry.key)
-            what = f"the ledger does not know {entry.file_name} of batch {entry.batch_id}, which was committed"
-            check.problems.append(Problem(_where(home, note.path), what))
-        elif known[entry.key] != entry:
-            check.problems.append(Problem(_where(home, note.path), f"the ledger gives another account of "
-                                          f"{entry.file_name} (batch {known[entry.key].batch_id})"))  # fmt: skip
+def _check_notes(home: Home, check: ArchiveCheck, notes: Iterable[Note], entries: Iterable[FileEntry]) -> None:
+    """What is noted of a delivery is what the ledger says; a delivery that came again was noted again."""
+    ledger = {e.account: e for e in entries}
+    agreed = {e.account for note in notes for e in note.entries if ledger.get(e.account) == e}
+    for note in notes:
+        for entry in note.entries:
+            now = ledger.get(entry.account)
+            if now is None:
+                check.lost.add(entry.key)
+                what = f"the ledger does not know {entry.file_name} of batch {entry.batch_id}, which was committed"
+                check.problems.append(Problem(_where(home, note.path), what))
+            elif entry.account not in agreed:
+                check.problems.append(Problem(_where(home, note.path), f"the ledger gives another account of "
+                                              f"{entry.file_name} (batch {now.batch_id})"))  # fmt: skip
 
 
 def _check_kept(home: Home, check: ArchiveCheck, entries: Iterable[FileEntry]) -> None:

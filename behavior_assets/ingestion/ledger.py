@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 
+from resources.errors import IntegrityError
 from resources.lake import LakeTable
 from resources.settings import Settings
 
@@ -60,6 +61,11 @@ class FileEntry:
         """What the delivery is known by."""
         return delivery_key(self.file_sha256, self.source, self.contract, self.replay_of)
 
+    @property
+    def account(self) -> tuple[object, ...]:
+        """What tells it from others when it is ingested again: of a replay its rows, as its file has fewer then."""
+        return (self.replay_of, self.replayed_rows) if self.replay_of else (self.key,)
+
     def balanced(self) -> bool:
         """Whether the file's rows are all accounted for."""
         return self.rows_in == self.accepted + self.quarantined + self.duplicate + self.suppressed
@@ -85,18 +91,28 @@ def encode(entries: Iterable[FileEntry]) -> str:
 
 
 def read_ledger(bronze: LakeTable) -> list[FileEntry]:
-    """Every file ever committed, in commit order."""
+    """Every file ever committed, in commit order. Raises IntegrityError for a text that no run of ours wrote."""
     entries: list[FileEntry] = []
     for commit in bronze.history():
         text: Any = commit.get(LEDGER_KEY)
-        if text:
-            entries += decode(text)
+        try:
+            entries += decode(text) if text else []
+        except ValueError as error:
+            msg = (
+                f"{bronze.spec.name}: the ledger in commit {commit.get('version')} cannot be read. `behavior verify` "
+                "names everything that is broken, `behavior verify --repair` mends what the archive can give back."
+            )
+            raise IntegrityError(msg) from error
     return entries
 
 
 def decode(text: str) -> list[FileEntry]:
-    """Entries from the text of a commit."""
-    return [entry_of(told) for told in json.loads(text)]
+    """Entries from the text of a commit. Raises ValueError where it is not one of ours."""
+    try:
+        return [entry_of(told) for told in json.loads(text)]
+    except (TypeError, AttributeError) as error:
+        msg = "not a ledger of ours"
+        raise ValueError(msg) from error
 
 
 def entry_of(told: dict[str, Any]) -> FileEntry:

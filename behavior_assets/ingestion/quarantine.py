@@ -153,7 +153,8 @@ def replays(
 ) -> list[Delivery]:
     """Files made of the quarantined rows of a class, one per delivery they came with, ready to be ingested again.
 
-    ``format_name`` limits them to a source; rows of ``generic`` need the mended ``mapping``. Raises UsageError where
+    ``format_name`` limits them to a source; rows of ``generic`` need the mended ``mapping``. There is nothing to ingest
+    where a replay that died had accepted all rows and not yet taken them out of quarantine. Raises UsageError where
     there is no such row, or no replay can help.
     """
     if failure_class in NO_REPLAY:
@@ -163,6 +164,7 @@ def replays(
     back = _brought_back(read_ledger(lake.table(BRONZE_EVENTS)))  # of a run that died before it took them out
     found: list[Delivery] = []
     known: set[str] = set()
+    died = False
     for part in table.parts():
         told = _read(table, part, ["source", "failure_class"])
         known |= set(pc.unique(told["failure_class"]).to_pylist())
@@ -171,12 +173,16 @@ def replays(
         rows = _read(table, part)
         rows = rows.filter(pc.equal(rows["failure_class"], failure_class))
         mine = [r for r in rows.to_pylist() if r["row_number"] not in back[part]]
+        died |= len(mine) < rows.num_rows
         if mine:
             source = load_source(mine[0]["source"], mapping if mine[0]["source"] == "generic" else None)
             path = as_file(folder, part, mine)
             found.append(Delivery(path, source, replay=Replay(part, tuple(r["row_number"] for r in mine))))
-    if not found:
-        msg = f"--class {failure_class}: no such rows in quarantine. There are: {', '.join(sorted(known)) or 'none'}."
+    if not found and not died:
+        msg = (
+            f"--class {failure_class}: no such rows in quarantine. There are: {', '.join(sorted(known)) or 'none'}. "
+            "(What a replay that was killed had begun, `behavior run` brings to its end.)"
+        )
         raise UsageError(msg)
     return found
 

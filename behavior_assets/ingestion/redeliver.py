@@ -54,12 +54,12 @@ class Redelivery(Ingestion):
         """What comes next. ``alone``: not after the batches that it came after, so other rows are duplicates."""
         self.now_us = lambda: batch.arrived_us
         self._alone = alone
-        self._expected = {_name(e): e for e in batch.entries}
+        self._expected = {e.account: e for e in batch.entries}
 
     def _commit(self, batch: Batch, known: set[str], report: IngestReport) -> None:
         self._settle(batch)
         batch.finish_writing()
-        told = [(self._expected[_name(e)], e) for e in batch.entries() if _name(e) in self._expected]
+        told = [(self._expected[e.account], e) for e in batch.entries() if e.account in self._expected]
         wrong = [_difference(old, new) for old, new in told if not self._agree(old, new)]
         if wrong:
             self._unlink(batch.written)
@@ -79,11 +79,6 @@ class Redelivery(Ingestion):
             landing.discard(prepared.staged)
 
 
-def _name(entry: FileEntry) -> tuple[object, ...]:
-    """What an entry is known by: a replay that is made again has only the rows that were accepted, so other bytes."""
-    return (entry.replay_of, entry.replayed_rows) if entry.replay_of else (entry.key,)
-
-
 def _difference(old: FileEntry, new: FileEntry) -> str:
     return (f"{old.file_name} (batch {old.batch_id}): read again, of {new.rows_in:,} rows {new.accepted:,} are "
             f"accepted, {new.quarantined:,} bad and {new.duplicate:,} duplicates; the ledger said {old.accepted:,}, "
@@ -96,12 +91,12 @@ def lost_batches(home: Home, known: Iterable[FileEntry], unknown: Iterable[Path]
     ``unknown``: archived files that the ledger does not know. Of one that nothing else tells of, the time when it was
     written stands for its arrival.
     """
-    keys = {e.key for e in known}
+    there = {e.account for e in known}
     notes = archive.read_notes(home)
-    entries: dict[str, dict[str, FileEntry]] = defaultdict(dict)
+    entries: dict[str, dict[tuple[object, ...], FileEntry]] = defaultdict(dict)
     for entry in (*lost.told, *(e for note in notes for e in note.entries)):
-        if entry.key not in keys:
-            entries[entry.batch_id][entry.key] = entry
+        if entry.account not in there:
+            entries[entry.batch_id][entry.account] = entry
     batches = [LostBatch(min(e.arrived_ts_us for e in found.values()), list(found.values()))
                for _, found in sorted(entries.items())]  # fmt: skip
     told = {(e.source, e.file_sha256[: archive.DIGITS]) for found in entries.values() for e in found.values()}
