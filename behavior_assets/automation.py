@@ -5,13 +5,11 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
 
 from behavior_assets import staleness
-from behavior_assets.incremental import next_day
 from behavior_assets.ingestion.arrivals import MAPPING, look
 from behavior_assets.ingestion.assets import DELIVERIES, landed_source
 from behavior_assets.ingestion.names import shown, to_config
@@ -21,6 +19,7 @@ from resources.errors import UsageError
 from resources.home import HomeResource
 
 FILES_PER_RUN = 200
+GAP_DAYS = 7  # days without events that two ranges of changed days may enclose and still be one
 MOST_TOLD = 5  # reasons in a sensor's answer
 REQUEST = "behavior/request"  # tag: what a run was requested for, so that a failed one is known again
 RETRY_SECONDS, MOST_RETRY_SECONDS = 30.0, 3600.0  # the pause after a failed run, doubled each time
@@ -131,7 +130,7 @@ def changed_days_sensor(
         yield dg.SkipReason("No day of bronze has changed.")
         return
     waiting = []
-    for first, last in day_ranges(days):
+    for first, last in staleness.day_ranges(days, GAP_DAYS):
         digest = hashlib.sha256(f"{state}{first}{last}".encode()).hexdigest()[:16]
         attempt, reason = _attempt(context.instance, first, last, digest)
         if reason:
@@ -162,14 +161,6 @@ def _attempt(instance: dg.DagsterInstance, first: str, last: str, digest: str) -
         if now < max(r.update_timestamp.timestamp() for r in runs) + pause:
             return 0, f"a run has failed; it is tried again after {pause:.0f} s"
     return len(runs), ""
-
-
-def day_ranges(days: list[str], gap: int = 7) -> list[tuple[str, str]]:
-    """Sorted days as ranges; holes of up to ``gap`` days (a closed weekday, a holiday) do not split a range."""
-    if not days:
-        return []
-    cuts = [(a, b) for a, b in pairwise(days) if b > next_day(a, gap)]
-    return list(zip([days[0], *(b for _, b in cuts)], [*(a for a, _ in cuts), days[-1]], strict=True))
 
 
 @dg.schedule(job=ingest_job, cron_schedule="30 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _MIB = 2**20
+_EMPTY_DAYS = 100  # Dagster's notes on so many days that hold nothing cost as much as one more run of its own
 _DRAFT_SECONDS = 3600.0  # outside of the lake another command may be writing; nothing there takes so long
 # The event log keeps every message; the terminal is for the command's own words.
 QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -178,10 +179,11 @@ def _run_chain(settings: Settings, config: dict[str, Any] | None, progress: Prog
             warming.join()
             days = sorted(Lake(settings.home.lake).table(BRONZE_EVENTS).parts())
             if going and days:
-                first, last = stale_range(with_zone(settings), days)
+                ranges = stale_ranges(with_zone(settings), days)
                 definitions = build_definitions(settings, date.fromisoformat(days[0]))
-                # Only tables kept by day run over the range: Dagster notes every partition of every asset in it.
-                if execute("days", {RANGE_START: first, RANGE_END: last}) and _any_session(settings):
+                # Only tables kept by day run over a range: Dagster notes every partition of every asset in it.
+                made = all(execute("days", {RANGE_START: first, RANGE_END: last}) for first, last in ranges)
+                if made and _any_session(settings):
                     execute("star")
             if report.snapshot is not None and not report.failure:  # whatever a repair took away is made again
                 unfinished.end(settings.home)
@@ -197,12 +199,11 @@ def _any_session(settings: Settings) -> bool:
     return Lake(settings.home.lake).table(SILVER_SESSIONS).rows() > 0
 
 
-def stale_range(settings: Settings, days: list[str]) -> tuple[str, str]:
-    """First and last of some days whose silver or sessions are not made from what there is now; else the newest."""
-    from behavior_assets.staleness import stale_days
+def stale_ranges(settings: Settings, days: list[str]) -> list[tuple[str, str]]:
+    """Those of some days whose silver or sessions are not made from what there is now, as ranges; else the newest."""
+    from behavior_assets.staleness import day_ranges, stale_days
 
-    stale = stale_days(Lake(settings.home.lake), settings)
-    return (min(stale), max(stale)) if stale else (days[-1], days[-1])
+    return day_ranges(stale_days(Lake(settings.home.lake), settings), _EMPTY_DAYS) or [(days[-1], days[-1])]
 
 
 def peak_memory_mb() -> int:
@@ -220,7 +221,8 @@ def _note(result: dg.ExecuteInProcessResult, report: ChainReport) -> None:
     for event in result.all_events:
         if event.is_step_success and event.step_key:
             name = event.step_key.replace("__", "/")
-            report.stages[name] = round(event.step_success_data.duration_ms / 1000, 3)
+            before = report.stages.get(name, 0.0)  # of another range of days
+            report.stages[name] = round(before + event.step_success_data.duration_ms / 1000, 3)
         elif event.is_step_failure and event.step_key:
             _note_failure(event.step_failure_data.error, report)
         elif event.event_type_value == "ASSET_CHECK_EVALUATION":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from behavior_assets.incremental import content, fingerprint
+from itertools import pairwise
+
+from behavior_assets.incremental import content, fingerprint, next_day
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
 from behavior_assets.quality import QUALITY_DAYS, held_days, held_now
@@ -22,6 +24,14 @@ def stale_days(lake: Lake, settings: Settings) -> list[str]:
     if stale or done:
         stale |= set(build.stale_days(lake, settings, held_days(lake, SILVER_EVENTS.name)))
     return sorted(stale)
+
+
+def day_ranges(days: list[str], gap: int) -> list[tuple[str, str]]:
+    """Sorted days as ranges; holes of up to ``gap`` days (a closed weekday, a holiday) do not split a range."""
+    if not days:
+        return []
+    cuts = [(a, b) for a, b in pairwise(days) if b > next_day(a, gap)]
+    return list(zip([days[0], *(b for _, b in cuts)], [*(a for a, _ in cuts), days[-1]], strict=True))
 
 
 def state(lake: Lake, settings: Settings) -> str:

@@ -14,8 +14,8 @@ from typing import cast
 import dagster as dg
 import pytest
 
-from behavior_assets import automation, quality
-from behavior_assets.automation import RANGE_END, RANGE_START, changed_days_sensor, day_ranges, landing_sensor
+from behavior_assets import automation, quality, staleness
+from behavior_assets.automation import GAP_DAYS, RANGE_END, RANGE_START, changed_days_sensor, landing_sensor
 from behavior_assets.definitions import build_definitions
 from behavior_assets.partitions import asset_key
 from behavior_assets.sessions import assets as session_assets
@@ -264,7 +264,7 @@ def test_the_landing_sensor_says_what_it_leaves_and_requests_the_rest(tmp_path: 
 )
 def test_day_ranges(days: list[str], ranges: list[tuple[str, str]]) -> None:
     """Days close together make one run, days far apart several."""
-    assert day_ranges(days) == ranges
+    assert staleness.day_ranges(days, GAP_DAYS) == ranges
 
 
 def test_the_code_location_loads_without_heavy_libraries() -> None:

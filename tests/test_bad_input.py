@@ -33,7 +33,7 @@ PERSON = "geheim4711"
 
 def row(second: int, price: str = "9.99", brand: str = "acme") -> str:
     """A sound row, told apart by its second."""
-    return rees46_row(f"2024-05-01 10:00:{second:02d}", "view", "p1", PERSON, price, brand=brand)
+    return rees46_row(f"2024-05-01 10:{second // 60:02d}:{second % 60:02d}", "view", "p1", PERSON, price, brand=brand)
 
 
 def file_of(*rows: str, header: str = REES46_HEADER, end: str = "\n", last: str | None = None) -> bytes:
@@ -76,6 +76,9 @@ QUARANTINED: dict[str, tuple[bytes, int, int, str]] = {
     "no_time.csv": (file_of(row(23), row(24).replace("2024", "20x4"), row(25)), 3, 2, "wrong_type"),
     "no_price.csv": (file_of(row(26), row(27, price="9,99".replace(",", "#")), row(28)), 3, 2, "wrong_type"),
     "nul_byte.csv": (file_of(row(29), row(30, brand="a\0b"), row(31)), 3, 2, "malformed"),
+    "cr_in_field.csv": (file_of(row(61), row(62, brand="ac\rme"), row(63)), 3, 2, "malformed"),
+    "mixed_and_bad.csv": (file_of(row(64), end="\r\n") + f"{row(65, brand='b' + chr(13))}\n{row(66)}\r\n".encode(),
+                          3, 2, "malformed"),
     "far_future.csv": (file_of(row(32), row(33).replace("2024", "2094"), row(34)), 3, 2, "rule_breach"),
 }
 
@@ -93,6 +96,9 @@ ACCEPTED: dict[str, tuple[bytes, int]] = {
     "packed.csv.zst": (pa.compress(file_of(row(46), row(47)), codec="zstd", asbytes=True), 2),
     "packed.csv.gz": (gzip.compress(file_of(row(48), row(49))), 2),
     "crlf_blank.csv": (file_of(row(50), "", row(51), end="\r\n"), 2),
+    "crlf_then_lf.csv": (file_of(row(52), row(53), end="\r\n") + f"{row(54)}\n".encode(), 3),
+    "lf_then_crlf.csv": (file_of(row(55), row(56)) + f"{row(57)}\r\n\r\n{row(58)}\n".encode(), 4),
+    "cr_in_quotes.csv": (file_of(row(59, brand='"ac\rme"'), row(60), end="\r\n"), 2),
 }
 
 
@@ -175,7 +181,7 @@ def test_no_message_quotes_the_data(delivered: Delivered) -> None:
 
 def test_values_with_quotes_and_line_breaks_arrive_as_they_are(delivered: Delivered) -> None:
     brands = delivered.chain.rows("bronze/events", "SELECT brand FROM t WHERE brand NOT IN ('acme', 'ac') ORDER BY 1")
-    assert brands == [("ac\nme",), ('ac"me',)]
+    assert brands == [("ac\nme",), ("ac\rme",), ('ac"me',)]
 
 
 def test_verify_finds_the_home_whole(delivered: Delivered) -> None:
@@ -235,6 +241,26 @@ def test_one_stray_quote_anywhere_loses_nothing(tmp_path: Path, position: int) -
         (entry,) = report.entries
         assert (entry.rows_in, entry.accepted, entry.quarantined) == (6, 5, 1)
         assert chain.rows("quarantine/events", "SELECT row_number, raw FROM t") == [(2, rows[1].encode())]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 2**20])
+def test_line_ends_may_change_from_row_to_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Files glued together: every row counts, and one with a line break of its own keeps it; wherever blocks end."""
+    monkeypatch.setattr(records, "BLOCK", size)
+    brands = ["plain", '"a\r\nb"', '"c\nd"', '"e\rf"', "last"]
+    rows = [row(n, brand=b) + ("\r\n" if n % 2 else "\n") for n, b in enumerate(brands)]
+    chain, report = ingest(tmp_path, "glued.csv", f"{REES46_HEADER}\r\n{''.join(rows)}\r\n\n".encode())
+    (entry,) = report.entries
+    assert (entry.rows_in, entry.accepted) == (5, 5)
+    assert {b for (b,) in chain.rows("bronze/events", "SELECT brand FROM t")} == {b.strip('"') for b in brands}
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_a_file_without_line_ends_of_ours_is_refused(tmp_path: Path, name: str) -> None:
+    """CR alone, of a format without a header, where it would all be one row."""
+    (tmp_path / name).write_bytes(b"1,10,100,pv,1511544070\r2,10,100,pv,1511544080\r")
+    report = Chain.at(tmp_path / "home").ingest([tmp_path / name], "taobao" if name.endswith("csv") else "ga4")
+    assert [reason.split(": ")[1].split(".")[0] for _, reason in report.refused] == ["its lines end in CR alone"]
 
 
 def test_random_damage_never_loses_a_row(tmp_path: Path) -> None:

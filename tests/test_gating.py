@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
 from behavior_assets import quality
-from behavior_assets.chain import stale_range
+from behavior_assets.automation import DAY_TABLES
+from behavior_assets.chain import stale_ranges
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.partitions import asset_key
 from behavior_assets.sessions import assets as session_assets
 from expectations.rules import RuleSet, load_rules, parse_rules
 from resources.settings import load_settings
@@ -131,9 +134,21 @@ def test_a_run_that_died_between_silver_and_sessions_is_made_good(
     assert run(home)[0] == 0
     assert published(home, "SELECT count(*) FROM fact_session") == [(3,)]
     settings = load_settings(home)
-    assert stale_range(settings, ["2024-03-01", "2024-03-02", "2024-03-03"]) == ("2024-03-03", "2024-03-03")
+    assert stale_ranges(settings, ["2024-03-01", "2024-03-02", "2024-03-03"]) == [("2024-03-03", "2024-03-03")]
     shorter = replace(settings, session_gap_minutes=1)
-    assert stale_range(shorter, ["2024-03-01", "2024-03-02", "2024-03-03"]) == ("2024-03-01", "2024-03-03")
+    assert stale_ranges(shorter, ["2024-03-01", "2024-03-02", "2024-03-03"]) == [("2024-03-01", "2024-03-03")]
+
+
+def test_years_without_events_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One event of long ago and one of now: Dagster is told of these two days, and not of the thousands between."""
+    file, home = tmp_path / "events.csv", tmp_path / "home"
+    file.write_text("1,10,100,pv,1400000000\n1,10,100,cart,1700000000\n", "utf-8")
+    assert run(home, "--format", "taobao", "--source", file)[0] == 0
+    assert published(home, "SELECT count(*) FROM fact_session") == [(2,)]
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        for table in DAY_TABLES:
+            assert instance.get_materialized_partitions(asset_key(table)) == {"2014-05-13", "2023-11-14"}
 
 
 def test_where_every_day_is_held_nothing_crashes_and_all_is_told(

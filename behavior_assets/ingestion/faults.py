@@ -50,7 +50,10 @@ TOO_FEW = Fault("malformed", "record", "too few fields: the row is cut or a deli
 TOO_MANY = Fault("malformed", "record", "too many fields: a delimiter or a quote too many")
 QUOTE = Fault("malformed", "record", "a quote that does not close its field")
 CUT = Fault("unterminated_record", "record", "the file ends inside this row (no line end)")
+RETURN = Fault("malformed", "record", "holds a carriage return that ends no line")
 CONTROL = Fault("malformed", "record", "holds a control character, which JSON does not allow")
+
+_RETURN = 13
 
 # What else is wrong with the records of a piece, by their place in it.
 Inspect = Callable[[bytes, npt.NDArray[np.int64], npt.NDArray[np.int64]], Iterable[tuple[int, Fault]]]
@@ -109,6 +112,9 @@ class _Judge:
         found = np.flatnonzero(block == ord(layout.delimiter))
         counts = np.searchsorted(found, ends) - np.searchsorted(found, starts)
         suspect = (counts != layout.fields - 1) | (ends - starts > layout.limit)
+        if b"\r" in data:
+            returns = np.setdiff1d(np.flatnonzero(block == _RETURN), records.closing_returns(block, ends))
+            suspect |= np.searchsorted(returns, ends) > np.searchsorted(returns, starts)
         if not layout.quoting and b"\0" in data:
             nul = np.flatnonzero(block == 0)
             suspect |= np.searchsorted(nul, ends) > np.searchsorted(nul, starts)
@@ -128,8 +134,9 @@ class _Judge:
         if not _is_utf8(record):
             return ENCODING
         if not layout.quoting:
-            return CONTROL if self._delimiter in record or b"\0" in record else None
-        return self._misfit(record)
+            controls = self._delimiter in record or b"\0" in record
+            return CONTROL if controls else RETURN if b"\r" in record else None
+        return self._misfit(record) or (RETURN if b"\r" in self._quoted.sub(b"", record) else None)
 
     def _misfit(self, record: bytes) -> Fault | None:
         """What is wrong with the number of fields, as far as quotes leave no doubt."""
@@ -174,6 +181,15 @@ def hide(path: Path, target: Path, found: Iterable[Found], layout: Layout, recor
         if writer is not None:
             shutil.copyfileobj(reader, writer, records.BLOCK)
     return tuple(Check(*f[:2], f"{record} = '{mark}{n}'", f.message) for f, n in numbers.items())
+
+
+def even_ends(path: Path, target: Path, layout: Layout) -> None:
+    """Copy a file whose records end in LF or CRLF so that all end in LF; it holds no record beyond the limit."""
+    reach("staging.unpack")
+    with target.open("wb") as writer:
+        for piece in records.pieces(path, layout.limit, quoting=layout.quoting):
+            block = np.frombuffer(piece.data, dtype=np.uint8)
+            writer.write(np.delete(block, records.closing_returns(block, piece.ends)).tobytes())
 
 
 def _copy(reader: BinaryIO, writer: BinaryIO, size: int) -> None:

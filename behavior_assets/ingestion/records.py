@@ -26,6 +26,7 @@ class Scan:
     """What a pass over the bytes tells.
 
     ``records`` counts non-blank records, a header included. ``even``: each has the wanted number of delimiters.
+    ``mixed_ends``: some with LF alone, others with CRLF; ``stray_return``: a CR that belongs to none of them.
     ``widest`` is about how many bytes so many records in a row hold as the parser takes at once, those beyond the
     limit aside.
     """
@@ -40,6 +41,8 @@ class Scan:
     open_quote_record: int | None
     valid_utf8: bool
     has_nul: bool
+    mixed_ends: bool
+    stray_return: bool
 
     @property
     def multiline(self) -> bool:
@@ -88,6 +91,7 @@ def scan(path: Path, delimiter: str, fields: int, limit: int, *, quoting: bool =
     records = lines = longest = inside = position = 0
     quotes_seen = has_nul = False
     utf8, evenness, windows = _Utf8(), _Evenness(ord(delimiter), fields - 1), _Windows(limit)
+    returns = _Returns()
     open_quote: int | None = None
     last_end, last_byte = -1, _NEWLINE
     for offset, data, block in _blocks(path):
@@ -109,6 +113,7 @@ def scan(path: Path, delimiter: str, fields: int, limit: int, *, quoting: bool =
         quotes_seen = quotes_seen or quoted
         has_nul = has_nul or b"\0" in data
         utf8.feed(data)
+        returns.feed(data, block, ends, after_return=last_byte == _RETURN)
         if inside and (not was_inside or len(ends)):
             open_quote = records + 1
         last_end = int(absolute[-1])
@@ -120,7 +125,7 @@ def scan(path: Path, delimiter: str, fields: int, limit: int, *, quoting: bool =
         records, lines, longest = records + 1, lines + (not inside and last_byte != _NEWLINE), max(longest, tail)
         windows.feed(np.array([tail]))
     return Scan(records, lines, longest, windows.widest(), evenness.finish(tail=tail > 0), quotes_seen, terminated,
-                open_quote if inside else None, utf8.finish(), has_nul)  # fmt: skip
+                open_quote if inside else None, utf8.finish(), has_nul, returns.mixed, returns.stray)  # fmt: skip
 
 
 class _Evenness:
@@ -224,6 +229,37 @@ class _Utf8:
 
     def finish(self) -> bool:
         return self._valid and not self._pending
+
+
+class _Returns:
+    """Carriage returns, before a record's end and elsewhere; a file without any costs one comparison a block."""
+
+    def __init__(self) -> None:
+        self._ends = self._closing = self._all = 0
+
+    def feed(
+        self, data: bytes, block: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], *, after_return: bool
+    ) -> None:
+        self._ends += len(ends)
+        if b"\r" not in data and not after_return:
+            return
+        self._all += int(np.count_nonzero(block == _RETURN))
+        self._closing += len(closing_returns(block, ends)) + bool(after_return and len(ends) and not ends[0])
+
+    @property
+    def mixed(self) -> bool:
+        return 0 < self._closing < self._ends
+
+    @property
+    def stray(self) -> bool:
+        return self._all > self._closing
+
+
+def closing_returns(block: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Places of the carriage returns that stand right before these line ends."""
+    before = ends[ends > 0] - 1
+    found: npt.NDArray[np.int64] = before[block[before] == _RETURN]
+    return found
 
 
 class NoRoomError(Exception):

@@ -48,8 +48,8 @@ def open_csv(con: duckdb.DuckDBPyConnection, staged: Staged, source: Source, roo
     reading.unterminated = not scan.terminated and reading.rows_in > 0
     reading.header = _header_line(names, source.delimiter) if source.header else ""
     path = staged.path
-    if not (scan.even and scan.valid_utf8 and scan.longest <= room.limit):
-        path = _readable(reading, layout, None, column(names[0]))
+    if not (scan.even and scan.valid_utf8 and scan.longest <= room.limit) or scan.stray_return or scan.mixed_ends:
+        path = _readable(reading, layout, None, column(names[0]), scan)
     columns = ", ".join(f"{quoted(n)}: 'VARCHAR'" for n in names)
     options = f"columns = {{{columns}}}, skip = {int(source.header)}, quote = '\"', escape = '\"'"
     table = f"rejects_{uuid.uuid4().hex}"
@@ -74,7 +74,7 @@ def open_jsonl(con: duckdb.DuckDBPyConnection, staged: Staged, source: Source, r
     layout = Layout(_SEPARATOR, 1, header=False, quoting=False, limit=room.limit)
     scan = records.scan(staged.path, layout.delimiter, layout.fields, room.limit, quoting=False)
     reading = _reading(con, staged, source, scan, room)
-    path = _readable(reading, layout, Shapes(_known(source)), "line")
+    path = _readable(reading, layout, Shapes(_known(source)), "line", scan)
     options = "columns = {'line': 'VARCHAR'}, quote = '', escape = ''"
     call = _call(path, layout, options, f"rejects_{uuid.uuid4().hex}", _most_rejects(scan, room))
     # With a single column the parser takes a blank line for a row.
@@ -97,6 +97,9 @@ def json_relation(lines: str, source: Source, more: str = "") -> str:
 def _reading(
     con: duckdb.DuckDBPyConnection, staged: Staged, source: Source, scan: records.Scan, room: Room
 ) -> FileReading:
+    if scan.stray_return and scan.records == 1 and not scan.terminated:
+        msg = f"{staged.name}: its lines end in CR alone. Save it with LF or CRLF line ends, and deliver it again."
+        raise InputRefusedError(msg)
     room.require_window(staged.name, scan.widest)
     size = staged.path.stat().st_size
     return FileReading(staged, source, scan.records, con, room, scan.widest, min(scan.longest, room.limit), size)
@@ -117,16 +120,21 @@ def _known(source: Source) -> frozenset[str]:
     return frozenset(names)
 
 
-def _readable(reading: FileReading, layout: Layout, shapes: Shapes | None, first: str) -> Path:
-    """The file that the parser reads: as it was delivered, or a copy without the bad rows."""
+def _readable(reading: FileReading, layout: Layout, shapes: Shapes | None, first: str, scan: records.Scan) -> Path:
+    """The file that the parser reads: as it was delivered, or a copy without bad rows that has LF line ends."""
     staged = reading.staged
     found = faults.within(reading, faults.find(staged.path, layout, shapes.faults if shapes else None))
     copy = staged.path.with_name("readable")
     with disk_errors(staged.path.parent):
         reach("staging.unpack")
         checks = faults.hide(staged.path, copy, found, layout, first)
+        path = copy if checks else staged.path
+        if scan.mixed_ends:
+            even = staged.path.with_name("even")
+            faults.even_ends(path, even, layout)
+            path = even
     reading.check_first(*checks)
-    return copy if checks else staged.path
+    return path
 
 
 def _call(path: Path, layout: Layout, options: str, table: str, most_rejects: int) -> str:
