@@ -33,8 +33,8 @@ def put_aside(home: Home, damaged: Iterable[Path], away: Callable[[Path], object
         if path.parent.name in {LEDGER, MAPPINGS}:
             others.append(path)
         else:
-            report.left.append(f"{path.relative_to(home.root)}: put aside. Deliver the file again, and the archive "
-                               "keeps it anew")  # fmt: skip
+            report.left.append(f"{path.relative_to(home.root)}: put aside. Put the file there again, or deliver it "
+                               "again once bronze is whole")  # fmt: skip
     return others
 
 

@@ -206,7 +206,6 @@ def tell_verified(told: dict[str, Any]) -> None:
         typer.echo("Everything is whole.")
 
 
-
 def broken(told: dict[str, Any], home: Path, *, repair: bool) -> str:
     """What is broken, a line each, and what to do about it."""
     found, lost = told["problems"], told.get("left", [])
@@ -214,8 +213,8 @@ def broken(told: dict[str, Any], home: Path, *, repair: bool) -> str:
         return f"{home}: not everything could be given back. What is lost is told above (NOT repaired)."
     lines = [f"{home} is damaged. Files of tables are named as below {home / 'lake'}.",
              *(f"  {p['where']}: {p['what']}" for p in found)]  # fmt: skip
-    if not repair:
+    if not repair and any(p["repair"] for p in found):
         lines.append("`behavior verify --repair` mends what archive and tables can give back, and deletes nothing.")
-    elif lost:
+    if repair and lost:
         lines.append("Why the repair could not mend it is told above.")
     return "\n".join(lines)

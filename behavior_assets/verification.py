@@ -141,7 +141,8 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     if key:
         path = settings.key_path
         inside = path.is_relative_to(home.root)
-        problems.append(Problem(path.relative_to(home.root).as_posix() if inside else str(path), key))
+        where = path.relative_to(home.root).as_posix() if inside else str(path)
+        problems.append(Problem(where, key, repair=False))
     return Inspection(checks, problems, archive, exports, key, entries, orphans)
 
 

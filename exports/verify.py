@@ -258,7 +258,8 @@ def _wrong_views(path: Path, exports: Path, shown: Manifest | None, files: _File
             wanted = sorted(os.path.realpath(exports / f["path"]) for f in table["files"])
             found = [text.replace("''", "'") for text in _TEXT.findall(views.get(name, ""))]
             if name in views and sorted(map(os.path.realpath, found)) != wanted:
-                return f"{name} reads other files than current.json tells: `behavior verify --repair` writes it again"
+                why = "was the home moved or copied? `behavior run` and `behavior verify --repair` write it again"
+                return f"{name} reads other files than current.json tells ({why})"
             if all(f["path"] in files.rows for f in table["files"]):
                 rows = con.execute(f'SELECT count(*) FROM "{name}"').fetchall()[0][0]
                 if rows != table["rows"]:

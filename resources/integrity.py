@@ -15,10 +15,14 @@ _THREADS = 4  # hashing lets other threads run; more only wait for the disk
 
 @dataclass(frozen=True)
 class Problem:
-    """Something broken: ``where`` names the file or table, ``what`` says what is wrong with it."""
+    """Something broken: ``where`` names the file or table, ``what`` says what is wrong with it.
+
+    ``repair``: whether ``behavior verify --repair`` can do anything about it.
+    """
 
     where: str
     what: str
+    repair: bool = True
 
 
 def sha256_of(path: Path) -> str:

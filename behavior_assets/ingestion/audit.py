@@ -26,7 +26,10 @@ from resources.parquet import DataFile
 from resources.settings import Home
 
 BRONZE, QUARANTINE = "bronze/events", "quarantine/events"
-_GONE = "it is gone: no table lost anything, but none could be mended from it. Deliver the file again to keep it anew"
+_GONE = (
+    "it is gone: no table lost anything by that, but none could be mended from it. Put it there again, or deliver it "
+    "again once bronze is whole"
+)
 _NOTE_GONE = "the account of the batch is gone: `behavior verify --repair` writes it anew from bronze's ledger"
 _MAPPING_AGAIN = (
     "no table lost anything, but what was read by it could not be read again. `behavior verify --repair` takes it anew "
@@ -158,7 +161,7 @@ def _remedy(path: Path) -> str:
         return "`behavior verify --repair` puts the account aside and writes it anew from bronze's ledger"
     if path.parent.name == MAPPINGS:
         return _MAPPING_AGAIN.format(name=_free_name(original_name(path)))
-    return "deliver the file again, and it is kept anew"
+    return "put the file there again, or deliver it again once bronze is whole"
 
 
 def _free_name(name: str) -> str:

@@ -87,7 +87,8 @@ def kind_of(path: Path) -> tuple[str, str]:
     kind = KINDS.get(suffixes[-1] if suffixes else "")
     if kind is None:
         endings = f"{', '.join(KINDS)}, with or without .gz or .zst"
-        msg = f"{shown(path.name)}: not an event file; its name must end in {endings}."
+        dot = " and must not begin with a dot" if path.name.startswith(".") else ""
+        msg = f"{shown(path.name)}: not an event file; its name must end in {endings}{dot}."
         raise InputRefusedError(msg)
     return kind, compression
 
