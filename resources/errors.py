@@ -41,3 +41,9 @@ class StorageError(BehaviorError):
     """The disk refused a write; what was committed before stays readable."""
 
     exit_code = 1
+
+
+class TrainingError(BehaviorError):
+    """A model that cannot be trained on the data there is; what is served stays as it was."""
+
+    exit_code = 1
