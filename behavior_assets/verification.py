@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -15,13 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from behavior_assets import unfinished
+from behavior_assets.incremental import content, fingerprint
 from behavior_assets.ingestion import audit
 from behavior_assets.ingestion.archive import KEPT_KEY
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode
 from behavior_assets.presence import has_ingested, has_published, require_originals
 from behavior_assets.privacy.key_guard import KEY_ID, key_problem
-from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
 from behavior_assets.quality import QUALITY_DAYS, held_days
 from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
@@ -33,7 +34,7 @@ from resources.integrity import Problem, Sums
 from resources.lake import Lake, LakeTable, TableSpec
 from resources.lock import exclusive
 from resources.parquet import DataFile
-from resources.settings import Settings
+from resources.settings import CONSENTS, Settings
 
 DAY_TABLES = (SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, CUSTOMER_DAY, PRODUCT_DAY, COMMERCE_EVENTS)
 ORIGINALS = (BRONZE_EVENTS, QUARANTINE_EVENTS)
@@ -129,7 +130,7 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     orphans = _orphan_days(checks) if bronze is not None and bronze.sound else {}
     problems += [Problem(f"{name}/{path}", "a day that bronze does not have") for name, paths in orphans.items()
                  for path in paths]  # fmt: skip
-    problems += _short_days(lake, checks)
+    problems += _stale_days(lake, checks)
     progress("archive")
     archived = {e.batch_id for c, batch in batches_of(commits) for e in batch if KEPT_KEY in c.info}
     archive = audit.check_archive(home, entries if bronze is not None else [], archived if settings.archive else (),
@@ -226,27 +227,29 @@ def _orphan_days(checks: Mapping[str, TableCheck]) -> dict[str, list[str]]:
     return {name: paths for name, paths in found.items() if paths}
 
 
-def _short_days(lake: Lake, checks: Mapping[str, TableCheck]) -> list[Problem]:
-    """Days of which silver has not the rows of bronze, held days apart, which keep what they had."""
+def _stale_days(lake: Lake, checks: Mapping[str, TableCheck]) -> list[Problem]:
+    """Days of silver that are not made from what bronze holds, held days apart, which keep what they had.
+
+    By whatever setting of consent they were made: a setting that was changed is no damage.
+    """
     bronze, silver, quality = (checks.get(spec.name) for spec in (BRONZE_EVENTS, SILVER_EVENTS, QUALITY_DAYS))
     if bronze is None or silver is None or not all(check is None or check.sound for check in (bronze, silver, quality)):
         return []
     if quality is not None and quality.wrong:  # it tells which days are held
         return []
-    wanted, there = _rows_by_day(bronze), _rows_by_day(silver)
+    days: dict[str, list[DataFile]] = defaultdict(list)
+    for file in bronze.files:
+        days[file.part].append(file)
+    made = {file.part: file.fingerprint for file in silver.files}
     held = held_days(lake, SILVER_EVENTS.name) | held_days(lake, BRONZE_EVENTS.name)
-    return [
-        Problem(f"{SILVER_EVENTS.name}/event_date={day}", f"holds {there[day]:,} rows, bronze {rows:,} (did a "
-                "run not end? `behavior run` makes the day again)")
-        for day, rows in sorted(wanted.items()) if there[day] != rows and day not in held
-    ]  # fmt: skip
-
-
-def _rows_by_day(check: TableCheck) -> Counter[str]:
-    rows: Counter[str] = Counter()
-    for file in check.files:
-        rows[file.part] += file.rows
-    return rows
+    versions = [silver_version(consent) for consent in CONSENTS]
+    stale = [day for day in sorted(days.keys() - held)
+             if made.get(day) not in {fingerprint(version, content(days[day])) for version in versions}]  # fmt: skip
+    what = (
+        "is not made from what bronze holds of the day (did a run not end, or is this program newer than the table?): "
+        "`behavior run` makes it again"
+    )
+    return [Problem(f"{SILVER_EVENTS.name}/event_date={day}", what) for day in stale]
 
 
 def _gold(checks: Mapping[str, TableCheck]) -> dict[str, list[tuple[Path, DataFile]]]:

@@ -108,7 +108,8 @@ class Settings:
 _UNFIT = "?*[%#=\\\x7f"  # in a home's path: marks of patterns, URLs, partitions, escapes
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _LEAST = {"max_field_bytes": 1024}
-_CHOICES: dict[str, set[Any]] = {"consent_when_absent": {"granted", "denied"}, "ipv4_prefix": {16, 24}}
+CONSENTS = ("denied", "granted")
+_CHOICES: dict[str, set[Any]] = {"consent_when_absent": set(CONSENTS), "ipv4_prefix": {16, 24}}
 
 
 def _size(value: object, where: str) -> int:

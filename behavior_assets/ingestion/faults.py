@@ -189,7 +189,9 @@ def even_ends(path: Path, target: Path, layout: Layout) -> None:
     with target.open("wb") as writer:
         for piece in records.pieces(path, layout.limit, quoting=layout.quoting):
             block = np.frombuffer(piece.data, dtype=np.uint8)
-            writer.write(np.delete(block, records.closing_returns(block, piece.ends)).tobytes())
+            kept = np.ones(len(block), dtype=bool)
+            kept[records.closing_returns(block, piece.ends)] = False
+            writer.write(block[kept].tobytes())
 
 
 def _copy(reader: BinaryIO, writer: BinaryIO, size: int) -> None:
