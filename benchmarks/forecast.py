@@ -1,0 +1,173 @@
+"""Sales forecasts on any source: a shop's demand, 28 days ahead, told from rolling origins.
+
+    python benchmarks/forecast.py --source DIR --format online_retail [--holdout-days 28] [--origins 6] [--json FILE]
+
+Levels: the total and every product, weighted equally; inside a level series weigh by their revenue of the 28 days
+before the origin (WRMSSE, as in M5). At each origin the methods are chosen, and the intervals learnt, from earlier
+origins only, whose days were all known by then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from behavior_assets.forecasting import methods as ways
+from behavior_assets.forecasting import score
+from behavior_assets.forecasting.backtest import PARTS, TOTAL, Origin, choose, run
+from behavior_assets.forecasting.series import Demand, make_demand
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SPACING = 14
+WARM_UP = 4  # origins before the first that is judged, whose days are known by then
+BOOTSTRAPS = 1000
+
+
+def demand_of(source: Path, format_name: str, mapping: Path | None) -> Demand:
+    """Daily units sold by product, from files that the project ingests as it ingests any others."""
+    from behavior_assets.ingestion.ahead import Delivery
+    from behavior_assets.ingestion.arrivals import find_files
+    from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+    from behavior_assets.ingestion.ingest import Ingestion
+    from behavior_assets.ingestion.sources import load_source
+    from resources.engine import engine
+    from resources.lake import Lake
+    from resources.settings import create_home
+
+    with tempfile.TemporaryDirectory(prefix="forecast-") as folder:
+        settings = create_home(folder)
+        lake = Lake(settings.home.lake)
+        with engine(settings) as backend:
+            deliveries = [Delivery(p, load_source(format_name, mapping)) for p in find_files([source])]
+            report = Ingestion(lake, settings, backend.con).run(deliveries)
+            if not report.entries:
+                raise SystemExit("\n".join([f"--source {source}: no file was taken.", *(r for _, r in report.refused)]))
+            bronze = lake.table(BRONZE_EVENTS)
+            files = bronze.absolute(bronze.files())
+            sold = backend.con.execute(
+                "SELECT product_id, (event_date - DATE '1970-01-01')::BIGINT AS day, sum(quantity)::DOUBLE AS units, "
+                "coalesce(sum(quantity * price), 0)::DOUBLE AS worth FROM read_parquet($1) "
+                "WHERE line_type = 'sale' AND product_id IS NOT NULL AND quantity > 0 GROUP BY ALL", [files]
+            ).fetchnumpy()  # fmt: skip
+            days = backend.con.execute("SELECT max(event_date - DATE '1970-01-01') FROM read_parquet($1)", [files])
+            last = int(days.fetchall()[0][0])
+    return make_demand(sold["product_id"].astype(str), sold["day"], sold["units"], sold["worth"], last)
+
+
+def evaluate(demand: Demand, horizon: int, count: int) -> dict[str, Any]:
+    """Judge ``count`` origins, ``SPACING`` days apart, the last ``horizon`` days before the end."""
+    newest = demand.days - horizon
+    judged = [newest - SPACING * n for n in range(count)][::-1]
+    before = [judged[0] - horizon - SPACING * n for n in range(WARM_UP)][::-1]
+    between = list(range(before[-1] + SPACING, judged[0], SPACING))
+    if before[0] < 3 * horizon:
+        msg = f"{demand.days} days are too few for {count} origins of {horizon} days: deliver more, or judge fewer."
+        raise SystemExit(msg)
+    served = {"seasonal_naive": ways.seasonal_naive, "croston": ways.by_class, "boosting": ways.boosting}
+    levels = {TOTAL: {**served, "ets": ways.auto_ets}, PARTS: served}
+    started = time.perf_counter()
+    origins = {o.days: o for o in run(demand, sorted({*before, *between, *judged}), horizon, levels, _tell)}
+    told: list[dict[str, Any]] = []
+    for days in judged:
+        past = [o for o in origins.values() if o.days + horizon <= days]
+        told.append(_judge(origins[days], choose(past)))
+    seconds = time.perf_counter() - started
+    ets = {o.days: o for o in run(demand, judged, horizon, {TOTAL: {}, PARTS: {"ets": ways.auto_ets}}, _tell)}
+    for one in told:
+        parts = ets[one["days"]].forecasts[PARTS]["ets"]
+        one["ets"] = _wrmsse(origins[one["days"]], {TOTAL: parts.sum(axis=0)[None, :], PARTS: parts})
+    return _together(told) | {"series": len(demand.names), "days": demand.days, "seconds": seconds}
+
+
+def _tell(days: int) -> None:
+    print(f"  origin after {days} days", flush=True)
+
+
+def _wrmsse(origin: Origin, forecast: dict[str, NDArray[np.float64]]) -> float:
+    errors = [score.weighted(score.rmsse(origin.actual[level], forecast[level], origin.scales[level]),
+                             origin.weights[level]) for level in (TOTAL, PARTS)]  # fmt: skip
+    return float(np.mean(errors))
+
+
+def _judge(origin: Origin, champion: Any) -> dict[str, Any]:
+    forecast = champion.forecast(origin)
+    naive = {level: origin.forecasts[level]["seasonal_naive"] for level in (TOTAL, PARTS)}
+    told: dict[str, Any] = {
+        "days": origin.days, "methods": champion.methods, "wrmsse": _wrmsse(origin, forecast),
+        "naive": _wrmsse(origin, naive),
+        "coherence": float(np.abs(forecast[TOTAL][0] - forecast[PARTS].sum(axis=0)).max()),
+        "bias": float((forecast[TOTAL] - origin.actual[TOTAL]).sum() / origin.actual[TOTAL].sum()),
+        "errors": {level: {n: origin.error(level, n) for n in origin.forecasts[level]} for level in (TOTAL, PARTS)},
+    }  # fmt: skip
+    for level in (80, 95):
+        shares = {}
+        for part in (TOTAL, PARTS):
+            lower, upper = champion.intervals[part].around(forecast[part], level)
+            inside = (origin.actual[part] >= lower - 1e-9) & (origin.actual[part] <= upper + 1e-9)
+            shares[part] = inside[:, origin.is_open].mean(axis=1)
+        weights = origin.weights[PARTS]
+        told[f"inside_{level}"] = {TOTAL: float(shares[TOTAL][0]),
+                                   PARTS: float(np.average(shares[PARTS], weights=weights)),
+                                   "unweighted": float(shares[PARTS][weights > 0].mean())}  # fmt: skip
+    return told
+
+
+def _together(told: list[dict[str, Any]]) -> dict[str, Any]:
+    """Pooled over origins, with intervals from drawing origins again (they are what varies together)."""
+    dice = np.random.default_rng(7)
+    drawn = dice.integers(0, len(told), (BOOTSTRAPS, len(told)))
+    found: dict[str, Any] = {
+        "wrmsse": float(np.mean([t["wrmsse"] for t in told])),
+        "wrmsse_seasonal_naive": float(np.mean([t["naive"] for t in told])),
+        "wrmsse_ets_bottom_up": float(np.mean([t["ets"] for t in told])),
+    }
+    ratio = np.array([t["wrmsse"] for t in told]), np.array([t["naive"] for t in told])
+    found["better_than_seasonal_naive"] = float(1 - ratio[0].mean() / ratio[1].mean())
+    ends = np.quantile(1 - ratio[0][drawn].mean(axis=1) / ratio[1][drawn].mean(axis=1), [0.025, 0.975])
+    found["better_than_seasonal_naive_interval"] = ends.tolist()
+    for level in (80, 95):
+        shares = np.array([[t[f"inside_{level}"][TOTAL], t[f"inside_{level}"][PARTS]] for t in told])
+        found[f"coverage_{level}"] = float(shares.mean())
+        pooled = shares.mean(axis=1)[drawn].mean(axis=1)
+        found[f"coverage_{level}_interval"] = np.quantile(pooled, [0.025, 0.975]).tolist()
+        found[f"coverage_{level}_total"], found[f"coverage_{level}_products"] = shares.mean(axis=0).tolist()
+        even = [t[f"inside_{level}"]["unweighted"] for t in told]
+        found[f"coverage_{level}_products_unweighted"] = float(np.mean(even))
+    found["bias"] = float(np.mean([t["bias"] for t in told]))
+    found["coherence_error"] = max(t["coherence"] for t in told)
+    found["origins"] = told
+    return found
+
+
+def main() -> None:
+    """Print a table, and write JSON where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--format", default="online_retail")
+    parser.add_argument("--mapping", type=Path)
+    parser.add_argument("--holdout-days", type=int, default=28)
+    parser.add_argument("--origins", type=int, default=6)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    demand = demand_of(options.source, options.format, options.mapping)
+    told = evaluate(demand, options.holdout_days, options.origins)
+    for name, value in told.items():
+        if name != "origins":
+            print(f"{name:40} {value:,.4f}" if isinstance(value, float) else f"{name:40} {value}")
+    for one in told["origins"]:
+        errors = f"{one['wrmsse']:.4f}, naive {one['naive']:.4f}, ETS {one['ets']:.4f}"
+        print(f"  after {one['days']} days: {errors}, {one['methods']}")
+    if options.json:
+        options.json.write_text(json.dumps(told, indent=1), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
