@@ -38,7 +38,8 @@ class Table:
         found = con.read_csv(str(path), all_varchar=True).fetchnumpy()
         raw = {name.strip().lower(): [str(v).strip() for v in values] for name, values in found.items()}
         if missing := [c for c in (LABEL, MONTH) if c not in raw]:
-            raise SystemExit(f"{path.name}: the column {missing[0]} is missing; is this the Online Shoppers file?")
+            msg = f"{path.name}: the column {missing[0]} is missing; is this the Online Shoppers file?"
+            raise SystemExit(msg)
         self.label = np.array([TRUE[v.lower()] for v in raw.pop(LABEL)])
         self.month = np.array([MONTHS[v.lower()[:3]] for v in raw.pop(MONTH)], dtype=np.int64)
         self.words = {} if words is None else words
