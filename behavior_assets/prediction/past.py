@@ -1,0 +1,100 @@
+"""What was known of a visitor when a session began: earlier visits, orders and carts, never anything later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Things that happened [n]: who, and when (microseconds)."""
+
+    customer: Integers
+    time_us: Integers
+
+
+@dataclass(frozen=True)
+class Past:
+    """By session [N], before its first event: counts, and days since the last (NaN where there was none).
+
+    ``open_cart_days``: days since the last add-to-cart, where no purchase came after it; ``today``: visits of the
+    same day before this one.
+    """
+
+    visits: Integers
+    orders: Integers
+    days_since_visit: Floats
+    days_since_order: Floats
+    open_cart_days: Floats
+    today: Integers
+
+
+def before(asked: Moments, happened: Moments) -> tuple[Integers, Integers]:
+    """For each moment asked about: how many things had happened to its customer before, and when the last did.
+
+    Strictly before: what happens at the very instant is not known yet. -1 where nothing had.
+    """
+    customer = np.concatenate([happened.customer, asked.customer])
+    time = np.concatenate([happened.time_us, asked.time_us])
+    is_asked = np.concatenate([np.zeros(len(happened.customer), dtype=bool), np.ones(len(asked.customer), dtype=bool)])
+    order = np.lexsort((~is_asked, time, customer))  # at one instant the question comes first
+    events = (~is_asked[order]).astype(np.int64)
+    total = np.cumsum(events)
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(customer[order]) != 0])) if len(order) else np.zeros(0, int)
+    lengths = np.diff(np.append(starts, len(order)))
+    base = np.repeat(total[starts] - events[starts], lengths) if len(order) else total
+    count = total - base
+    last = np.maximum.accumulate(np.where(events == 1, np.arange(len(order)), -1)) if len(order) else total
+    known = count > 0
+    when = np.where(known, time[order][np.maximum(last, 0)], -1)
+    answer_count, answer_when = np.zeros(len(customer), dtype=np.int64), np.zeros(len(customer), dtype=np.int64)
+    answer_count[order], answer_when[order] = count, when
+    split = len(happened.customer)
+    return answer_count[split:], answer_when[split:]
+
+
+def past_of(asked: Moments, day: Integers, visits: Moments, orders: Moments, carts: Moments) -> Past:
+    """The past of sessions that begin at some moments on some days (since 1970).
+
+    ``visits`` are all sessions' first events, ``orders`` purchases, ``carts`` add-to-carts. Of a visitor who is not
+    known (-1) nothing is.
+    """
+    stranger = asked.customer < 0
+    visited, last_visit = before(asked, visits)
+    ordered, last_order = before(asked, orders)
+    carted, last_cart = before(asked, carts)
+    today, _ = before(asked, visits)
+    earlier, _ = before(Moments(asked.customer, _midnight(asked, day, visits)), visits)
+
+    def days(last: Integers, known: NDArray[np.bool_]) -> Floats:
+        return np.where(known & ~stranger, (asked.time_us - last) / DAY_US, np.nan)
+
+    return Past(
+        visits=np.where(stranger, 0, visited),
+        orders=np.where(stranger, 0, ordered),
+        days_since_visit=days(last_visit, visited > 0),
+        days_since_order=days(last_order, ordered > 0),
+        open_cart_days=days(last_cart, (carted > 0) & (last_cart > last_order)),
+        today=np.where(stranger, 0, today - earlier),
+    )
+
+
+def _midnight(asked: Moments, day: Integers, visits: Moments) -> Integers:
+    """The first moment of each asked day [n] that any visit of that day tells; the asked moment at the latest."""
+    del visits
+    days, place = np.unique(day, return_inverse=True)
+    first = np.full(len(days), np.iinfo(np.int64).max)
+    np.minimum.at(first, place.reshape(-1), asked.time_us)
+    found: Integers = first[place.reshape(-1)]
+    return found
