@@ -1,1 +1,1 @@
-"""Purchase prediction: within a session after every event, and for customers over days, each from what was known then."""
+"""Purchase prediction: in a session after every event, and for customers over days; each from what was known then."""

@@ -64,7 +64,9 @@ def before(asked: Moments, happened: Moments) -> tuple[Integers, Integers]:
     return answer_count[split:], answer_when[split:]
 
 
-def past_of(asked: Moments, day: Integers, visits: Moments, orders: Moments, carts: Moments) -> Past:
+def past_of(
+    asked: Moments, day: Integers, visits: Moments, visit_day: Integers, orders: Moments, carts: Moments
+) -> Past:
     """The past of sessions that begin at some moments on some days (since 1970).
 
     ``visits`` are all sessions' first events, ``orders`` purchases, ``carts`` add-to-carts. Of a visitor who is not
@@ -74,8 +76,10 @@ def past_of(asked: Moments, day: Integers, visits: Moments, orders: Moments, car
     visited, last_visit = before(asked, visits)
     ordered, last_order = before(asked, orders)
     carted, last_cart = before(asked, carts)
-    today, _ = before(asked, visits)
-    earlier, _ = before(Moments(asked.customer, _midnight(asked, day, visits)), visits)
+    pairs = np.stack([np.append(visits.customer, asked.customer), np.append(visit_day, day)], axis=1)
+    pair = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+    split = len(visits.customer)
+    today, _ = before(Moments(pair[split:], asked.time_us), Moments(pair[:split], visits.time_us))
 
     def days(last: Integers, known: NDArray[np.bool_]) -> Floats:
         return np.where(known & ~stranger, (asked.time_us - last) / DAY_US, np.nan)
@@ -86,15 +90,5 @@ def past_of(asked: Moments, day: Integers, visits: Moments, orders: Moments, car
         days_since_visit=days(last_visit, visited > 0),
         days_since_order=days(last_order, ordered > 0),
         open_cart_days=days(last_cart, (carted > 0) & (last_cart > last_order)),
-        today=np.where(stranger, 0, today - earlier),
+        today=np.where(stranger, 0, today),
     )
-
-
-def _midnight(asked: Moments, day: Integers, visits: Moments) -> Integers:
-    """The first moment of each asked day [n] that any visit of that day tells; the asked moment at the latest."""
-    del visits
-    days, place = np.unique(day, return_inverse=True)
-    first = np.full(len(days), np.iinfo(np.int64).max)
-    np.minimum.at(first, place.reshape(-1), asked.time_us)
-    found: Integers = first[place.reshape(-1)]
-    return found

@@ -7,7 +7,7 @@ so that the order, and with it every prefix, is the same whatever engine or deli
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
@@ -99,11 +99,12 @@ BY_EVENT = ("kind", "time_us", "price", "usual_price", "product", "category", "q
 BY_SESSION = ("key", "customer", "day", "hour")
 
 
-def running(values: NDArray[np.generic], steps: Steps) -> NDArray[np.generic]:
+def running(values: NDArray[Any], steps: Steps) -> Floats:
     """Sum of values [E] over each session up to each event, itself included."""
-    total = np.cumsum(values)
-    before = np.concatenate([np.zeros(1, dtype=total.dtype), total])[steps.begin]
-    return total - np.repeat(before, steps.length)
+    total = np.cumsum(values, dtype=np.float64)
+    before = np.concatenate([[0.0], total])[steps.begin]
+    found: Floats = total - np.repeat(before, steps.length)
+    return found
 
 
 def session_events(events: ir.Table, sessions: ir.Table, product_days: ir.Table) -> ir.Table:
@@ -137,7 +138,7 @@ def session_events(events: ir.Table, sessions: ir.Table, product_days: ir.Table)
 
 
 def usual_prices(product_days: ir.Table) -> ir.Table:
-    """What a product usually costs on a day: the mean of its last known prices on the 28 days before, none of the day's."""
+    """What a product usually costs on a day: the mean of its last prices on the 28 days before, none of the day's."""
     priced = product_days.filter(product_days.price.notnull()).select(
         "product_id", known="event_date", was=product_days.price.cast("float64")
     )
@@ -153,7 +154,7 @@ def usual_prices(product_days: ir.Table) -> ir.Table:
 def from_arrow(table: pa.Table) -> Steps:
     """Steps from the rows of ``session_events``."""
     keys = table["session_key"].to_numpy()
-    first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.zeros(0, dtype=np.int64)
+    first = np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))
     length = np.diff(np.append(first, len(keys)))
     return Steps(
         kind=table["kind"].to_numpy(),
@@ -186,4 +187,5 @@ def coded(column: pa.ChunkedArray) -> Integers:
     words = dictionary.dictionary.to_pylist()
     numbers = [int(hashlib.sha256(str(w).encode()).hexdigest()[:13], 16) for w in words]
     place = dictionary.indices.fill_null(len(words)).to_numpy()
-    return np.array([*numbers, -1], dtype=np.int64)[place]
+    found: Integers = np.array([*numbers, -1], dtype=np.int64)[place]
+    return found

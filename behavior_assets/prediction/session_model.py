@@ -1,0 +1,222 @@
+"""Training the model that tells, after every step of a session, whether a purchase follows; and scoring with it.
+
+Days are cut in four, in their order: training, validation (which epoch, which model), calibration, test. A session that
+a boundary cuts is left out of the part before it, since its end lies in the next. A step is asked about as long as
+nothing was bought.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from behavior_assets.prediction import metrics, recurrent, trees
+from behavior_assets.prediction.features import FEATURES
+from behavior_assets.prediction.steps import CART, VIEW, Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+    Arrays = dict[str, NDArray[Any]]
+
+PARTS = ("training", "validation", "calibration", "test")
+SHARES = (0.10, 0.05, 0.15)  # of the days: validation, calibration, test
+PREFIXES = (1, 3, 5, 10)
+FEWEST_TRAINING, FEWEST_TEST = 1_000, 200  # sessions of each class, buyers (DESIGN §8)
+MOST_SESSIONS = 150_000  # trained on: the newest
+MOST_ROWS = 400_000  # of prefixes that trees are trained on
+GRU, BOOSTING = "gru", "boosting"
+
+
+@dataclass(frozen=True)
+class Days:
+    """The first day (since 1970) of each part but the first."""
+
+    validation: int
+    calibration: int
+    test: int
+
+    def part(self, day: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of the part (in PARTS) of each day."""
+        edges = np.array([self.validation, self.calibration, self.test])
+        return np.searchsorted(edges, day, side="right")
+
+
+@dataclass
+class Data:
+    """Sessions with their features [E, F], labels [E] and parts [N]."""
+
+    steps: Steps
+    features: Floats
+    days: Days
+    label: Flags = field(init=False)
+    counts: Flags = field(init=False)
+    part: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find labels and parts; a session that a boundary cuts gets none (-1)."""
+        self.label, self.counts = self.steps.bought()
+        self.counts = self.counts & (self.steps.step <= recurrent.MOST_STEPS)
+        self.part = trimmed(self.steps, self.days)
+
+    def rows(self, part: str) -> Flags:
+        """Steps [E] of a part that may be asked about."""
+        return np.repeat(self.part == PARTS.index(part), self.steps.length) & self.counts
+
+
+def split(day: NDArray[np.int64]) -> Days:
+    """Where the parts begin, by the shares of the days from the first to the last."""
+    first, last = int(day.min()), int(day.max()) + 1
+    lengths = [max(round(share * (last - first)), 1) for share in SHARES]
+    test = last - lengths[2]
+    calibration = test - lengths[1]
+    return Days(calibration - lengths[0], calibration, test)
+
+
+def trimmed(steps: Steps, days: Days) -> NDArray[np.int64]:
+    """Part of each session [N]; -1 for one that began in a part and was still going on when the next began."""
+    part = days.part(steps.day)
+    starts, ends = steps.time_us[steps.begin], steps.time_us[steps.begin + steps.length - 1]
+    for number in range(1, len(PARTS)):
+        later = starts[part >= number]
+        if len(later):
+            part = np.where((part == number - 1) & (ends >= later.min()), -1, part)
+    return part
+
+
+def shortage(data: Data) -> str:
+    """Why there is not enough data for a model; empty where there is."""
+    steps = data.steps
+    if not (steps.kind == VIEW).any():
+        return "the sources have no browsing events"
+    buys = np.add.reduceat(data.label & data.counts, steps.begin) > 0 if len(steps) else np.zeros(0, dtype=bool)
+    training, test = data.part == 0, data.part == len(PARTS) - 1
+    for name, count, fewest in (
+        ("sessions with a purchase in training", int((training & buys).sum()), FEWEST_TRAINING),
+        ("sessions without a purchase in training", int((training & ~buys).sum()), FEWEST_TRAINING),
+        ("sessions with a purchase in the test", int((test & buys).sum()), FEWEST_TEST),
+    ):
+        if count < fewest:
+            return f"{count:,} {name}, {fewest:,} are wanted"
+    return ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of one kind: its arrays, and uncalibrated log-odds of every step."""
+
+    kind: str
+    arrays: Arrays
+    logit: Floats
+
+
+def train_network(data: Data, seed: int, progress: Callable[[str], None] = lambda _what: None) -> Trained:
+    """The recurrent network, the epoch chosen by average precision on validation."""
+    training = _newest(data)
+    norm = recurrent.normaliser(data.features[np.repeat(training, data.steps.length)])
+    whole = recurrent.sequences(data.steps, data.features, norm)
+    cut = data.steps.step <= recurrent.MOST_STEPS
+
+    def picked(sessions: Flags) -> recurrent.Sequences:
+        events = np.repeat(sessions, whole.length)
+        return recurrent.Sequences(whole.numbers[events], whole.category[events], whole.product[events],
+                                   whole.length[sessions])  # fmt: skip
+
+    validation = data.part == PARTS.index("validation")
+    judged, wanted = picked(validation), np.repeat(validation, whole.length)
+    asked = data.counts[cut][wanted]
+    truth = data.label[cut][wanted][asked]
+
+    def judge(weights: Arrays) -> float:
+        return metrics.average_precision(truth, recurrent.scores(weights, judged)[asked])
+
+    mine = np.repeat(training, whole.length)
+    weights = recurrent.train(picked(training), data.label[cut][mine], data.counts[cut][mine], judge, seed, progress)
+    logit = np.full(len(data.label), np.nan)
+    logit[cut] = recurrent.scores(weights, whole)
+    return Trained(GRU, {**weights, **{f"norm_{k}": v for k, v in norm.items()}}, logit)
+
+
+def train_trees(data: Data, seed: int) -> Trained:
+    """Boosted trees on the same prefixes, as many as validation wants."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    dice = np.random.default_rng(seed)
+    rows = np.flatnonzero(np.repeat(_newest(data), data.steps.length) & data.counts)
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(dice.choice(rows, MOST_ROWS, replace=False))
+    model = HistGradientBoostingClassifier(
+        learning_rate=0.08, max_iter=120, max_leaf_nodes=24, min_samples_leaf=100, l2_regularization=1.0,
+        early_stopping=False, random_state=seed,
+    )  # fmt: skip
+    model.fit(data.features[rows], data.label[rows])
+    arrays = trees.exported(model)
+    logit = np.full(len(data.label), np.nan)
+    logit[data.counts] = trees.raw_scores(arrays, data.features[data.counts])
+    return Trained(BOOSTING, arrays, logit)
+
+
+def _newest(data: Data) -> Flags:
+    """Training sessions [N], the newest where there are more than MOST_SESSIONS."""
+    training = data.part == 0
+    if training.sum() > MOST_SESSIONS:
+        starts = data.steps.time_us[data.steps.begin]
+        edge = np.sort(starts[training])[-MOST_SESSIONS]
+        training &= starts >= edge
+    return training
+
+
+def calibrate(logit: Floats, label: Flags) -> tuple[float, float]:
+    """Slope and intercept (Platt 1999) that make log-odds fit what came; they keep the order of rows.
+
+    Newton's method on the log-likelihood, with Platt's targets, which stay finite where all rows are of one class.
+    """
+    yes, no = int(label.sum()), int((~label).sum())
+    target = np.where(label, (yes + 1) / (yes + 2), 1 / (no + 2))
+    slope, intercept = 1.0, 0.0
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(-(slope * logit + intercept)))
+        error, weight = target - chance, chance * (1 - chance) + 1e-12
+        gradient = np.array([(error * logit).sum(), error.sum()])
+        hessian = np.array([[(weight * logit**2).sum(), (weight * logit).sum()],
+                            [(weight * logit).sum(), weight.sum()]]) + np.eye(2) * 1e-9  # fmt: skip
+        step = np.linalg.solve(hessian, gradient)
+        slope, intercept = slope + float(step[0]), intercept + float(step[1])
+        if np.abs(step).max() < 1e-10:  # noqa: PLR2004 - far below what a probability shows
+            break
+    return slope, intercept
+
+
+def probabilities(logit: Floats, calibration: tuple[float, float]) -> Floats:
+    """Calibrated chances of log-odds."""
+    found: Floats = 1 / (1 + np.exp(-(calibration[0] * logit + calibration[1])))
+    return found
+
+
+def baselines(data: Data) -> dict[str, Floats]:
+    """Scores [E] of what needs no training: nobody buys, a rule that a person would use, what others bought.
+
+    ``rule``: carts, then checkouts, then views so far. ``popularity``: how often a cart followed views of the product
+    of this step, in training.
+    """
+    column = {n: data.features[:, FEATURES.index(n)] for n in ("carts", "removes", "checkouts", "views")}
+    rule = 10 * column["checkouts"] + 3 * (column["carts"] - column["removes"]) + np.minimum(column["views"], 20) / 20
+    return {"all_negative": np.zeros(len(data.label)), "rule": rule, "popularity": _popularity(data)}
+
+
+def _popularity(data: Data) -> Floats:
+    known = np.repeat(data.part == 0, data.steps.length)
+    names, place = np.unique(data.steps.product, return_inverse=True)
+    place = place.reshape(-1)
+    views = np.bincount(place[known & (data.steps.kind == VIEW)], minlength=len(names))
+    carts = np.bincount(place[known & (data.steps.kind == CART)], minlength=len(names))
+    share = (carts + 1) / (views + 20)
+    share[names < 0] = carts.sum() / max(views.sum(), 1)
+    found: Floats = share[place]
+    return found
