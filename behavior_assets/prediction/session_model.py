@@ -164,11 +164,11 @@ def train_trees(data: Data, seed: int) -> Trained:
 
 def _newest(data: Data) -> Flags:
     """Training sessions [N], the newest where there are more than MOST_SESSIONS."""
-    training = data.part == 0
+    training: Flags = data.part == 0
     if training.sum() > MOST_SESSIONS:
         starts = data.steps.time_us[data.steps.begin]
         edge = np.sort(starts[training])[-MOST_SESSIONS]
-        training &= starts >= edge
+        training = training & (starts >= edge)
     return training
 
 
