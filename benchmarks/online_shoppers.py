@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
+from behavior_assets.prediction import metrics
+from behavior_assets.prediction.session_model import calibrate, probabilities
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 MONTHS = {name: n for n, name in enumerate(
     ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), 1)}  # fmt: skip
 LABEL, DERIVED, MONTH = "revenue", "pagevalues", "month"
-FOLDS, BOOTSTRAPS, SEED = 10, 1000, 7
+FOLDS, DRAWS, SEED = 10, 400, 7
 TRUE = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "yes": 1.0, "no": 0.0}
 
 
@@ -71,14 +74,12 @@ def candidates(seed: int) -> dict[str, list[Any]]:
     """Models by name; the predictions of several are averaged."""
     from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
-    boosting = [
-        HistGradientBoostingClassifier(
-            learning_rate=0.03, max_iter=200, max_leaf_nodes=12, min_samples_leaf=30, l2_regularization=5.0,
-            max_features=0.5, early_stopping=False, random_state=seed + n,
-        ) for n in range(3)
-    ]  # fmt: skip
-    trees = ExtraTreesClassifier(500, min_samples_leaf=4, max_features=0.5, n_jobs=-1, random_state=seed)
-    return {"boosting": boosting, "boosting and random trees": [*boosting, trees]}
+    boosting = HistGradientBoostingClassifier(
+        learning_rate=0.03, max_iter=150, max_leaf_nodes=12, min_samples_leaf=30, l2_regularization=5.0,
+        max_features=0.5, early_stopping=False, random_state=seed,
+    )  # fmt: skip
+    trees = ExtraTreesClassifier(300, min_samples_leaf=4, max_features=0.5, n_jobs=-1, random_state=seed)
+    return {"boosting": [boosting], "boosting and random trees": [boosting, trees]}
 
 
 def predict(models: list[Any], features: Floats, label: Floats, wanted: Floats) -> Floats:
@@ -99,29 +100,12 @@ def cross_validate(features: Floats, label: Floats, copy: NDArray[np.int64], mod
 
 
 def scores(label: Floats, chance: Floats, copy: NDArray[np.int64]) -> dict[str, Any]:
-    """AUC, AP, Brier and ECE, the first two with intervals from drawing rows again, copies of a row together."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    dice = np.random.default_rng(SEED)
-    groups = np.unique(copy, return_inverse=True)[1].reshape(-1)
-    drawn = []
-    for _ in range(BOOTSTRAPS):
-        weight = np.bincount(dice.integers(0, groups.max() + 1, groups.max() + 1), minlength=groups.max() + 1)[groups]
-        drawn.append((roc_auc_score(label, chance, sample_weight=weight),
-                      average_precision_score(label, chance, sample_weight=weight)))  # fmt: skip
-    ends = np.quantile(np.array(drawn), [0.025, 0.975], axis=0)
-    return {
-        "auc": float(roc_auc_score(label, chance)), "auc_interval": ends[:, 0].tolist(),
-        "ap": float(average_precision_score(label, chance)), "ap_interval": ends[:, 1].tolist(),
-        "brier": float(np.mean((chance - label) ** 2)), "ece": ece(label, chance), "prevalence": float(label.mean()),
-        "accuracy_of_all_negative": float(1 - label.mean()), "rows": len(label),
-    }  # fmt: skip
-
-
-def ece(label: Floats, chance: Floats, bins: int = 10) -> float:
-    """Expected calibration error over bins of equally many rows."""
-    order = np.array_split(np.argsort(chance, kind="stable"), bins)
-    return float(sum(len(o) * abs(label[o].mean() - chance[o].mean()) for o in order if len(o)) / len(label))
+    """AUC, AP, Brier and ECE with intervals from drawing rows again, copies of a row together."""
+    found = metrics.estimates(label > 0, chance, copy, ("auc", "ap", "brier", "ece"), seed=SEED, draws=DRAWS)
+    told: dict[str, Any] = {name: e.value for name, e in found.items()}
+    told |= {f"{name}_interval": [e.lower, e.upper] for name, e in found.items()}
+    return told | {"prevalence": float(label.mean()), "accuracy_of_all_negative": float(1 - label.mean()),
+                   "rows": len(label)}  # fmt: skip
 
 
 def evaluate(train: Path, test: Path | None) -> dict[str, Any]:
@@ -130,10 +114,8 @@ def evaluate(train: Path, test: Path | None) -> dict[str, Any]:
     names = [n for n in known.columns if n != DERIVED]
     told: dict[str, Any] = {"train": train.name, "test": test.name if test else "last month of the training file"}
     features = known.features(names)
-    from sklearn.metrics import average_precision_score
-
     found = {n: cross_validate(features, known.label, known.copy, m) for n, m in candidates(SEED).items()}
-    best = max(found, key=lambda n: float(average_precision_score(known.label, found[n])))
+    best = max(found, key=lambda n: metrics.average_precision(known.label > 0, found[n]))
     told["model"] = best
     for variant, columns in (("honest", names), ("label_derived", [*names, DERIVED])):
         if DERIVED in columns and DERIVED not in known.columns:
@@ -159,19 +141,14 @@ def _tested(known: Table, test: Path | None, columns: list[str], best: str) -> d
     models = candidates(SEED)[best]
     inside = cross_validate(features, known.label[train], known.copy[train], models)
     chance = predict(models, features, known.label[train], wanted)
-    return scores(label, calibrated(known.label[train], inside, chance), copy)
+    fit = calibrate(log_odds(inside), known.label[train] > 0)
+    return scores(label, probabilities(log_odds(chance), fit), copy)
 
 
-def calibrated(label: Floats, inside: Floats, chance: Floats) -> Floats:
-    """Platt's scaling, learnt from out-of-fold probabilities: it keeps the order."""
-    from sklearn.linear_model import LogisticRegression
-
-    def logit(p: Floats) -> Floats:
-        p = np.clip(p, 1e-6, 1 - 1e-6)
-        odds: Floats = np.log(p / (1 - p))[:, None]
-        return odds
-
-    found: Floats = LogisticRegression(C=1e6).fit(logit(inside), label).predict_proba(logit(chance))[:, 1]
+def log_odds(chance: Floats) -> Floats:
+    """Logarithm of the odds of a chance, finite at 0 and 1."""
+    safe = np.clip(chance, 1e-6, 1 - 1e-6)
+    found: Floats = np.log(safe / (1 - safe))
     return found
 
 
