@@ -123,7 +123,7 @@ def shop_discounts(time_us: Integers, log_discount: Floats, asked_us: Integers, 
     width = last - first + 2
     total = np.concatenate([[0.0], np.cumsum(np.bincount(hour - first, log_discount[known], width))])
     count = np.concatenate([[0.0], np.cumsum(np.bincount(hour - first, minlength=width))])
-    until = np.clip(asked_us // HOUR_US - first, 0, width)  # hours that were over
-    since = np.clip(until - hours, 0, width)
+    over = asked_us // HOUR_US - first  # hours that were over
+    until, since = np.clip(over, 0, width), np.clip(over - hours, 0, width)
     told = count[until] - count[since]
     return np.where(told > 0, np.round((total[until] - total[since]) / np.maximum(told, 1), 6), np.nan)

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Arrays = dict[str, NDArray[Any]]
 
-UNITS, DENSE, CATEGORY_SIZE, PRODUCT_SIZE = 32, 32, 8, 8
+UNITS, DENSE, CATEGORY_SIZE, PRODUCT_SIZE = 32, 32, 4, 4
+DROPOUT, NAMES_DROPOUT = 0.2, 0.5  # of all, and of what embeddings tell: names are learnt by heart otherwise
 CATEGORIES, PRODUCTS = 256, 2048  # buckets that codes are folded into; 0 is the unknown
 MOST_STEPS = 20
 INPUTS = tuple(FEATURES.index(n) for n in (*STEP, *BEFORE))
+_AGES = tuple(n for n, i in enumerate(INPUTS) if FEATURES[i].startswith(("days_since", "open_cart")))
 _BATCH, _EPOCHS, _PATIENCE = 512, 6, 1
 _LENGTHS = (2, 4, 8, MOST_STEPS)  # sessions of like length are trained together: padding costs as much as steps
 
@@ -42,7 +44,7 @@ class Sequences:
 
 def normaliser(features: Floats) -> Arrays:
     """Means and deviations of the inputs [I], NaN aside, so that networks see numbers of one size."""
-    chosen = features[:, INPUTS]
+    chosen = _inputs(features)
     with np.errstate(invalid="ignore"):
         known = np.isfinite(chosen)
         count = np.maximum(known.sum(axis=0), 1)
@@ -51,10 +53,18 @@ def normaliser(features: Floats) -> Arrays:
     return {"mean": mean, "deviation": np.where(deviation > 0, deviation, 1.0)}
 
 
+def _inputs(features: Floats) -> Floats:
+    """The inputs [n, I] of features [n, F]; what happened long ago and what never did are near each other."""
+    chosen = features[:, INPUTS]
+    ages = chosen[:, _AGES]
+    chosen[:, _AGES] = np.where(np.isfinite(ages), 1 / (1 + ages), 0.0)
+    return chosen
+
+
 def sequences(steps: Steps, features: Floats, norm: Arrays) -> Sequences:
     """What the network reads, from the steps and their features [E, F]; what is unknown is 0 after scaling."""
     kept = steps.step <= MOST_STEPS
-    scaled = (features[kept][:, INPUTS] - norm["mean"]) / norm["deviation"]
+    scaled = (_inputs(features[kept]) - norm["mean"]) / norm["deviation"]
     return Sequences(
         np.clip(np.nan_to_num(scaled), -8, 8).astype(np.float32),
         folded(steps.category[kept], CATEGORIES), folded(steps.product[kept], PRODUCTS),
@@ -83,14 +93,17 @@ def build_network() -> Any:
     numbers = keras.Input((None, len(INPUTS)), name="numbers")
     category = keras.Input((None,), dtype="int32", name="category")
     product = keras.Input((None,), dtype="int32", name="product")
-    joined = keras.layers.Concatenate()([
-        numbers,
+    known = keras.layers.Concatenate()([
         keras.layers.Embedding(CATEGORIES, CATEGORY_SIZE, name="categories")(category),
         keras.layers.Embedding(PRODUCTS, PRODUCT_SIZE, name="products")(product),
     ])
+    joined = keras.layers.Concatenate()([
+        keras.layers.Dropout(DROPOUT)(numbers), keras.layers.Dropout(NAMES_DROPOUT)(known),
+    ])
     hidden = keras.layers.Dense(DENSE, activation="relu", name="dense")(joined)
+    hidden = keras.layers.Dropout(DROPOUT)(hidden)
     state = keras.layers.GRU(UNITS, return_sequences=True, reset_after=True, name="gru")(hidden)
-    chance = keras.layers.Dense(1, name="hazard")(state)
+    chance = keras.layers.Dense(1, name="hazard")(keras.layers.Dropout(DROPOUT)(state))
     return keras.Model([numbers, category, product], chance)
 
 
@@ -106,7 +119,7 @@ def train(
 
     keras.utils.set_random_seed(seed)
     network = build_network()
-    network.compile(keras.optimizers.Adam(3e-3), keras.losses.BinaryCrossentropy(from_logits=True))
+    network.compile(keras.optimizers.Adam(2e-3), keras.losses.BinaryCrossentropy(from_logits=True))
     dice = np.random.default_rng(seed)
     groups = list(_batches(known, label, counts))
     best: tuple[float, Arrays] = (-np.inf, {})
@@ -116,7 +129,7 @@ def train(
                  for rows in np.array_split(dice.permutation(n), max(-(-n // _BATCH), 1))]  # fmt: skip
         dice.shuffle(order)
         if epoch == _EPOCHS // 2:
-            network.optimizer.learning_rate = 1e-3
+            network.optimizer.learning_rate = 5e-4
         for group, rows in order:
             inputs, target, weight, _ = groups[group]
             network.train_on_batch([i[rows] for i in inputs], target[rows], sample_weight=weight[rows])

@@ -32,6 +32,7 @@ FEWEST_TRAINING, FEWEST_TEST = 1_000, 200  # sessions of each class, buyers (DES
 MOST_SESSIONS = 150_000  # trained on: the newest
 MOST_ROWS = 400_000  # of prefixes that trees are trained on
 GRU, BOOSTING = "gru", "boosting"
+_SMALL = 1e-9  # a step of calibration far below what a chance shows
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def train_network(data: Data, seed: int, progress: Callable[[str], None] = lambd
 
 
 def train_trees(data: Data, seed: int) -> Trained:
-    """Boosted trees on the same prefixes, as many as validation wants."""
+    """Boosted trees on the same prefixes; small ones, since few sessions buy and large trees learn them by heart."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     dice = np.random.default_rng(seed)
@@ -152,8 +153,8 @@ def train_trees(data: Data, seed: int) -> Trained:
     if len(rows) > MOST_ROWS:
         rows = np.sort(dice.choice(rows, MOST_ROWS, replace=False))
     model = HistGradientBoostingClassifier(
-        learning_rate=0.08, max_iter=120, max_leaf_nodes=24, min_samples_leaf=100, l2_regularization=1.0,
-        early_stopping=False, random_state=seed,
+        learning_rate=0.1, max_iter=50, max_leaf_nodes=8, min_samples_leaf=500, l2_regularization=20.0,
+        max_features=0.5, early_stopping=False, random_state=seed,
     )  # fmt: skip
     model.fit(data.features[rows], data.label[rows])
     arrays = trees.exported(model)
@@ -179,18 +180,28 @@ def calibrate(logit: Floats, label: Flags) -> tuple[float, float]:
     """
     yes, no = int(label.sum()), int((~label).sum())
     target = np.where(label, (yes + 1) / (yes + 2), 1 / (no + 2))
-    slope, intercept = 1.0, 0.0
+    middle, size = float(logit.mean()), float(logit.std()) or 1.0
+    scaled = (logit - middle) / size
+
+    def loss(at: Floats) -> float:
+        odds = at[0] * scaled + at[1]
+        return float((np.logaddexp(0, odds) - target * odds).sum())
+
+    at = np.array([0.0, np.log((yes + 1) / (no + 1))])
     for _ in range(100):
-        chance = 1 / (1 + np.exp(-(slope * logit + intercept)))
-        error, weight = target - chance, chance * (1 - chance) + 1e-12
-        gradient = np.array([(error * logit).sum(), error.sum()])
-        hessian = np.array([[(weight * logit**2).sum(), (weight * logit).sum()],
-                            [(weight * logit).sum(), weight.sum()]]) + np.eye(2) * 1e-9  # fmt: skip
-        step = np.linalg.solve(hessian, gradient)
-        slope, intercept = slope + float(step[0]), intercept + float(step[1])
-        if np.abs(step).max() < 1e-10:  # noqa: PLR2004 - far below what a probability shows
+        chance = 1 / (1 + np.exp(-(at[0] * scaled + at[1])))
+        error, weight = target - chance, chance * (1 - chance)
+        gradient = np.array([(error * scaled).sum(), error.sum()])
+        mixed = (weight * scaled).sum()
+        hessian = np.array([[(weight * scaled**2).sum(), mixed], [mixed, weight.sum()]]) + np.eye(2) * 1e-9
+        step, now = np.linalg.solve(hessian, gradient), loss(at)
+        while loss(at + step) > now and np.abs(step).max() > _SMALL:
+            step /= 2
+        if np.abs(step).max() <= _SMALL:
             break
-    return slope, intercept
+        at = at + step
+    slope = float(at[0]) / size
+    return slope, float(at[1]) - slope * middle
 
 
 def probabilities(logit: Floats, calibration: tuple[float, float]) -> Floats:
