@@ -43,7 +43,7 @@ def by_class(demand: Demand, calendar: Calendar, horizon: int) -> Floats:
     """TSB where demand is intermittent, Croston-SBA where it is lumpy, simple smoothing elsewhere."""
     from statsforecast.models import TSB, CrostonSBA, SimpleExponentialSmoothingOptimized
 
-    made = {
+    made: dict[str, Callable[[], object]] = {
         "intermittent": lambda: TSB(alpha_d=0.1, alpha_p=0.1), "lumpy": CrostonSBA,
         "smooth": SimpleExponentialSmoothingOptimized, "erratic": SimpleExponentialSmoothingOptimized,
     }  # fmt: skip
