@@ -20,7 +20,7 @@ import numpy as np
 
 from behavior_assets.forecasting import methods as ways
 from behavior_assets.forecasting import score
-from behavior_assets.forecasting.backtest import PARTS, TOTAL, Origin, choose, run
+from behavior_assets.forecasting.backtest import NAIVE, PARTS, TOTAL, Origin, choose, run
 from behavior_assets.forecasting.series import Demand, make_demand
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def evaluate(demand: Demand, horizon: int, count: int) -> dict[str, Any]:
     if before[0] < 3 * horizon:
         msg = f"{demand.days} days are too few for {count} origins of {horizon} days: deliver more, or judge fewer."
         raise SystemExit(msg)
-    served = {"seasonal_naive": ways.seasonal_naive, "croston": ways.by_class, "boosting": ways.boosting}
+    served = {
+        NAIVE: ways.seasonal_naive, "smoothed": ways.smoothed, "croston": ways.by_class, "boosting": ways.boosting,
+    }  # fmt: skip
     levels = {TOTAL: {**served, "ets": ways.auto_ets}, PARTS: served}
     started = time.perf_counter()
     origins = {o.days: o for o in run(demand, sorted({*before, *between, *judged}), horizon, levels, _tell)}
@@ -110,7 +112,7 @@ def _wrmsse(origin: Origin, forecast: dict[str, NDArray[np.float64]]) -> float:
 
 def _judge(origin: Origin, champion: Any) -> dict[str, Any]:
     forecast = champion.forecast(origin)
-    naive = {level: origin.forecasts[level]["seasonal_naive"] for level in (TOTAL, PARTS)}
+    naive = {level: origin.forecasts[level][NAIVE] for level in (TOTAL, PARTS)}
     told: dict[str, Any] = {
         "days": origin.days, "methods": champion.methods, "wrmsse": _wrmsse(origin, forecast),
         "naive": _wrmsse(origin, naive),
@@ -123,7 +125,7 @@ def _judge(origin: Origin, champion: Any) -> dict[str, Any]:
         for part in (TOTAL, PARTS):
             lower, upper = champion.intervals[part].around(forecast[part], level)
             inside = (origin.actual[part] >= lower - 1e-9) & (origin.actual[part] <= upper + 1e-9)
-            shares[part] = inside[:, origin.is_open].mean(axis=1)
+            shares[part] = inside[:, origin.was_open].mean(axis=1)
         weights = origin.weights[PARTS]
         told[f"inside_{level}"] = {TOTAL: float(shares[TOTAL][0]),
                                    PARTS: float(np.average(shares[PARTS], weights=weights)),
