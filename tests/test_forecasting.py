@@ -9,7 +9,7 @@ from behavior_assets.forecasting import methods as ways
 from behavior_assets.forecasting import score
 from behavior_assets.forecasting.backtest import AVERAGE, NAIVE, PARTS, TOTAL, choose, run
 from behavior_assets.forecasting.features import FEATURES, rows_at
-from behavior_assets.forecasting.intervals import learn
+from behavior_assets.forecasting.intervals import learn, learn_total
 from behavior_assets.forecasting.methods import demand_classes, seasonal_naive, smoothed, tamed, training_rows
 from behavior_assets.forecasting.reconcile import Errors, reconcile
 from behavior_assets.forecasting.series import Demand, learn_calendar, make_demand
@@ -188,6 +188,21 @@ def test_intervals_cover_what_they_promise(mean: float) -> None:
         assert (lower <= forecast[4000:]).all()
         assert (upper >= forecast[4000:]).all()
         assert lower.min() >= 0
+
+
+def test_intervals_of_a_total_cover_what_they_promise() -> None:
+    """Months that turn out 20 % high or low as a whole, six of them seen: on average over shops the level is kept."""
+    inside: dict[int, list[float]] = {80: [], 95: []}
+    for seed in range(150):
+        dice = np.random.default_rng(seed)
+        month = 1 + 0.2 * dice.standard_normal(7)
+        actual = [1000 * m * (1 + 0.3 * dice.standard_normal(24)) for m in month]
+        intervals = learn_total(actual[:6], [np.full(24, 1000.0)] * 6, 6 * 24)
+        for level, found in inside.items():
+            lower, upper = intervals.around(np.full(24, 1000.0), level)
+            found.append(float(np.mean((actual[6] >= lower) & (actual[6] <= upper))))
+    assert np.mean(inside[80]) == pytest.approx(0.80, abs=0.03)
+    assert np.mean(inside[95]) == pytest.approx(0.95, abs=0.03)
 
 
 def test_errors_by_hand() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from behavior_assets.forecasting import score
-from behavior_assets.forecasting.intervals import Intervals, learn
+from behavior_assets.forecasting.intervals import Intervals, learn, learn_total
 from behavior_assets.forecasting.methods import Method
 from behavior_assets.forecasting.reconcile import Errors, reconcile
 from behavior_assets.forecasting.series import Demand, learn_calendar
@@ -122,14 +122,17 @@ def choose(past: Sequence[Origin]) -> Champion:
         methods[level] = min(names, key=lambda n, at=level: float(np.mean([o.error(at, n) for o in past])))  # type: ignore[misc]
     chosen = Champion(methods, _errors(past, methods), {})
     served = [chosen.forecast(o) for o in past]
-    intervals = {}
-    for level in (TOTAL, PARTS):
-        actual, forecast = [], []
-        for told, origin in zip(served, past, strict=True):
+    seen: dict[str, tuple[list[Floats], list[Floats]]] = {TOTAL: ([], []), PARTS: ([], [])}
+    for told, origin in zip(served, past, strict=True):
+        for level, (actual, forecast) in seen.items():
             at = np.ix_(origin.weights[level] > 0, origin.was_open)
             actual.append(origin.actual[level][at].reshape(-1))
             forecast.append(told[level][at].reshape(-1))
-        intervals[level] = learn(np.concatenate(actual), np.concatenate(forecast))
+    days = np.unique(np.concatenate([o.days + np.flatnonzero(o.was_open) for o in past]))
+    intervals = {
+        TOTAL: learn_total(*seen[TOTAL], len(days)),
+        PARTS: learn(np.concatenate(seen[PARTS][0]), np.concatenate(seen[PARTS][1])),
+    }
     return Champion(methods, chosen.errors, intervals)
 
 

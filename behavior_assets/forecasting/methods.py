@@ -70,6 +70,12 @@ def tamed(demand: Demand, calendar: Calendar) -> Demand:
     return Demand(demand.names, demand.first, np.minimum(demand.values, most[:, None]), demand.worth)
 
 
+def plain_ets(demand: Demand, calendar: Calendar, horizon: int) -> Floats:
+    """AutoETS(Z,N,Z) on all days, its season seven of them: the usual yardstick, which knows no closures."""
+    del calendar
+    return auto_ets(demand, Calendar.always(demand.days), horizon)
+
+
 def by_class(demand: Demand, calendar: Calendar, horizon: int) -> Floats:
     """TSB where demand is intermittent, Croston-SBA where it is lumpy, simple smoothing elsewhere."""
     from statsforecast.models import TSB, CrostonSBA, SimpleExponentialSmoothingOptimized

@@ -67,6 +67,11 @@ class Calendar:
     open: NDArray[np.bool_]
     weekdays: NDArray[np.bool_]
 
+    @classmethod
+    def always(cls, days: int) -> Calendar:
+        """Open on all days, as if nothing were known."""
+        return cls(np.ones(days, dtype=bool), np.ones(WEEK, dtype=bool))
+
     def ahead(self, demand: Demand, horizon: int) -> NDArray[np.bool_]:
         """Whether the shop will be open [horizon] on the days after the last.
 
@@ -101,5 +106,5 @@ def learn_calendar(demand: Demand) -> Calendar:
         weekdays[number] = not mine.any() or float(np.mean(~sold[mine])) < _SHUT_SHARE
     ordinary = sold[recent & weekdays[weekday]]
     if (len(ordinary) and ordinary.mean() < _SHUT_SHARE) or not weekdays.any():
-        return Calendar(np.ones(demand.days, dtype=bool), np.ones(WEEK, dtype=bool))
+        return Calendar.always(demand.days)
     return Calendar(sold, weekdays)
