@@ -93,7 +93,7 @@ def evaluate(demand: Demand, horizon: int, count: int) -> dict[str, Any]:
         past = [o for o in origins.values() if o.days + horizon <= days]
         told.append(_judge(origins[days], choose(past)))
     seconds = time.perf_counter() - started
-    ets = {o.days: o for o in run(demand, judged, horizon, {TOTAL: {}, PARTS: {"ets": ways.auto_ets}}, _tell)}
+    ets = {o.days: o for o in run(demand, judged, horizon, {PARTS: {"ets": ways.plain_ets}}, _tell)}
     for one in told:
         parts = ets[one["days"]].forecasts[PARTS]["ets"]
         one["ets"] = _wrmsse(origins[one["days"]], {TOTAL: parts.sum(axis=0)[None, :], PARTS: parts})
