@@ -2,10 +2,14 @@
 
 Split conformal prediction by bins of the forecast (Vovk's Mondrian taxonomy; Vovk, Gammerman & Shafer 2005). Errors are
 measured in units that grow with the forecast, so that series of all sizes can share a bin.
+
+A total is one series, seen at a few origins whose days overlap: its errors are few and err together (see
+``learn_total``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,27 +22,29 @@ if TYPE_CHECKING:
 
 LEVELS = (80, 95)
 _POWER = 0.75  # between counts (0.5) and shares of the forecast (1)
+_SHARE = 1.0
 _BINS, _FEWEST = 8, 200
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """Offsets by level [bins, 2] in units of the forecast; ``edges`` [bins - 1] are forecasts that part the bins."""
+    """Offsets by level [bins, 2] in units of the forecast to the ``power``; ``edges`` [bins - 1] part the bins."""
 
     edges: Floats
     offsets: dict[int, Floats]
+    power: float = _POWER
 
     def around(self, forecast: Floats, level: int) -> tuple[Floats, Floats]:
         """Lower and upper bounds of forecasts of any shape, at least 0."""
         at = np.searchsorted(self.edges, forecast, side="right")
-        off, size = self.offsets[level][at], unit(forecast)
+        off, size = self.offsets[level][at], unit(forecast, self.power)
         lower, upper = np.maximum(forecast + off[..., 0] * size, 0.0), np.maximum(forecast + off[..., 1] * size, 0.0)
         return np.minimum(lower, forecast), np.maximum(upper, forecast)
 
 
-def unit(forecast: Floats) -> Floats:
+def unit(forecast: Floats, power: float = _POWER) -> Floats:
     """The unit in which errors of a forecast are measured."""
-    return np.asarray(np.maximum(forecast, 1e-3) ** _POWER)
+    return np.asarray(np.maximum(forecast, 1e-3) ** power)
 
 
 def learn(actual: Floats, forecast: Floats) -> Intervals:
@@ -56,6 +62,24 @@ def learn(actual: Floats, forecast: Floats) -> Intervals:
         for level, found in offsets.items():
             found[number] = _ends(error[mine], nothing, level / 100)
     return Intervals(edges, offsets)
+
+
+def learn_total(actual: Sequence[Floats], forecast: Sequence[Floats], days: int) -> Intervals:
+    """Intervals of one large series from what came and what was forecast at each of a few origins.
+
+    Whole months turn out high or low together. Which way the next one goes cannot be told from a few, so each origin
+    counts twice: as it came, and with its mean error turned around. Origins overlap: there are only as many errors as
+    there were different ``days``, which widens the ends as so few deserve.
+    """
+    errors = [(a - f) / unit(f, _SHARE) for a, f in zip(actual, forecast, strict=True) if len(a)]
+    offsets = {level: np.zeros((1, 2)) for level in LEVELS}
+    if errors:
+        both = np.concatenate([np.concatenate([e, e - 2 * e.mean()]) for e in errors])
+        for level, found in offsets.items():
+            outside = (1 - level / 100) / 2
+            ends = np.clip([(outside * (days + 1) - 1) / days, (1 - outside) * (days + 1) / days], 0.0, 1.0)
+            found[0] = np.quantile(both, ends)
+    return Intervals(np.zeros(0), offsets, _SHARE)
 
 
 def _ends(errors: Floats, nothing: float, share: float) -> tuple[float, float]:

@@ -22,6 +22,9 @@ Method = Callable[[Demand, Calendar, int], "Floats"]
 SEED = 7
 _SMOOTH_INTERVAL, _SMOOTH_VARIATION = 1.32, 0.49  # Syntetos, Boylan & Croston (2005), JORS 56
 _TRAINING_ORIGINS, _TRAINING_ROWS = 10, 300_000
+_ALPHA = 0.03  # level of a product: half its weight on the last 23 open days
+_USUAL = 0.98  # a day above this share of a series' open days is taken for one as large as that, and no larger
+_FEWEST_SALES = 4
 
 
 def seasonal_naive(demand: Demand, calendar: Calendar, horizon: int) -> Floats:
@@ -39,11 +42,45 @@ def auto_ets(demand: Demand, calendar: Calendar, horizon: int) -> Floats:
     return _each(demand, calendar, horizon, lambda: AutoETS(season_length=_season(calendar), model="ZNZ"))
 
 
+def smoothed(demand: Demand, calendar: Calendar, horizon: int) -> Floats:
+    """Exponential smoothing of what is usual on open days, times the shop's weekday profile.
+
+    A series that is young counts all its days alike until they are more than 1 / alpha.
+    """
+    history = tamed(demand, calendar).values[:, calendar.open]
+    level, age = np.zeros(len(history)), np.zeros(len(history))
+    for today in history.T:
+        age += (age > 0) | (today > 0)
+        rate = np.maximum(_ALPHA, 1 / np.maximum(age, 1))
+        level += np.where(age > 0, rate * (today - level), 0.0)
+    return level[:, None] * _weekday_factor(demand, calendar, horizon) * calendar.ahead(demand, horizon)
+
+
+def tamed(demand: Demand, calendar: Calendar) -> Demand:
+    """Demand to learn from: no day of a series above the 98 % quantile of its open days since the first sale.
+
+    One order of thousands would otherwise be expected again for months. What is forecast is judged by all that came.
+    """
+    history = demand.values[:, calendar.open]
+    most = np.full(len(history), np.inf)
+    for row, values in enumerate(history):
+        sold = np.flatnonzero(values)
+        if len(sold) >= _FEWEST_SALES:
+            most[row] = max(np.quantile(values[sold[0] :], _USUAL), 1.0)
+    return Demand(demand.names, demand.first, np.minimum(demand.values, most[:, None]), demand.worth)
+
+
+def plain_ets(demand: Demand, calendar: Calendar, horizon: int) -> Floats:
+    """AutoETS(Z,N,Z) on all days, its season seven of them: the usual yardstick, which knows no closures."""
+    del calendar
+    return auto_ets(demand, Calendar.always(demand.days), horizon)
+
+
 def by_class(demand: Demand, calendar: Calendar, horizon: int) -> Floats:
     """TSB where demand is intermittent, Croston-SBA where it is lumpy, simple smoothing elsewhere."""
     from statsforecast.models import TSB, CrostonSBA, SimpleExponentialSmoothingOptimized
 
-    made = {
+    made: dict[str, Callable[[], object]] = {
         "intermittent": lambda: TSB(alpha_d=0.1, alpha_p=0.1), "lumpy": CrostonSBA,
         "smooth": SimpleExponentialSmoothingOptimized, "erratic": SimpleExponentialSmoothingOptimized,
     }  # fmt: skip
@@ -73,6 +110,7 @@ def boosting(demand: Demand, calendar: Calendar, horizon: int) -> Floats:
     """One HistGradientBoosting (Poisson) over all series, on features of rolling origins."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
+    demand = tamed(demand, calendar)
     features, target = training_rows(demand, calendar, horizon)
     if not len(target) or target.sum() <= 0:
         return np.zeros((len(demand.names), horizon))

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 WEEK = 7
 _LOOK_BACK_WEEKS = 8  # a weekday is shut from now on where so many of its last days were
 _SHUT_SHARE = 0.8
+_YEAR, _HOLIDAYS = 365, 5  # shorter closures (Easter, bank holidays) move from year to year
 
 
 @dataclass(frozen=True)
 class Demand:
     """Demand of S series on D days without a hole: ``values`` [S, D], all at least 0; ``first`` is day 0 since 1970.
 
-    ``weight`` [S, D] is what a day's demand was worth in money; series are bottom ones (``names`` [S]).
+    ``worth`` [S, D] is what a day's demand was worth in money; series are bottom ones (``names`` [S]).
     """
 
     names: tuple[str, ...]
@@ -66,9 +67,29 @@ class Calendar:
     open: NDArray[np.bool_]
     weekdays: NDArray[np.bool_]
 
+    @classmethod
+    def always(cls, days: int) -> Calendar:
+        """Open on all days, as if nothing were known."""
+        return cls(np.ones(days, dtype=bool), np.ones(WEEK, dtype=bool))
+
     def ahead(self, demand: Demand, horizon: int) -> NDArray[np.bool_]:
-        """Whether the shop will be open [horizon] on the days after the last, by its weekdays."""
-        return self.weekdays[demand.weekday(np.arange(demand.days, demand.days + horizon))]
+        """Whether the shop will be open [horizon] on the days after the last.
+
+        It shuts on the weekdays on which it has been shut, and on the dates on which it was shut for at least five days
+        on end a year before.
+        """
+        days = np.arange(demand.days, demand.days + horizon)
+        shut = ~self.open
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(np.int8)))
+        long = np.zeros(len(shut), dtype=bool)
+        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            long[begin:end] = end - begin >= _HOLIDAYS
+        before = days - _YEAR
+        known = (before >= 0) & (before < len(long))
+        again = np.zeros(horizon, dtype=bool)
+        again[known] = long[before[known]]
+        found: NDArray[np.bool_] = self.weekdays[demand.weekday(days)] & ~again
+        return found
 
 
 def learn_calendar(demand: Demand) -> Calendar:
@@ -85,5 +106,5 @@ def learn_calendar(demand: Demand) -> Calendar:
         weekdays[number] = not mine.any() or float(np.mean(~sold[mine])) < _SHUT_SHARE
     ordinary = sold[recent & weekdays[weekday]]
     if (len(ordinary) and ordinary.mean() < _SHUT_SHARE) or not weekdays.any():
-        return Calendar(np.ones(demand.days, dtype=bool), np.ones(WEEK, dtype=bool))
+        return Calendar.always(demand.days)
     return Calendar(sold, weekdays)
