@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -19,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from behavior_assets.forecasting import methods as ways
-from behavior_assets.forecasting import score
-from behavior_assets.forecasting.backtest import NAIVE, PARTS, TOTAL, Origin, choose, run
-from behavior_assets.forecasting.series import Demand, make_demand
+from behavior_assets.forecasting import neural, score
+from behavior_assets.forecasting.backtest import NAIVE, PARTS, TOTAL, WEIGHT_DAYS, Champion, Origin, choose, run
+from behavior_assets.forecasting.series import Demand, learn_calendar, make_demand
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SPACING = 14
+MEDIAN = 0.5
 WARM_UP = 4  # origins before the first that is judged, whose days are known by then
 BOOTSTRAPS = 1000
 
@@ -34,12 +36,13 @@ BOOTSTRAPS = 1000
 # Units that a customer takes back on the day of the order were never demand: 80,995 of one product in one order, and
 # 12 minutes later none. What comes back on a later day is a refund, and stays demand.
 _DEMAND = """
-WITH lines AS (
+WITH told AS (SELECT * REPLACE (coalesce(quantity, 1) AS quantity) FROM read_parquet($1) WHERE product_id IS NOT NULL),
+lines AS (
     SELECT product_id, (event_date - DATE '1970-01-01')::BIGINT AS day, user_id,
         sum(quantity) FILTER (WHERE line_type = 'sale' AND quantity > 0) AS units,
         sum(quantity * price) FILTER (WHERE line_type = 'sale' AND quantity > 0) AS worth,
         coalesce(sum(abs(quantity)) FILTER (WHERE line_type = 'refund' AND user_id IS NOT NULL), 0) AS undone
-    FROM read_parquet($1) WHERE product_id IS NOT NULL GROUP BY ALL
+    FROM told GROUP BY ALL
 )
 SELECT product_id, day, sum(greatest(units - undone, 0))::DOUBLE AS units,
     coalesce(sum(worth * greatest(units - undone, 0) / units), 0)::DOUBLE AS worth
@@ -70,7 +73,9 @@ def demand_of(source: Path, format_name: str, mapping: Path | None) -> Demand:
             sold = backend.con.execute(_DEMAND, [files]).fetchnumpy()
             days = backend.con.execute("SELECT max(event_date - DATE '1970-01-01') FROM read_parquet($1)", [files])
             last = int(days.fetchall()[0][0])
-    return make_demand(sold["product_id"].astype(str), sold["day"], sold["units"], sold["worth"], last)
+    # Where no prices are told, series weigh by their units.
+    worth = sold["worth"] if sold["worth"].any() else sold["units"]
+    return make_demand(sold["product_id"].astype(str), sold["day"], sold["units"], worth, last)
 
 
 def evaluate(demand: Demand, horizon: int, count: int) -> dict[str, Any]:
@@ -80,7 +85,12 @@ def evaluate(demand: Demand, horizon: int, count: int) -> dict[str, Any]:
     before = [judged[0] - horizon - SPACING * n for n in range(WARM_UP)][::-1]
     between = list(range(before[-1] + SPACING, judged[0], SPACING))
     if before[0] < 3 * horizon:
-        msg = f"{demand.days} days are too few for {count} origins of {horizon} days: deliver more, or judge fewer."
+        need = 3 * horizon + SPACING * (WARM_UP - 1 + count - 1) + 2 * horizon
+        msg = f"Not enough data: {demand.days} days of sales, and {count} origins of {horizon} days need {need}."
+        raise SystemExit(msg)
+    quiet = [d for d in judged if not (demand.worth[:, d - WEIGHT_DAYS : d].any() and demand.values[:, d:].any())]
+    if quiet:
+        msg = f"Nothing was sold in the four weeks before, or at all after, day {quiet[0]}: it cannot be judged."
         raise SystemExit(msg)
     served = {
         NAIVE: ways.seasonal_naive, "smoothed": ways.smoothed, "croston": ways.by_class, "boosting": ways.boosting,
@@ -91,7 +101,8 @@ def evaluate(demand: Demand, horizon: int, count: int) -> dict[str, Any]:
     told: list[dict[str, Any]] = []
     for days in judged:
         past = [o for o in origins.values() if o.days + horizon <= days]
-        told.append(_judge(origins[days], choose(past)))
+        champion = choose(past)
+        told.append(_judge(origins[days], champion) | {"pinball": _pinballs(origins[days], champion, demand, horizon)})
     seconds = time.perf_counter() - started
     ets = {o.days: o for o in run(demand, judged, horizon, {PARTS: {"ets": ways.plain_ets}}, _tell)}
     for one in told:
@@ -112,7 +123,7 @@ def _wrmsse(origin: Origin, forecast: dict[str, NDArray[np.float64]]) -> float:
     return float(np.mean(errors))
 
 
-def _judge(origin: Origin, champion: Any) -> dict[str, Any]:
+def _judge(origin: Origin, champion: Champion) -> dict[str, Any]:
     forecast = champion.forecast(origin)
     naive = {level: origin.forecasts[level][NAIVE] for level in (TOTAL, PARTS)}
     told: dict[str, Any] = {
@@ -133,6 +144,27 @@ def _judge(origin: Origin, champion: Any) -> dict[str, Any]:
                                    PARTS: float(np.average(shares[PARTS], weights=weights)),
                                    "unweighted": float(shares[PARTS][weights > 0].mean())}  # fmt: skip
     return told
+
+
+def _pinballs(origin: Origin, champion: Champion, demand: Demand, horizon: int) -> dict[str, float]:
+    """Mean pinball loss of the ends of both intervals, over products and open days in units: ours, and a network's."""
+    at = np.ix_(origin.weights[PARTS] > 0, origin.was_open)
+    actual, forecast = origin.actual[PARTS][at], champion.forecast(origin)[PARTS][at]
+    ends = {}
+    for level in (80, 95):
+        below = (100 - level) / 200
+        ends[below], ends[1 - below] = champion.intervals[PARTS].around(forecast, level)
+    found = {"conformal": float(np.mean([score.pinball(actual, end, q).mean() for q, end in ends.items()]))}
+    known = demand.until(origin.days)
+    try:
+        told = neural.quantiles(known, learn_calendar(known), horizon)
+    except ImportError:  # the extra "models" is not installed
+        told = None
+    if told is not None:
+        by_quantile = zip(neural.QUANTILES, told, strict=True)
+        losses = [score.pinball(actual, t[at], q).mean() for q, t in by_quantile if q != MEDIAN]
+        found["neural"] = float(np.mean(losses))
+    return found
 
 
 def _together(told: list[dict[str, Any]]) -> dict[str, Any]:
@@ -158,6 +190,8 @@ def _together(told: list[dict[str, Any]]) -> dict[str, Any]:
         even = [t[f"inside_{level}"]["unweighted"] for t in told]
         found[f"coverage_{level}_products_unweighted"] = float(np.mean(even))
     found["bias"] = float(np.mean([t["bias"] for t in told]))
+    for name in told[0]["pinball"]:
+        found[f"pinball_products_{name}"] = float(np.mean([t["pinball"][name] for t in told]))
     found["coherence_error"] = max(t["coherence"] for t in told)
     found["origins"] = told
     return found
@@ -173,6 +207,7 @@ def main() -> None:
     parser.add_argument("--origins", type=int, default=6)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets on stderr
     demand = demand_of(options.source, options.format, options.mapping)
     told = evaluate(demand, options.holdout_days, options.origins)
     for name, value in told.items():

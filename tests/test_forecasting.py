@@ -245,3 +245,20 @@ def test_the_best_of_the_past_serves_and_adds_up() -> None:
     for origin in origins[4:]:
         told = champion.forecast(origin)
         assert told[TOTAL][0] == pytest.approx(told[PARTS].sum(axis=0), abs=1e-9)
+
+
+def test_quantiles_of_the_network_do_not_cross_and_bear_on_the_week() -> None:
+    pytest.importorskip("keras")
+    from behavior_assets.forecasting.neural import QUANTILES, quantiles
+
+    weekday = np.arange(150) % 7
+    mean = np.where(weekday == SATURDAY, 0.0, np.where(weekday == 6, 5.0, 20.0))
+    demand = shop(np.random.default_rng(2).poisson(mean, (6, 150)).astype(float))
+    calendar = learn_calendar(demand)
+    found = quantiles(demand, calendar, 28)
+    assert found is not None
+    assert found.shape == (len(QUANTILES), 6, 28)
+    assert (np.diff(found, axis=0) >= 0).all()
+    assert (found == np.rint(found)).all()  # units are whole
+    assert found[:, :, ~calendar.ahead(demand, 28)].max() == 0
+    assert quantiles(demand.until(60), learn_calendar(demand.until(60)), 28) is None  # nothing to learn from

@@ -144,9 +144,10 @@ def test_features_of_one_session_by_hand() -> None:
 
 def test_the_shop_s_discount_is_that_of_hours_that_are_over() -> None:
     hour = 3_600_000_000
-    times, logs = np.array([0, hour, 2 * hour]), np.array([-0.5, np.nan, -0.1])
-    found = shop_discounts(times, logs, np.array([0, hour - 1, hour, 3 * hour, 40 * hour]), hours=24)
-    assert np.allclose(found, [np.nan, np.nan, -0.5, -0.3, np.nan], equal_nan=True)
+    told = np.array([100, 102]), np.array([-0.5, -0.1]), np.array([1, 1])
+    asked = np.array([100, 101, 103, 140]) * hour
+    assert np.allclose(shop_discounts(*told, asked), [np.nan, -0.5, -0.3, np.nan], equal_nan=True)
+    assert np.isnan(shop_discounts(*told, np.array([101 * hour - 1]))).all()  # the hour is not over
 
 
 # Parts and gates

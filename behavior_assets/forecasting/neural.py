@@ -51,7 +51,8 @@ def _predict(features: Floats, target: Floats, ahead: Floats) -> Floats:
     model.compile(optimizer=keras.optimizers.Adam(_RATE), loss=_pinball)
     given = np.clip((features[kept] - middle) / spread, -5, 5).astype(np.float32)
     model.fit(given, np.log1p(target[kept])[:, None].astype(np.float32), batch_size=_BATCH, epochs=_EPOCHS, verbose=0)
-    told = model.predict(np.clip((ahead - middle) / spread, -5, 5).astype(np.float32), batch_size=16_384, verbose=0)
+    # Called, not predict(): that would trace a graph for one use.
+    told = keras.ops.convert_to_numpy(model(np.clip((ahead - middle) / spread, -5, 5).astype(np.float32)))
     keras.backend.clear_session()
     found: Floats = np.maximum(np.expm1(np.asarray(told, dtype=float)), 0.0)
     # A lower end of .02 of a unit would leave out the days without a sale, which it means to count in.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from behavior_assets.prediction.past import Past
-from behavior_assets.prediction.steps import CART, CHECKOUT, KINDS, REMOVE, VIEW, Steps, running
+from behavior_assets.prediction.steps import CART, CHECKOUT, HOUR_US, KINDS, REMOVE, VIEW, Steps, running
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
 
-HOUR_US = 3_600_000_000
 SHOWN = KINDS[:-1]  # a step that can be asked about has seen no purchase
 # What each step brings by itself, then what the steps so far add up to, then what was known before the session.
 STEP = (
@@ -110,20 +109,19 @@ def _since(happened: NDArray[np.bool_], steps: Steps) -> Floats:
     return np.where(last >= begin, place - last, _NO_CART).astype(float)
 
 
-def shop_discounts(time_us: Integers, log_discount: Floats, asked_us: Integers, hours: int = 24) -> Floats:
+def shop_discounts(hour: Integers, total: Floats, count: Integers, asked_us: Integers, hours: int = 24) -> Floats:
     """How much cheaper than usual the shop's products were over the ``hours`` whole hours before each asked moment [N].
 
-    ``time_us`` and ``log_discount`` [E] are those of all events; NaN where no event tells.
+    ``hour`` are hours since 1970 with events, ``total`` their sum of log discounts, ``count`` how many tell of one; NaN
+    where no event tells.
     """
-    known = np.isfinite(log_discount)
-    hour = time_us[known] // HOUR_US
     if not len(hour):
         return np.full(len(asked_us), np.nan)
-    first, last = int(hour.min()), int(hour.max())
-    width = last - first + 2
-    total = np.concatenate([[0.0], np.cumsum(np.bincount(hour - first, log_discount[known], width))])
-    count = np.concatenate([[0.0], np.cumsum(np.bincount(hour - first, minlength=width))])
+    first, width = int(hour.min()), int(hour.max() - hour.min()) + 2
+    totals = np.concatenate([[0.0], np.cumsum(np.bincount(hour - first, total, width))])
+    counts = np.concatenate([[0.0], np.cumsum(np.bincount(hour - first, count, width))])
     over = asked_us // HOUR_US - first  # hours that were over
     until, since = np.clip(over, 0, width), np.clip(over - hours, 0, width)
-    told = count[until] - count[since]
-    return np.where(told > 0, np.round((total[until] - total[since]) / np.maximum(told, 1), 6), np.nan)
+    told = counts[until] - counts[since]
+    # Sums over a year are large: what rounding leaves of them must not look like a difference.
+    return np.where(told > 0, np.round((totals[until] - totals[since]) / np.maximum(told, 1), 6), np.nan)

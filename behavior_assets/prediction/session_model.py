@@ -156,11 +156,16 @@ def train_trees(data: Data, seed: int) -> Trained:
         learning_rate=0.1, max_iter=50, max_leaf_nodes=8, min_samples_leaf=500, l2_regularization=20.0,
         max_features=0.5, early_stopping=False, random_state=seed,
     )  # fmt: skip
-    model.fit(data.features[rows], data.label[rows])
+    model.fit(trainable(data.features[rows]), data.label[rows])
     arrays = trees.exported(model)
     logit = np.full(len(data.label), np.nan)
     logit[data.counts] = trees.raw_scores(arrays, data.features[data.counts])
     return Trained(BOOSTING, arrays, logit)
+
+
+def trainable(features: Floats) -> Floats:
+    """Features [n, F] as scikit-learn takes them: a column of which nothing is known is 0, and never split by."""
+    return np.where(np.isfinite(features).any(axis=0), features, 0.0)
 
 
 def _newest(data: Data) -> Flags:

@@ -27,6 +27,7 @@ KINDS = (
 VIEW, CART, REMOVE, CHECKOUT, PURCHASE = (
     KINDS.index(n) for n in ("view_item", "add_to_cart", "remove_from_cart", "begin_checkout", "purchase")
 )
+HOUR_US = 3_600_000_000
 USUAL_DAYS = 28  # a product's usual price is its mean over so many days before the event's
 
 
@@ -149,6 +150,16 @@ def usual_prices(product_days: ir.Table) -> ir.Table:
     ]  # fmt: skip
     joined = days.inner_join(priced, on, rname="{name}_right")
     return joined.group_by(["product_id", "event_date"]).agg(usual_price=joined.was.mean())
+
+
+def shop_hours(events: ir.Table, product_days: ir.Table) -> ir.Table:
+    """By hour since 1970: how many events tell a price that is usually known, and the sum of their log discounts."""
+    told = events.filter(events.is_record & (events.price > 0)).inner_join(
+        usual_prices(product_days), ["product_id", "event_date"], rname="{name}_usual"
+    )
+    return told.group_by(hour=told.event_ts_us // HOUR_US).agg(
+        total=(told.price.cast("float64") / told.usual_price).ln().sum(), count=told.count()
+    )
 
 
 def from_arrow(table: pa.Table) -> Steps:

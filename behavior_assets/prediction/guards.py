@@ -1,0 +1,151 @@
+"""Guards against leakage: each looks for one way in which the answer can creep into what a model is told.
+
+Kaufman, Rosset, Perlich & Stitelman (2012), "Leakage in data mining", ACM TKDD 6(4). A guard that finds nothing tells
+what it looked at, so that one that could not have found anything is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from behavior_assets.prediction import metrics
+from behavior_assets.prediction.session_model import PARTS, Data, trainable
+from behavior_assets.prediction.steps import PURCHASE, Steps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+MOST_BY_ONE, MOST_BY_MODEL = 0.85, 0.97  # an AUC above is too good to be true
+SHUFFLED = 0.03  # how far from one half a model may get that was taught made-up labels
+_SESSIONS, _ROWS = 2_000, 60_000
+CANARY = "purchases_of_the_session"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a guard found. ``told`` are figures for the check's metadata."""
+
+    name: str
+    passed: bool
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+def prefix_invariance(
+    steps: Steps, features: Callable[[Steps], Floats], names: Sequence[str], seed: int = 7
+) -> Verdict:
+    """No feature of a step changes when what follows is cut off, or exchanged for a purchase of something else.
+
+    ``features`` makes the features [E, F] of some sessions. ``steps`` are as many sessions as fit in seconds; the
+    newest are looked at.
+    """
+    some = steps.only(np.arange(len(steps)) >= len(steps) - _SESSIONS)
+    dice = np.random.default_rng(seed)
+    cut = np.repeat(dice.integers(1, np.maximum(some.length, 2)), some.length)
+    early = some.step <= cut
+    whole = features(some)
+    other = {"kind": PURCHASE, "price": 1.0, "usual_price": 2.0, "product": 12345, "category": 678, "quantity": 9}
+    changed = replace(some, **{n: np.where(early, getattr(some, n), v) for n, v in other.items()})
+    late = replace(some, time_us=np.where(early, some.time_us, some.time_us + 60_000_000))
+    shortest = int(min(cut.min(initial=1), 3))
+    looks = {
+        "changed": (features(changed)[early], whole[early]), "later": (features(late)[early], whole[early]),
+        "cut": (features(some.first(shortest)), whole[some.step <= shortest]),
+    }  # fmt: skip
+    wrong = sorted({
+        names[column] for after, before in looks.values() for column in range(len(names))
+        if not np.array_equal(after[:, column], before[:, column], equal_nan=True)
+    })  # fmt: skip
+    return Verdict("prefix_invariance", not wrong, {"changed_features": wrong, "sessions": len(some),
+                                                    "steps_looked_at": int(early.sum())})  # fmt: skip
+
+
+def single_feature(data: Data, names: Sequence[str], waived: Sequence[str] = ()) -> Verdict:
+    """No feature tells the label by itself; and the canary, which does, is found out, or the guard is blind."""
+    rows = _some(data, "training")
+    label = data.label[rows]
+    found = {}
+    for column, name in enumerate(names):
+        values = np.nan_to_num(data.features[rows, column], nan=-1e9)
+        area = metrics.auc(label, values)
+        found[name] = max(area, 1 - area)
+    whole = np.repeat(np.add.reduceat((data.steps.kind == PURCHASE).astype(float), data.steps.begin), data.steps.length)
+    canary = metrics.auc(label, whole[rows])
+    wrong = sorted(n for n, area in found.items() if area > MOST_BY_ONE and n not in waived)
+    best = max(found, key=lambda n: found[n])
+    seen = canary > MOST_BY_ONE
+    return Verdict("single_feature", not wrong and seen, {
+        "suspects": wrong, "best_feature": best, "best_auc": round(found[best], 4), "canary_auc": round(canary, 4),
+        "canary_is_found": seen, "rows": len(rows),
+    })  # fmt: skip
+
+
+def too_good(label: NDArray[np.bool_], chance: Floats) -> Verdict:
+    """A model of what people will do is never nearly always right."""
+    area = metrics.auc(label, chance)
+    return Verdict("model_auc", bool(area <= MOST_BY_MODEL), {"auc": round(area, 4), "most": MOST_BY_MODEL})
+
+
+def label_shuffle(data: Data, seed: int = 7) -> Verdict:
+    """Labels drawn by lot, one for each session, cannot be told for sessions that were not trained on.
+
+    Where they can, the sessions judged were trained on (copies that were drawn before the cut, say).
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    dice = np.random.default_rng(seed)
+    keys, place = np.unique(data.steps.key, return_inverse=True)
+    drawn = np.repeat((dice.random(len(keys)) < 0.5)[place.reshape(-1)], data.steps.length)  # noqa: PLR2004 - a coin
+    rows, judged = _some(data, "training"), _some(data, "validation")
+    model = HistGradientBoostingClassifier(  # large enough to know rows by heart
+        max_iter=60, max_leaf_nodes=127, min_samples_leaf=2, learning_rate=0.3, random_state=seed
+    )
+    model.fit(trainable(data.features[rows]), drawn[rows])
+    area = metrics.auc(drawn[judged], model.decision_function(data.features[judged]))
+    return Verdict("label_shuffle", abs(area - 0.5) <= SHUFFLED, {"auc": round(area, 4), "allowed": SHUFFLED})
+
+
+def boundary(data: Data) -> Verdict:
+    """No session of a part has an event after the next part begins."""
+    steps = data.steps
+    starts, ends = steps.time_us[steps.begin], steps.time_us[steps.begin + steps.length - 1]
+    over = {}
+    for number, name in enumerate(PARTS[:-1]):
+        later = starts[data.part > number]
+        if len(later):
+            over[name] = int(((data.part == number) & (ends >= later.min())).sum())
+    return Verdict("boundary", not any(over.values()), {"sessions_over_the_boundary": over})
+
+
+def no_copies(key: NDArray[np.int64], part: NDArray[np.int64]) -> Verdict:
+    """Each session is in one part, and there once: rows that were drawn twice before the cut are in both."""
+    kept = part >= 0
+    names, count = np.unique(key[kept], return_counts=True)
+    twice = int((count > 1).sum())
+    return Verdict("no_copies", not twice, {"sessions": len(names), "sessions_more_than_once": twice})
+
+
+def adversarial(data: Data, seed: int = 7) -> float:
+    """How well training and test can be told apart by their features (AUC); one half if nothing drifts."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rows = np.concatenate([_some(data, "training"), _some(data, "test")])
+    is_test = np.repeat(data.part == PARTS.index("test"), data.steps.length)[rows]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    learnt, judged = order[: len(rows) // 2], order[len(rows) // 2 :]
+    model = HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=8, random_state=seed)
+    model.fit(trainable(data.features[rows[learnt]]), is_test[learnt])
+    return metrics.auc(is_test[judged], model.decision_function(data.features[rows[judged]]))
+
+
+def _some(data: Data, part: str, seed: int = 7) -> NDArray[np.int64]:
+    """Places of steps of a part, a sample where there are many."""
+    rows = np.flatnonzero(data.rows(part))
+    if len(rows) > _ROWS:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, _ROWS, replace=False))
+    return rows
