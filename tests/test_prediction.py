@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
+import logging.config
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +19,7 @@ from behavior_assets.prediction import metrics, recurrent, session_model, trees
 from behavior_assets.prediction.features import FEATURES, prefix_features, shop_discounts
 from behavior_assets.prediction.past import Moments, Past, before, past_of
 from behavior_assets.prediction.steps import CART, PURCHASE, VIEW, Steps, running
+from resources.networks import load_keras
 
 MINUTE, DAY = 60_000_000, 86_400_000_000
 
@@ -284,3 +290,15 @@ def test_the_network_s_step_does_not_see_the_next() -> None:
     whole = recurrent.scores(weights, recurrent.sequences(steps, rows, norm))[steps.step <= 3]
     cut = recurrent.sequences(steps.first(3), rows[steps.step <= 3], norm)
     assert np.allclose(recurrent.scores(weights, cut), whole, atol=1e-6)
+
+
+def test_keras_leaves_the_terminal_open() -> None:
+    """Its log would close what was the terminal at its import, when something else stands in its place."""
+    pytest.importorskip("keras")
+    listening = io.StringIO()
+    with contextlib.redirect_stderr(listening):
+        load_keras()
+    logging.config.dictConfig({"version": 1})  # as Dagster does before a run: it closes every handler there is
+    assert not listening.closed
+    stream = importlib.import_module("absl.logging").get_absl_handler().python_handler.stream
+    assert stream is sys.__stderr__

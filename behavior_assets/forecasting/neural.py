@@ -13,6 +13,7 @@ import numpy as np
 from behavior_assets.forecasting.features import rows_at
 from behavior_assets.forecasting.methods import SEED, training_rows
 from behavior_assets.forecasting.series import Calendar, Demand
+from resources.networks import load_keras
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def quantiles(demand: Demand, calendar: Calendar, horizon: int) -> Floats | None
 
 def _predict(features: Floats, target: Floats, ahead: Floats) -> Floats:
     """Train on rows [N, F], and tell the quantiles [M, Q] of others [M, F]."""
-    import keras
+    keras = load_keras()
 
     keras.utils.set_random_seed(SEED)
     dice = np.random.default_rng(SEED)
@@ -61,7 +62,7 @@ def _predict(features: Floats, target: Floats, ahead: Floats) -> Floats:
 
 def _network(width: int) -> Any:
     """Two hidden layers; the lowest quantile and steps of at least 0 up to the next, so that none cross."""
-    import keras
+    keras = load_keras()
 
     given = keras.Input((width,))
     hidden = keras.layers.Dense(_WIDTH, activation="relu")(given)

@@ -13,6 +13,7 @@ import numpy as np
 
 from behavior_assets.prediction.features import BEFORE, FEATURES, STEP
 from behavior_assets.prediction.steps import Steps
+from resources.networks import load_keras
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +89,7 @@ def padded(values: NDArray[Any], length: NDArray[np.int64], width: int) -> NDArr
 
 def build_network() -> Any:
     """The Keras model: embeddings and numbers, a dense layer, a GRU, a chance at every step."""
-    import keras
+    keras = load_keras()
 
     numbers = keras.Input((None, len(INPUTS)), name="numbers")
     category = keras.Input((None,), dtype="int32", name="category")
@@ -115,7 +116,7 @@ def train(
 
     ``label`` and ``counts`` [E] are by step: does a purchase follow, and is the step one that may be asked about.
     """
-    import keras
+    keras = load_keras()
 
     keras.utils.set_random_seed(seed)
     network = build_network()
