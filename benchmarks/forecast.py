@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from behavior_assets.forecasting import methods as ways
 from behavior_assets.forecasting import neural, score
 from behavior_assets.forecasting.backtest import NAIVE, PARTS, TOTAL, WEIGHT_DAYS, Champion, Origin, choose, run
+from behavior_assets.forecasting.intervals import LEVELS
 from behavior_assets.forecasting.series import Demand, learn_calendar, make_demand
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _judge(origin: Origin, champion: Champion) -> dict[str, Any]:
         "bias": float((forecast[TOTAL] - origin.actual[TOTAL]).sum() / origin.actual[TOTAL].sum()),
         "errors": {level: {n: origin.error(level, n) for n in origin.forecasts[level]} for level in (TOTAL, PARTS)},
     }  # fmt: skip
-    for level in (80, 95):
+    for level in LEVELS:
         shares = {}
         for part in (TOTAL, PARTS):
             lower, upper = champion.intervals[part].around(forecast[part], level)
@@ -151,7 +151,7 @@ def _pinballs(origin: Origin, champion: Champion, demand: Demand, horizon: int) 
     at = np.ix_(origin.weights[PARTS] > 0, origin.was_open)
     actual, forecast = origin.actual[PARTS][at], champion.forecast(origin)[PARTS][at]
     ends = {}
-    for level in (80, 95):
+    for level in LEVELS:
         below = (100 - level) / 200
         ends[below], ends[1 - below] = champion.intervals[PARTS].around(forecast, level)
     found = {"conformal": float(np.mean([score.pinball(actual, end, q).mean() for q, end in ends.items()]))}
@@ -181,7 +181,7 @@ def _together(told: list[dict[str, Any]]) -> dict[str, Any]:
     found["better_than_seasonal_naive"] = float(1 - ratio[0].mean() / ratio[1].mean())
     ends = np.quantile(1 - ratio[0][drawn].mean(axis=1) / ratio[1][drawn].mean(axis=1), [0.025, 0.975])
     found["better_than_seasonal_naive_interval"] = ends.tolist()
-    for level in (80, 95):
+    for level in LEVELS:
         shares = np.array([[t[f"inside_{level}"][TOTAL], t[f"inside_{level}"][PARTS]] for t in told])
         found[f"coverage_{level}"] = float(shares.mean())
         pooled = shares.mean(axis=1)[drawn].mean(axis=1)
@@ -207,7 +207,6 @@ def main() -> None:
     parser.add_argument("--origins", type=int, default=6)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets on stderr
     demand = demand_of(options.source, options.format, options.mapping)
     told = evaluate(demand, options.holdout_days, options.origins)
     for name, value in told.items():

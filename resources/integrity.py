@@ -9,6 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+REMEDY = (  # what to say of any damage to the lake
+    "`behavior verify` names everything that is broken, "
+    "`behavior verify --repair` mends what the archive can give back."
+)
 _BLOCK = 4 * 2**20
 _THREADS = 4  # hashing lets other threads run; more only wait for the disk
 

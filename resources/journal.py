@@ -15,7 +15,7 @@ from pathlib import Path
 from resources.disk import sync_path
 from resources.errors import IntegrityError
 from resources.failpoints import reach
-from resources.integrity import sha256_of
+from resources.integrity import REMEDY, sha256_of
 
 JOURNAL = "_commits.sha256"  # readers of Delta tables pass over names that begin with an underscore
 ACTIONS_KEY = "behavior.actions"  # how many lines follow a commit's own account: files that come and go, markers
@@ -123,10 +123,7 @@ class Journal:
     def _require(self, noted: Mapping[str, str], names: Iterable[str]) -> None:
         for name in names:
             if problem := self._problem(name, noted):
-                msg = (
-                    f"{self.table}/_delta_log/{name}: {problem}. `behavior verify` names everything that is broken, "
-                    "`behavior verify --repair` mends what the archive can give back."
-                )
+                msg = f"{self.table}/_delta_log/{name}: {problem}. {REMEDY}"
                 raise IntegrityError(msg)
 
     def problems(self) -> dict[str, str]:

@@ -27,6 +27,7 @@ from deltalake.transaction import AddAction, CommitProperties, PostCommitHookPro
 from resources.disk import disk_errors, make_folder, refusal, sync_path
 from resources.errors import ConflictError, IntegrityError
 from resources.failpoints import reach
+from resources.integrity import REMEDY
 from resources.journal import ACTIONS_KEY, Journal
 from resources.parquet import DataFile, write_part
 from resources.vacuum import sweep
@@ -132,10 +133,7 @@ class LakeTable:
         return self._handle
 
     def _unreadable(self, error: Exception) -> IntegrityError:
-        return IntegrityError(
-            f"{self.spec.name}: the Delta log cannot be read ({type(error).__name__}). `behavior verify` names "
-            "everything that is broken, `behavior verify --repair` mends what the archive can give back."
-        )
+        return IntegrityError(f"{self.spec.name}: the Delta log cannot be read ({type(error).__name__}). {REMEDY}")
 
     @property
     def version(self) -> int:

@@ -224,3 +224,12 @@ def bad_rows(chain: Chain, entry: FileEntry, person: str) -> list[tuple[int, str
     found = chain.rows("quarantine/events", "SELECT row_number, failure_class, column_name, message FROM t ORDER BY 1")
     assert not [message for *_, message in found if person in message]
     return [row[:3] for row in found]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that nothing is wrong with."""
+    from tests.damage import copied, make_home
+
+    base = tmp_path_factory.mktemp("whole")
+    return copied(make_home(base), base / "copy")

@@ -22,16 +22,9 @@ from resources.errors import IntegrityError
 from resources.journal import JOURNAL
 from resources.settings import read_settings
 from tests.conftest import Chain, rees46_row, run_cli, write_rees46
-from tests.damage import HEAD, MAPPING, bring_up_to_date, broken, copied, flip, line, live, make_home, named, spoil
+from tests.damage import HEAD, MAPPING, bring_up_to_date, broken, copied, flip, line, live, named, spoil
 from tests.test_repair import Crash, crash_at
 from tests.test_repair_again import originals, repaired, two_batches
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that nothing is wrong with."""
-    base = tmp_path_factory.mktemp("whole")
-    return copied(make_home(base), base / "copy")
 
 
 @pytest.fixture

@@ -17,14 +17,7 @@ from resources.errors import IntegrityError
 from resources.keys import load_or_create_key
 from resources.settings import read_settings
 from tests.conftest import Chain, rees46_row, run_cli, write_rees46
-from tests.damage import EVENTS, MAPPING, bring_up_to_date, broken, copied, flip, live, make_home, named, spoil
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that nothing is wrong with."""
-    base = tmp_path_factory.mktemp("whole")
-    return copied(make_home(base), base / "copy")
+from tests.damage import EVENTS, MAPPING, bring_up_to_date, broken, copied, flip, live, named, spoil
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any
 
 from resources.errors import IntegrityError
+from resources.integrity import REMEDY
 from resources.lake import LakeTable
 from resources.settings import Settings
 
@@ -98,10 +99,7 @@ def read_ledger(bronze: LakeTable) -> list[FileEntry]:
         try:
             entries += decode(text) if text else []
         except ValueError as error:
-            msg = (
-                f"{bronze.spec.name}: the ledger in commit {commit.get('version')} cannot be read. `behavior verify` "
-                "names everything that is broken, `behavior verify --repair` mends what the archive can give back."
-            )
+            msg = f"{bronze.spec.name}: the ledger in commit {commit.get('version')} cannot be read. {REMEDY}"
             raise IntegrityError(msg) from error
     return entries
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from behavior_assets.prediction import metrics
 from behavior_assets.prediction.session_model import PARTS, Data, trainable
-from behavior_assets.prediction.steps import PURCHASE, Steps
+from behavior_assets.prediction.steps import PURCHASE, Steps, overall
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MOST_BY_ONE, MOST_BY_MODEL = 0.85, 0.97  # an AUC above is too good to be true
 SHUFFLED = 0.03  # how far from one half a model may get that was taught made-up labels
 _SESSIONS, _ROWS = 2_000, 60_000
-CANARY = "purchases_of_the_session"
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ def single_feature(data: Data, names: Sequence[str], waived: Sequence[str] = ())
         values = np.nan_to_num(data.features[rows, column], nan=-1e9)
         area = metrics.auc(label, values)
         found[name] = max(area, 1 - area)
-    whole = np.repeat(np.add.reduceat((data.steps.kind == PURCHASE).astype(float), data.steps.begin), data.steps.length)
-    canary = metrics.auc(label, whole[rows])
+    canary = metrics.auc(label, overall(data.steps.kind == PURCHASE, data.steps)[rows])
     wrong = sorted(n for n, area in found.items() if area > MOST_BY_ONE and n not in waived)
     best = max(found, key=lambda n: found[n])
     seen = canary > MOST_BY_ONE

@@ -18,7 +18,7 @@ from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, PRODUCT_DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from ibis.backends.duckdb import Backend
     from numpy.typing import NDArray
@@ -61,9 +61,9 @@ class Sessions:
 
 def load_visitors(backend: Backend, lake: Lake, until: str) -> Visitors:
     """Visitors from all days up to one."""
-    sessions = read_parts(backend, lake.table(SILVER_SESSIONS), _days(lake, SILVER_SESSIONS, until))
+    sessions = read_parts(backend, lake.table(SILVER_SESSIONS), _between(lake, SILVER_SESSIONS, "", until))
     visits = backend.to_pyarrow(sessions.select("customer_key", "start_ts_us", "event_date"))
-    events = read_parts(backend, lake.table(COMMERCE_EVENTS), _days(lake, COMMERCE_EVENTS, until))
+    events = read_parts(backend, lake.table(COMMERCE_EVENTS), _between(lake, COMMERCE_EVENTS, "", until))
     names = ["purchase", "add_to_cart"]
     happened = backend.to_pyarrow(
         events.filter(events.event_name.isin(names)).select("customer_key", "event_ts_us", "event_name")
@@ -99,9 +99,5 @@ def load_sessions(backend: Backend, lake: Lake, days: Sequence[str], visitors: V
     return Sessions(steps, visitors, shop_discounts(hour, total, count, steps.time_us[steps.begin]))
 
 
-def _days(lake: Lake, spec: TableSpec, until: str) -> list[str]:
-    return [d for d in lake.table(spec).parts() if d <= until]
-
-
-def _between(lake: Lake, spec: TableSpec, first: str, last: str) -> Iterable[str]:
+def _between(lake: Lake, spec: TableSpec, first: str, last: str) -> list[str]:
     return [d for d in lake.table(spec).parts() if first <= d <= last]

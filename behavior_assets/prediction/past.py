@@ -45,17 +45,19 @@ def before(asked: Moments, happened: Moments) -> tuple[Integers, Integers]:
 
     Strictly before: what happens at the very instant is not known yet. -1 where nothing had.
     """
+    if not len(asked.customer):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     customer = np.concatenate([happened.customer, asked.customer])
     time = np.concatenate([happened.time_us, asked.time_us])
     is_asked = np.concatenate([np.zeros(len(happened.customer), dtype=bool), np.ones(len(asked.customer), dtype=bool)])
     order = np.lexsort((~is_asked, time, customer))  # at one instant the question comes first
     events = (~is_asked[order]).astype(np.int64)
     total = np.cumsum(events)
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(customer[order]) != 0])) if len(order) else np.zeros(0, int)
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(customer[order]) != 0]))
     lengths = np.diff(np.append(starts, len(order)))
-    base = np.repeat(total[starts] - events[starts], lengths) if len(order) else total
+    base = np.repeat(total[starts] - events[starts], lengths)
     count = total - base
-    last = np.maximum.accumulate(np.where(events == 1, np.arange(len(order)), -1)) if len(order) else total
+    last = np.maximum.accumulate(np.where(events == 1, np.arange(len(order)), -1))
     known = count > 0
     when = np.where(known, time[order][np.maximum(last, 0)], -1)
     answer_count, answer_when = np.zeros(len(customer), dtype=np.int64), np.zeros(len(customer), dtype=np.int64)

@@ -78,8 +78,7 @@ class Steps:
         """By event [E]: is a purchase still to come in its session, and has none come yet, itself included."""
         is_purchase = (self.kind == PURCHASE).astype(np.int64)
         so_far = running(is_purchase, self)
-        whole = np.repeat(np.add.reduceat(is_purchase, self.begin) if len(self) else is_purchase, self.length)
-        return whole > so_far, so_far == 0
+        return overall(is_purchase, self) > so_far, so_far == 0
 
     def only(self, sessions: NDArray[np.bool_]) -> Steps:
         """Some of the sessions."""
@@ -106,6 +105,12 @@ def running(values: NDArray[Any], steps: Steps) -> Floats:
     before = np.concatenate([[0.0], total])[steps.begin]
     found: Floats = total - np.repeat(before, steps.length)
     return found
+
+
+def overall(values: NDArray[Any], steps: Steps) -> Floats:
+    """Sum of values [E] over the whole session of each event: what no feature may know."""
+    whole = np.add.reduceat(values.astype(np.float64), steps.begin) if len(steps) else np.zeros(0)
+    return np.repeat(whole, steps.length)
 
 
 def session_events(events: ir.Table, sessions: ir.Table, product_days: ir.Table) -> ir.Table:

@@ -54,7 +54,5 @@ def bought_between(
     """Days [n] on which the wanted customers (sorted keys) bought after one day and until another, which counts."""
     inside = (day > after) & (day <= until)
     visits = np.unique(np.stack([customer[inside], day[inside]], axis=1), axis=0)
-    place = np.searchsorted(wanted, visits[:, 0])
-    known = (place < len(wanted)) & (wanted[np.minimum(place, max(len(wanted) - 1, 0))] == visits[:, 0]) \
-        if len(wanted) else np.zeros(len(visits), dtype=bool)  # fmt: skip
-    return np.bincount(place[known], minlength=len(wanted)).astype(np.int64)
+    known = visits[np.isin(visits[:, 0], wanted), 0]
+    return np.bincount(np.searchsorted(wanted, known), minlength=len(wanted)).astype(np.int64)
