@@ -1,0 +1,97 @@
+"""The model store: what is loaded is what was saved, what serves is told, and one step goes back."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resources.errors import IntegrityError, UsageError
+from resources.models import ModelStore
+
+ARRAYS = {"weights": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.array([1.5])}}
+TOLD = {"features": ["a", "b"], "metrics": {"ap": 0.25}}
+
+
+def saved(store: ModelStore, second: int, **more: object) -> str:
+    """A version of its own second."""
+    return store.save("toy", {**TOLD, **more}, ARRAYS, {"card.md": "# Toy\n"},
+                      now=datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC))  # fmt: skip
+
+
+def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "models")
+    version = saved(store, 1)
+    assert version.startswith("20260101T000001Z-")
+    assert (store.versions("toy"), store.names(), store.champion("toy")) == ([version], ["toy"], None)
+    model = store.load("toy", version)
+    assert (model.told, model.texts) == (TOLD, {"card.md": "# Toy\n"})
+    weights = {k: v.tolist() for k, v in model.arrays["weights"].items()}
+    assert weights == {"kernel": [[0, 1, 2], [3, 4, 5]], "bias": [1.5]}
+    assert saved(store, 1) == version  # the same again is the same
+    assert not store.problems()
+
+
+def test_rollback_is_one_step(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "models")
+    first, second, third = (saved(store, n, number=n) for n in (1, 2, 3))
+    with pytest.raises(UsageError, match="no version serves"):
+        store.load("toy")
+    for version in (first, second, third):
+        store.promote("toy", version)
+    assert store.load("toy").version == third
+    assert (store.rollback("toy"), store.load("toy").told["number"]) == (second, 2)
+    store.promote("toy", third)
+    store.promote("toy", first)
+    assert [store.rollback("toy") for _ in range(2)] == [third, second]
+    with pytest.raises(UsageError, match="no version served before"):
+        store.rollback("toy")
+    with pytest.raises(UsageError, match="no such version"):
+        store.promote("toy", "20260101T000009Z-00000000")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "weights.npz", "card.md", "champion.json"])
+@pytest.mark.parametrize("how", ["flip", "gone", "empty"])
+def test_a_changed_byte_is_found_before_anything_is_made_of_it(tmp_path: Path, name: str, how: str) -> None:
+    store = ModelStore(tmp_path / "models")
+    version = saved(store, 1)
+    store.promote("toy", version)
+    path = tmp_path / "models/toy" / ("" if name == "champion.json" else version) / name
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 4
+    path.write_bytes(b"" if how == "empty" else bytes(raw))
+    if how == "gone":
+        path.unlink()
+    if name == "champion.json" and how == "gone":
+        assert store.champion("toy") is None
+        return
+    with pytest.raises(IntegrityError, match=name):
+        store.load("toy")
+    (problem,) = store.problems()
+    assert problem.where == f"models/toy/{name if name == 'champion.json' else version}"
+
+
+def test_a_manifest_that_was_made_to_fit_is_not_vouched_for(tmp_path: Path) -> None:
+    """Weights and their hash in the manifest were exchanged together: the version's name tells."""
+    store = ModelStore(tmp_path / "models")
+    version = saved(store, 1)
+    store.promote("toy", version)
+    path = tmp_path / "models/toy" / version / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "metrics": {"ap": 0.9}}), "utf-8")
+    for wanted in (None, version):
+        with pytest.raises(IntegrityError, match=r"manifest\.json"):
+            store.load("toy", wanted)
+
+
+def test_nothing_that_could_run_is_kept(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "models")
+    with pytest.raises(TypeError, match="without pickle"):
+        store.save("toy", {}, {"weights": {"x": np.array([object()])}})
+    with pytest.raises(UsageError, match="a model's name"):
+        store.save("../toy", {}, {})
+    with pytest.raises(ValueError, match="Out of range float"):
+        store.save("toy", {"metrics": {"ap": float("nan")}}, {})
+    assert store.names() == []
