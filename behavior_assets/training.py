@@ -1,0 +1,51 @@
+"""What a training gives: a model to keep with the figures of its card, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ALL = "all"  # the slice that is no slice
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of ``model_card``: a metric on a slice, the ends of its 95 % interval, and the same of a baseline.
+
+    NaN stands for what there is none of.
+    """
+
+    metric: str
+    value: float
+    slice: str = ALL
+    lower: float = float("nan")
+    upper: float = float("nan")
+    baseline: str = ""
+    baseline_value: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model as the store keeps it.
+
+    ``told`` is plain JSON that scoring reads (settings, features, calibration, methods); ``arrays`` are its weights;
+    ``card`` are the Markdown texts of the card's fields that the topic knows (``cards.FIELDS``), ``plots`` PNGs by
+    title.
+    """
+
+    told: dict[str, Any]
+    arrays: dict[str, dict[str, NDArray[Any]]]
+    figures: tuple[Figure, ...]
+    card: Mapping[str, str]
+    plots: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NotEnough:
+    """No model, and why: ``reason`` says how much data there is of what, and how much is wanted."""
+
+    reason: str
