@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Arrays = dict[str, NDArray[Any]]
+
 ALL = "all"  # the slice that is no slice
 
 
@@ -38,7 +40,7 @@ class Trained:
     """
 
     told: dict[str, Any]
-    arrays: dict[str, dict[str, NDArray[Any]]]
+    arrays: dict[str, Arrays]
     figures: tuple[Figure, ...]
     card: Mapping[str, str]
     plots: Mapping[str, bytes] = field(default_factory=dict)

@@ -22,6 +22,7 @@ PLACES = (
     "parquet.write", "parquet.sync", "parquet.name",
     "lake.create", "lake.commit", "lake.committed", "journal.note", "journal.mend",
     "ingest.quarantined", "ingest.committed", "archive.keep", "archive.copy", "landing.remove",
+    "models.save", "models.promote", "models.note",
     "export.link", "export.copy", "export.manifest", "export.views", "export.name", "export.current", "export.clean",
     "lake.vacuum",
 )  # fmt: skip

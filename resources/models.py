@@ -1,9 +1,12 @@
 """The model store: every trained model as plain numbers with its account, and which of them serves.
 
 ``models/<name>/<version>/`` holds ``manifest.json`` (what it was trained on, with which settings, how good it is, and
-the sha256 of every other file), arrays as ``.npz`` and texts. Nothing there is ever run: no pickle, no code. A version
-never changes. ``models/<name>/champion.json`` names the one that serves and, with the sha256 of its manifest, vouches
-for it; what served before stands behind it, so that a rollback is one step.
+the sha256 of every array file), arrays as ``.npz``, and its papers with their own sha256 in ``papers.json``: the card,
+pictures, and how long the training took. Nothing there is ever run: no pickle, no code. A version never changes. Its
+name is the last day of data and the beginning of the manifest's sha256, so that the same training on the same data is
+the same version, whenever it was made. ``models/<name>/champion.json`` names the one that serves and, with the sha256
+of its manifest, vouches for it; what served before stands behind it, so that a rollback is one step.
+``models/<name>/attempt.json`` tells how the last training ended.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +34,10 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
-MANIFEST, CHAMPION = "manifest.json", "champion.json"
+MANIFEST, PAPERS, CHAMPION, ATTEMPT = "manifest.json", "papers.json", "champion.json", "attempt.json"
+SERVING = "serving"  # the outcome of a training whose version was promoted
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_VERSION = re.compile(r"\d{8}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class StoredModel:
     version: str
     told: dict[str, Any]
     arrays: dict[str, Arrays]
-    texts: dict[str, str]
+    papers: dict[str, bytes]
 
 
 class ModelStore:
@@ -54,42 +58,49 @@ class ModelStore:
         self.root = root
 
     def save(
-        self, name: str, told: Mapping[str, Any], arrays: Mapping[str, Mapping[str, NDArray[Any]]],
-        texts: Mapping[str, str] | None = None, *, now: datetime | None = None,
+        self, name: str, through: date, told: Mapping[str, Any], arrays: Mapping[str, Mapping[str, NDArray[Any]]],
+        papers: Mapping[str, bytes] | None = None,
     ) -> str:
-        """Keep a model and return its version, which nobody serves yet.
+        """Keep a model made from data ``through`` a day and return its version, which nobody serves yet.
 
-        ``told`` must be plain JSON; ``arrays`` become ``<key>.npz``; ``texts`` files by their name.
+        ``told`` must be plain JSON; ``arrays`` become ``<key>.npz``; ``papers`` files by their name. A version that is
+        there already stays as it is, unless it is damaged.
         """
         if not _NAME.fullmatch(name):
             msg = f"{name}: a model's name is made of a to z, digits and underscores."
             raise UsageError(msg)
         files = {f"{key}.npz": _packed(group) for key, group in sorted(arrays.items())}
-        files |= {key: text.encode() for key, text in sorted((texts or {}).items())}
-        sums = {key: hashlib.sha256(raw).hexdigest() for key, raw in files.items()}
-        stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-        account = json.dumps({**told, "files": sums}, indent=1, sort_keys=True, allow_nan=False)
-        version = f"{stamp}-{hashlib.sha256(account.encode()).hexdigest()[:8]}"
+        account = _account({**told, "files": _sums(files)})
+        files |= {MANIFEST: account} | dict(papers or {}) | {PAPERS: _account(_sums(papers or {}))}
+        version = f"{through:%Y%m%d}-{hashlib.sha256(account).hexdigest()[:8]}"
         folder = self.root / name
         with disk_errors(folder):
             make_folder(folder)
             draft = draft_in(folder)
             try:
                 draft.mkdir()
-                for key, raw in {**files, MANIFEST: account.encode()}.items():
+                for key, raw in files.items():
                     (draft / key).write_bytes(raw)
                     sync_path(draft / key)
                 reach("models.save")
                 sync_path(draft)
-                if not (folder / version).exists():  # the same model trained twice within a second
+                if not self._whole(name, version):
+                    shutil.rmtree(folder / version, ignore_errors=True)
                     draft.rename(folder / version)
                 sync_path(folder)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
         return version
 
+    def _whole(self, name: str, version: str) -> bool:
+        try:
+            self._load(name, version)
+        except IntegrityError:
+            return False
+        return True
+
     def versions(self, name: str) -> list[str]:
-        """Every version that is kept, oldest first."""
+        """Every version that is kept, by the last day of their data."""
         folder = self.root / name
         found = folder.iterdir() if folder.is_dir() else ()
         return sorted(p.name for p in found if _VERSION.fullmatch(p.name))
@@ -142,13 +153,19 @@ class ModelStore:
         if not version.endswith(digest[:8]):
             raise self._damaged(folder / MANIFEST)
         told = json.loads(raw)
-        found = {key: self._read(folder / key, digest) for key, digest in told.pop("files").items()}
-        arrays = {key.removesuffix(".npz"): _unpacked(raw) for key, raw in found.items() if key.endswith(".npz")}
-        texts = {key: raw.decode() for key, raw in found.items() if not key.endswith(".npz")}
-        return StoredModel(name, version, told, arrays, texts), digest
+        arrays = {
+            key.removesuffix(".npz"): _unpacked(self._read(folder / key, wanted))
+            for key, wanted in told.pop("files").items()
+        }
+        try:
+            sums = dict(json.loads(self._read(folder / PAPERS, None)))
+        except ValueError as error:
+            raise self._damaged(folder / PAPERS) from error
+        papers = {key: self._read(folder / key, wanted) for key, wanted in sums.items()}
+        return StoredModel(name, version, told, arrays, papers), digest
 
     def problems(self) -> list[Problem]:
-        """Everything that is wrong with any version, and with what serves."""
+        """Everything that is wrong with any version, with what serves, and with the account of the last training."""
         found = []
         for name in sorted(p.name for p in self.root.iterdir()) if self.root.is_dir() else []:
             digests: dict[str, str] = {}
@@ -164,7 +181,28 @@ class ModelStore:
                     raise self._damaged(self.root / name / CHAMPION)
             except IntegrityError as error:
                 found.append(Problem(f"models/{name}/{CHAMPION}", str(error), repair=False))
+            try:
+                if (self.attempt(name) or {}).get("outcome") == SERVING and not (self.root / name / CHAMPION).exists():
+                    raise self._damaged(self.root / name / CHAMPION, "is missing")
+            except IntegrityError as error:
+                found.append(Problem(f"models/{name}/{ATTEMPT}", str(error), repair=False))
         return found
+
+    def attempt(self, name: str) -> dict[str, Any] | None:
+        """How the last training ended, None before the first."""
+        path = self.root / name / ATTEMPT
+        if not path.exists():
+            return None
+        try:
+            return dict(json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError) as error:
+            raise self._damaged(path) from error
+
+    def note(self, name: str, attempt: Mapping[str, Any]) -> None:
+        """Keep how a training ended; the same again writes nothing."""
+        if self.attempt(name) != dict(attempt):
+            make_folder(self.root / name)
+            write_whole(self.root / name / ATTEMPT, _account(attempt).decode(), "models.note")
 
     def _served(self, name: str) -> list[dict[str, str]]:
         """What served and serves, the newest last."""
@@ -195,6 +233,14 @@ class ModelStore:
             f"{where}: {how}. Nothing is scored with it: `behavior models rollback {name}` serves the version before, "
             "`behavior run --train` makes a new one."
         )
+
+
+def _account(told: Mapping[str, Any]) -> bytes:
+    return json.dumps(told, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _sums(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {key: hashlib.sha256(raw).hexdigest() for key, raw in files.items()}
 
 
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +16,18 @@ ARRAYS = {"weights": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "b
 TOLD = {"features": ["a", "b"], "metrics": {"ap": 0.25}}
 
 
-def saved(store: ModelStore, second: int, **more: object) -> str:
-    """A version of its own second."""
-    return store.save("toy", {**TOLD, **more}, ARRAYS, {"card.md": "# Toy\n"},
-                      now=datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC))  # fmt: skip
+def saved(store: ModelStore, day: int, **more: object) -> str:
+    """A version through a day of its own."""
+    return store.save("toy", date(2026, 1, day), {**TOLD, **more}, ARRAYS, {"card.md": b"# Toy\n"})
 
 
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "models")
     version = saved(store, 1)
-    assert version.startswith("20260101T000001Z-")
+    assert version.startswith("20260101-")
     assert (store.versions("toy"), store.names(), store.champion("toy")) == ([version], ["toy"], None)
     model = store.load("toy", version)
-    assert (model.told, model.texts) == (TOLD, {"card.md": "# Toy\n"})
+    assert (model.told, model.papers) == (TOLD, {"card.md": b"# Toy\n"})
     weights = {k: v.tolist() for k, v in model.arrays["weights"].items()}
     assert weights == {"kernel": [[0, 1, 2], [3, 4, 5]], "bias": [1.5]}
     assert saved(store, 1) == version  # the same again is the same
@@ -50,10 +49,10 @@ def test_rollback_is_one_step(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no version served before"):
         store.rollback("toy")
     with pytest.raises(UsageError, match="no such version"):
-        store.promote("toy", "20260101T000009Z-00000000")
+        store.promote("toy", "20260109-00000000")
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "weights.npz", "card.md", "champion.json"])
+@pytest.mark.parametrize("name", ["manifest.json", "weights.npz", "papers.json", "card.md", "champion.json"])
 @pytest.mark.parametrize("how", ["flip", "gone", "empty"])
 def test_a_changed_byte_is_found_before_anything_is_made_of_it(tmp_path: Path, name: str, how: str) -> None:
     store = ModelStore(tmp_path / "models")
@@ -68,10 +67,25 @@ def test_a_changed_byte_is_found_before_anything_is_made_of_it(tmp_path: Path, n
     if name == "champion.json" and how == "gone":
         assert store.champion("toy") is None
         return
-    with pytest.raises(IntegrityError, match=name):
+    with pytest.raises(IntegrityError, match="card.md" if (name, how) == ("papers.json", "flip") else name):
         store.load("toy")
     (problem,) = store.problems()
     assert problem.where == f"models/toy/{name if name == 'champion.json' else version}"
+    if name != "champion.json":  # the same training makes it whole
+        assert saved(store, 1) == version
+        assert store.load("toy").told == TOLD
+
+
+def test_a_champion_that_is_gone_is_missed(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "models")
+    store.note("toy", {"outcome": "not enough data", "reason": "two rows"})
+    assert (store.attempt("toy"), store.problems()) == ({"outcome": "not enough data", "reason": "two rows"}, [])
+    store.promote("toy", saved(store, 1))
+    store.note("toy", {"outcome": "serving"})
+    assert not store.problems()
+    (tmp_path / "models/toy/champion.json").unlink()
+    (problem,) = store.problems()
+    assert "champion.json: is missing" in problem.what
 
 
 def test_a_manifest_that_was_made_to_fit_is_not_vouched_for(tmp_path: Path) -> None:
@@ -89,9 +103,9 @@ def test_a_manifest_that_was_made_to_fit_is_not_vouched_for(tmp_path: Path) -> N
 def test_nothing_that_could_run_is_kept(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "models")
     with pytest.raises(TypeError, match="without pickle"):
-        store.save("toy", {}, {"weights": {"x": np.array([object()])}})
+        store.save("toy", date(2026, 1, 1), {}, {"weights": {"x": np.array([object()])}})
     with pytest.raises(UsageError, match="a model's name"):
-        store.save("../toy", {}, {})
+        store.save("../toy", date(2026, 1, 1), {}, {})
     with pytest.raises(ValueError, match="Out of range float"):
-        store.save("toy", {"metrics": {"ap": float("nan")}}, {})
+        store.save("toy", date(2026, 1, 1), {"metrics": {"ap": float("nan")}}, {})
     assert store.names() == []

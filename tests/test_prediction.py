@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -150,7 +151,7 @@ def test_features_of_one_session_by_hand() -> None:
 
 def test_the_shop_s_discount_is_that_of_hours_that_are_over() -> None:
     hour = 3_600_000_000
-    told = np.array([100, 102]), np.array([-0.5, -0.1]), np.array([1, 1])
+    told = np.array([100, 102]), np.array([-500_000, -100_000]), np.array([1, 1])
     asked = np.array([100, 101, 103, 140]) * hour
     assert np.allclose(shop_discounts(*told, asked), [np.nan, -0.5, -0.3, np.nan], equal_nan=True)
     assert np.isnan(shop_discounts(*told, np.array([101 * hour - 1]))).all()  # the hour is not over
@@ -175,13 +176,18 @@ def test_a_session_that_a_boundary_cuts_is_in_no_part() -> None:
 def test_too_little_is_said_and_not_trained_on() -> None:
     steps = shop()
     data = session_model.Data(steps, features(steps), session_model.split(steps.day))
-    assert "sessions with a purchase in training, 1,000 are wanted" in session_model.shortage(data)
+    assert "sessions with a purchase in training, 1,000 are wanted" in session_model.shortage(steps)
     sales = replace(steps, kind=np.full(len(steps.kind), PURCHASE))
     blind = session_model.Data(sales, features(sales), session_model.split(steps.day))
-    assert session_model.shortage(blind) == "the sources have no browsing events"
+    assert session_model.shortage(sales) == "the sources have no browsing events"
 
 
 # Metrics
+
+
+def ranked(name: str, label: NDArray[np.bool_], chance: NDArray[np.float64]) -> float:
+    """One metric of rows as they come."""
+    return metrics.METRICS[name](metrics.Ranked.of(label, chance), None)
 
 
 def test_metrics_by_hand() -> None:
@@ -190,11 +196,11 @@ def test_metrics_by_hand() -> None:
     assert metrics.average_precision(label, chance) == pytest.approx((1 + 2 / 3) / 2)
     assert metrics.auc(label, np.full(4, 0.5)) == 0.5
     assert metrics.average_precision(label, np.full(4, 0.5)) == 0.5
-    assert metrics.brier(label, chance) == pytest.approx((0.01 + 0.64 + 0.09 + 0.01) / 4)
-    assert metrics.brier_skill(label, np.full(4, 0.5)) == 0.0
-    assert metrics.ece(label, np.full(4, 0.5)) == pytest.approx(0.5)  # bins of one row each
-    assert metrics.lift(np.arange(100) < 10, -np.arange(100.0)) == pytest.approx(10)
-    assert metrics.lift(np.arange(100) < 10, np.zeros(100)) == pytest.approx(10)  # ties stand in their order
+    assert ranked("brier", label, chance) == pytest.approx((0.01 + 0.64 + 0.09 + 0.01) / 4)
+    assert ranked("brier_skill", label, np.full(4, 0.5)) == 0.0
+    assert ranked("ece", label, np.full(4, 0.5)) == pytest.approx(0.5)  # bins of one row each
+    assert ranked("lift_at_10", np.arange(100) < 10, -np.arange(100.0)) == pytest.approx(10)
+    assert ranked("lift_at_10", np.arange(100) < 10, np.zeros(100)) == pytest.approx(10)  # ties stand in their order
     assert np.isnan(metrics.auc(np.ones(3, dtype=bool), np.arange(3.0)))
 
 
@@ -203,9 +209,10 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     dice = np.random.default_rng(3)
     label, chance = dice.random(500) < 0.2, np.round(dice.random(500), 1)
     weight = dice.integers(0, 4, 500).astype(float)
-    for ours, theirs in ((metrics.auc, sklearn.roc_auc_score), (metrics.average_precision,
-                         sklearn.average_precision_score)):  # fmt: skip
-        assert ours(label, chance, weight) == pytest.approx(theirs(label, chance, sample_weight=weight))
+    theirs = {"auc": sklearn.roc_auc_score, "ap": sklearn.average_precision_score, "brier": sklearn.brier_score_loss}
+    for name, metric in theirs.items():
+        found = metrics.METRICS[name](metrics.Ranked.of(label, chance), weight)
+        assert found == pytest.approx(metric(label, chance, sample_weight=weight))
 
 
 def test_intervals_draw_groups_and_pairs() -> None:
@@ -226,7 +233,7 @@ def test_calibration_undoes_what_was_done_to_the_odds() -> None:
     slope, intercept = session_model.calibrate(3 * odds + 1, label)
     assert (3 * slope, slope + intercept) == pytest.approx((1, 0), abs=0.05)
     chance = session_model.probabilities(3 * odds + 1, (slope, intercept))
-    assert metrics.ece(label, chance) < 0.01
+    assert ranked("ece", label, chance) < 0.01
     assert np.isfinite(session_model.calibrate(odds[:10], np.zeros(10, dtype=bool))).all()
 
 

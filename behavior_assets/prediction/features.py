@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from behavior_assets.prediction.past import Past
-from behavior_assets.prediction.steps import CART, CHECKOUT, HOUR_US, KINDS, REMOVE, VIEW, Steps, running
+from behavior_assets.prediction.steps import CART, CHECKOUT, HOUR_US, KINDS, MILLIONTHS, REMOVE, VIEW, Steps, running
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +35,7 @@ BEFORE = (
 )  # fmt: skip
 FEATURES = (*STEP, *SO_FAR, *BEFORE)
 _NO_CART = 99.0
+CENTS = 10_000.0  # sums are of whole numbers: those of fractions would depend on all sessions that lie before
 
 
 def prefix_features(steps: Steps, past: Past, shop_discount: Floats) -> Floats:
@@ -55,13 +56,13 @@ def prefix_features(steps: Steps, past: Past, shop_discount: Floats) -> Floats:
     ]  # fmt: skip
     carted = (kind == CART).astype(float)
     removed = (kind == REMOVE).astype(float)
-    value = np.nan_to_num(price) * steps.quantity * carted
+    value = np.rint(np.nan_to_num(price) * CENTS) * steps.quantity * carted
     so_far = [
         steps.step.astype(float), running((kind == VIEW).astype(float), steps), running(carted, steps),
         running(removed, steps), running((kind == CHECKOUT).astype(float), steps), np.log1p(elapsed),
         running((~seen & (steps.product >= 0)).astype(float), steps),
         running((~seen_category & (steps.category >= 0)).astype(float), steps),
-        _mean_so_far(log_price, steps), _mean_so_far(log_discount, steps), np.log1p(running(value, steps)),
+        _mean_so_far(log_price, steps), _mean_so_far(log_discount, steps), np.log1p(running(value, steps) / CENTS),
         np.maximum(running(carted - removed, steps), 0.0), _since(kind == CART, steps),
         np.where(is_first, -1.0, np.concatenate([[-1], kind[:-1]])), views_of_it,
     ]  # fmt: skip
@@ -96,9 +97,8 @@ def _mean_so_far(values: Floats, steps: Steps) -> Floats:
     """Mean of what is known of ``values`` [E] in each prefix, NaN where nothing is."""
     known = np.isfinite(values)
     count = running(known.astype(float), steps)
-    total = running(np.where(known, values, 0.0), steps)
-    # Sums over all sessions are large: what rounding leaves of them must not look like a difference.
-    return np.where(count > 0, np.round(total / np.maximum(count, 1), 6), np.nan)
+    total = running(np.rint(np.where(known, values, 0.0) * MILLIONTHS), steps)
+    return np.where(count > 0, total / MILLIONTHS / np.maximum(count, 1), np.nan)
 
 
 def _since(happened: NDArray[np.bool_], steps: Steps) -> Floats:
@@ -112,8 +112,8 @@ def _since(happened: NDArray[np.bool_], steps: Steps) -> Floats:
 def shop_discounts(hour: Integers, total: Floats, count: Integers, asked_us: Integers, hours: int = 24) -> Floats:
     """How much cheaper than usual the shop's products were over the ``hours`` whole hours before each asked moment [N].
 
-    ``hour`` are hours since 1970 with events, ``total`` their sum of log discounts, ``count`` how many tell of one; NaN
-    where no event tells.
+    ``hour`` are hours since 1970 with events, ``total`` their sum of log discounts in millionths, ``count`` how many tell of
+    one; NaN where no event tells.
     """
     if not len(hour):
         return np.full(len(asked_us), np.nan)
@@ -123,5 +123,4 @@ def shop_discounts(hour: Integers, total: Floats, count: Integers, asked_us: Int
     over = asked_us // HOUR_US - first  # hours that were over
     until, since = np.clip(over, 0, width), np.clip(over - hours, 0, width)
     told = counts[until] - counts[since]
-    # Sums over a year are large: what rounding leaves of them must not look like a difference.
-    return np.where(told > 0, np.round((totals[until] - totals[since]) / np.maximum(told, 1), 6), np.nan)
+    return np.where(told > 0, (totals[until] - totals[since]) / MILLIONTHS / np.maximum(told, 1), np.nan)

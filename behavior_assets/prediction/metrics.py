@@ -5,7 +5,7 @@ Accuracy is not among the metrics: with few buyers it says nothing but how few t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,71 +29,90 @@ class Estimate:
     upper: float
 
 
-def auc(label: Flags, chance: Floats, weight: Floats | None = None) -> float:
-    """Area under the ROC curve: the chance that a buyer stands above another; ties count half. NaN for one class."""
-    w = np.ones(len(label)) if weight is None else weight
-    values, place = np.unique(chance, return_inverse=True)
-    yes = np.bincount(place.reshape(-1), w * label, len(values))
-    no = np.bincount(place.reshape(-1), w * ~label, len(values))
-    if not yes.sum() or not no.sum():
-        return float("nan")
-    below = np.cumsum(no) - no
-    return float((yes * (below + no / 2)).sum() / (yes.sum() * no.sum()))
+@dataclass(frozen=True)
+class Ranked:
+    """Rows [n] from the highest chance down, sorted once for many weights: ``last`` are the ends of equal chances."""
+
+    label: Flags
+    chance: Floats
+    order: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, label: Flags, chance: Floats) -> Ranked:
+        """Rank rows as they come."""
+        order = np.argsort(-chance, kind="stable")
+        ranked = chance[order]
+        last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.zeros(0, np.int64)
+        return cls(label[order], ranked, order, last)
+
+    def _ends(self, weight: Floats | None) -> tuple[Floats, Floats]:
+        """Weight of buyers and of others down to the end of each group of equal chances."""
+        w = np.ones(len(self.label)) if weight is None else weight[self.order]
+        yes = np.cumsum(w * self.label)[self.last]
+        return yes, np.cumsum(w)[self.last] - yes
+
+    def auc(self, weight: Floats | None = None) -> float:
+        """Area under the ROC curve: the chance that a buyer stands above another; ties count half. NaN for one class."""
+        yes, no = self._ends(weight)
+        if not len(yes) or not yes[-1] or no[-1] <= 0:
+            return float("nan")
+        above = yes - np.diff(yes, prepend=0.0) / 2
+        return float((np.diff(no, prepend=0.0) * above).sum() / (yes[-1] * no[-1]))
+
+    def average_precision(self, weight: Floats | None = None) -> float:
+        """Mean precision over the buyers, from the highest chance down; equal chances stand at one place."""
+        yes, no = self._ends(weight)
+        if not len(yes) or not yes[-1]:
+            return float("nan")
+        return float((np.diff(yes, prepend=0.0) * yes / np.maximum(yes + no, 1e-300)).sum() / yes[-1])
+
+    def brier(self, weight: Floats | None = None) -> float:
+        """Mean squared distance of the chance from what came."""
+        return float(np.average((self.chance - self.label) ** 2, weights=self._mine(weight)))
+
+    def brier_skill(self, weight: Floats | None = None) -> float:
+        """Share of the Brier score of always telling the mean that a model saves; 0 says nothing, 1 everything."""
+        mean = float(np.average(self.label, weights=self._mine(weight)))
+        return 1 - self.brier(weight) / max(mean * (1 - mean), 1e-300)
+
+    def log_loss(self, weight: Floats | None = None) -> float:
+        """Mean negative log-likelihood."""
+        safe = np.clip(self.chance, 1e-12, 1 - 1e-12)
+        return float(np.average(-np.where(self.label, np.log(safe), np.log1p(-safe)), weights=self._mine(weight)))
+
+    def ece(self, weight: Floats | None = None) -> float:
+        """Expected calibration error over ten bins of equally many rows."""
+        w = np.ones(len(self.label)) if weight is None else weight[self.order]
+        starts = np.cumsum([0, *(len(rows) for rows in np.array_split(self.label, BINS))])[:-1]
+        starts = np.unique(starts[starts < len(w)])
+        gaps = np.add.reduceat(w * (self.label - self.chance), starts)
+        return float(np.abs(gaps).sum() / w.sum())
+
+    def lift(self, weight: Floats | None = None, share: float = 0.1) -> float:
+        """How many times more buyers the tenth with the highest chances holds than a tenth drawn blindly."""
+        w = np.ones(len(self.label)) if weight is None else weight[self.order]
+        inside = np.clip(share * w.sum() - (np.cumsum(w) - w), 0, w)
+        return float((inside * self.label).sum() / max((w * self.label).sum() * share, 1e-300))
+
+    def _mine(self, weight: Floats | None) -> Floats | None:
+        return None if weight is None else weight[self.order]
 
 
-def average_precision(label: Flags, chance: Floats, weight: Floats | None = None) -> float:
-    """Mean precision over the buyers, from the highest chance down; equal chances stand at one place."""
-    w = np.ones(len(label)) if weight is None else weight
-    values, place = np.unique(-chance, return_inverse=True)
-    yes = np.bincount(place.reshape(-1), w * label, len(values))
-    everyone = np.bincount(place.reshape(-1), w, len(values))
-    if not yes.sum():
-        return float("nan")
-    return float((yes * np.cumsum(yes) / np.maximum(np.cumsum(everyone), 1e-300)).sum() / yes.sum())
-
-
-def brier(label: Flags, chance: Floats, weight: Floats | None = None) -> float:
-    """Mean squared distance of the chance from what came."""
-    return float(np.average((chance - label) ** 2, weights=weight))
-
-
-def brier_skill(label: Flags, chance: Floats, weight: Floats | None = None) -> float:
-    """Share of the Brier score of always telling the mean that a model saves; 0 says nothing, 1 everything."""
-    mean = float(np.average(label, weights=weight))
-    return 1 - brier(label, chance, weight) / max(mean * (1 - mean), 1e-300)
-
-
-def log_loss(label: Flags, chance: Floats, weight: Floats | None = None) -> float:
-    """Mean negative log-likelihood."""
-    safe = np.clip(chance, 1e-12, 1 - 1e-12)
-    return float(np.average(-np.where(label, np.log(safe), np.log1p(-safe)), weights=weight))
-
-
-def ece(label: Flags, chance: Floats, weight: Floats | None = None) -> float:
-    """Expected calibration error over ten bins of equally many rows."""
-    w = np.ones(len(label)) if weight is None else weight
-    total = w.sum()
-    found = 0.0
-    for rows in np.array_split(np.argsort(chance, kind="stable"), BINS):
-        mass = w[rows].sum()
-        if mass > 0:
-            found += abs((w[rows] * label[rows]).sum() - (w[rows] * chance[rows]).sum()) / total
-    return float(found)
-
-
-def lift(label: Flags, chance: Floats, weight: Floats | None = None, share: float = 0.1) -> float:
-    """How many times more buyers the tenth with the highest chances holds than a tenth drawn blindly."""
-    w = np.ones(len(label)) if weight is None else weight
-    order = np.argsort(-chance, kind="stable")
-    inside = np.clip(share * w.sum() - (np.cumsum(w[order]) - w[order]), 0, w[order])
-    everyone = (w * label).sum()
-    return float((inside * label[order]).sum() / max(everyone * share, 1e-300))
-
-
-METRICS: dict[str, Callable[..., float]] = {
-    "ap": average_precision, "auc": auc, "brier": brier, "brier_skill": brier_skill, "log_loss": log_loss, "ece": ece,
-    "lift_at_10": lift,
+METRICS: dict[str, Callable[[Ranked, Floats | None], float]] = {
+    "ap": Ranked.average_precision, "auc": Ranked.auc, "brier": Ranked.brier, "brier_skill": Ranked.brier_skill,
+    "log_loss": Ranked.log_loss, "ece": Ranked.ece, "lift_at_10": Ranked.lift,
 }  # fmt: skip
+
+
+def auc(label: Flags, chance: Floats) -> float:
+    """``Ranked.auc`` of rows as they come."""
+    return Ranked.of(label, chance).auc()
+
+
+def average_precision(label: Flags, chance: Floats) -> float:
+    """``Ranked.average_precision`` of rows as they come."""
+    return Ranked.of(label, chance).average_precision()
 
 
 def estimates(
@@ -101,14 +120,11 @@ def estimates(
     draws: int = 200,
 ) -> dict[str, Estimate]:
     """Metrics with 95 % intervals from drawing ``group`` (customers) again: their rows are not independent."""
-    weights = bootstrap_weights(group, draws, seed)
-    found = {}
-    for name in names:
-        metric = METRICS[name]
-        drawn = [metric(label, chance, w) for w in weights]
-        lower, upper = np.nanquantile(drawn, [0.025, 0.975]) if np.isfinite(drawn).any() else (np.nan, np.nan)
-        found[name] = Estimate(metric(label, chance), float(lower), float(upper))
-    return found
+    ranked = Ranked.of(label, chance)
+    drawn = np.array([[METRICS[n](ranked, w) for n in names] for w in bootstrap_weights(group, draws, seed)])
+    return {
+        name: _interval(METRICS[name](ranked, None), drawn[:, column]) for column, name in enumerate(names)
+    }  # fmt: skip
 
 
 def difference(
@@ -116,21 +132,24 @@ def difference(
     draws: int = 200,
 ) -> Estimate:
     """A metric of one model minus that of another on the same rows, paired in every draw."""
-    metric = METRICS[name]
-    drawn = [metric(label, one, w) - metric(label, other, w) for w in bootstrap_weights(group, draws, seed)]
-    lower, upper = np.nanquantile(drawn, [0.025, 0.975])
-    return Estimate(metric(label, one) - metric(label, other), float(lower), float(upper))
+    metric, first, second = METRICS[name], Ranked.of(label, one), Ranked.of(label, other)
+    drawn = [metric(first, w) - metric(second, w) for w in bootstrap_weights(group, draws, seed)]
+    return _interval(metric(first, None) - metric(second, None), np.array(drawn))
 
 
-def bootstrap_weights(group: NDArray[np.int64], draws: int, seed: int) -> list[Floats]:
+def _interval(value: float, drawn: Floats) -> Estimate:
+    known = drawn[np.isfinite(drawn)]
+    lower, upper = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+    return Estimate(value, float(lower), float(upper))
+
+
+def bootstrap_weights(group: NDArray[np.int64], draws: int, seed: int) -> Iterator[Floats]:
     """By draw, how often each row counts when groups are drawn with replacement."""
     dice = np.random.default_rng(seed)
     names, place = np.unique(group, return_inverse=True)
     count = len(names)
-    return [
-        np.bincount(dice.integers(0, count, count), minlength=count)[place.reshape(-1)].astype(float)
-        for _ in range(draws)
-    ]
+    for _ in range(draws):
+        yield np.bincount(dice.integers(0, count, count), minlength=count)[place.reshape(-1)].astype(float)
 
 
 def reliability(label: Flags, chance: Floats) -> list[dict[str, float]]:

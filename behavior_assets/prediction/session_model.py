@@ -91,12 +91,12 @@ def trimmed(steps: Steps, days: Days) -> NDArray[np.int64]:
     return part
 
 
-def shortage(data: Data) -> str:
+def shortage(steps: Steps) -> str:
     """Why there is not enough data for a model; empty where there is."""
-    steps = data.steps
     if not (steps.kind == VIEW).any():
         return "the sources have no browsing events"
-    buys = np.add.reduceat(data.label & data.counts, steps.begin) > 0 if len(steps) else np.zeros(0, dtype=bool)
+    data = Data(steps, np.zeros((len(steps.kind), 0)), split(steps.day))
+    buys = np.add.reduceat(data.label & data.counts, steps.begin) > 0
     training, test = data.part == 0, data.part == len(PARTS) - 1
     for name, count, fewest in (
         ("sessions with a purchase in training", int((training & buys).sum()), FEWEST_TRAINING),
@@ -108,17 +108,22 @@ def shortage(data: Data) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A model of one kind: its arrays, and uncalibrated log-odds of every step."""
+def logits(kind: str, arrays: Arrays, steps: Steps, features: Floats, wanted: Flags) -> Floats:
+    """Uncalibrated log-odds [E] of a stored model at the ``wanted`` [E] steps, NaN elsewhere."""
+    found = np.full(len(steps.kind), np.nan)
+    if kind == BOOSTING:
+        found[wanted] = trees.raw_scores(arrays, features[wanted])
+        return found
+    asked = np.add.reduceat(wanted, steps.begin) > 0 if len(steps) else np.zeros(0, dtype=bool)
+    rows = np.repeat(asked, steps.length)
+    norm = {name: arrays[f"norm_{name}"] for name in ("mean", "deviation")}
+    known = recurrent.sequences(steps.only(asked), features[rows], norm)
+    found[rows & (steps.step <= recurrent.MOST_STEPS)] = recurrent.scores(arrays, known)
+    return np.where(wanted, found, np.nan)
 
-    kind: str
-    arrays: Arrays
-    logit: Floats
 
-
-def train_network(data: Data, seed: int, progress: Callable[[str], None] = lambda _what: None) -> Trained:
-    """The recurrent network, the epoch chosen by average precision on validation."""
+def train_network(data: Data, seed: int, progress: Callable[[str], None] = lambda _what: None) -> Arrays:
+    """Weights of the recurrent network, the epoch chosen by average precision on validation."""
     training = _newest(data)
     norm = recurrent.normaliser(data.features[np.repeat(training, data.steps.length)])
     whole = recurrent.sequences(data.steps, data.features, norm)
@@ -139,12 +144,10 @@ def train_network(data: Data, seed: int, progress: Callable[[str], None] = lambd
 
     mine = np.repeat(training, whole.length)
     weights = recurrent.train(picked(training), data.label[cut][mine], data.counts[cut][mine], judge, seed, progress)
-    logit = np.full(len(data.label), np.nan)
-    logit[cut] = recurrent.scores(weights, whole)
-    return Trained(GRU, {**weights, **{f"norm_{k}": v for k, v in norm.items()}}, logit)
+    return {**weights, **{f"norm_{k}": v for k, v in norm.items()}}
 
 
-def train_trees(data: Data, seed: int) -> Trained:
+def train_trees(data: Data, seed: int) -> Arrays:
     """Boosted trees on the same prefixes; small ones, since few sessions buy and large trees learn them by heart."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -157,10 +160,7 @@ def train_trees(data: Data, seed: int) -> Trained:
         max_features=0.5, early_stopping=False, random_state=seed,
     )  # fmt: skip
     model.fit(trainable(data.features[rows]), data.label[rows])
-    arrays = trees.exported(model)
-    logit = np.full(len(data.label), np.nan)
-    logit[data.counts] = trees.raw_scores(arrays, data.features[data.counts])
-    return Trained(BOOSTING, arrays, logit)
+    return trees.exported(model)
 
 
 def trainable(features: Floats) -> Floats:

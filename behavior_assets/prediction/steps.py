@@ -28,6 +28,7 @@ VIEW, CART, REMOVE, CHECKOUT, PURCHASE = (
     KINDS.index(n) for n in ("view_item", "add_to_cart", "remove_from_cart", "begin_checkout", "purchase")
 )
 HOUR_US = 3_600_000_000
+MILLIONTHS = 1e6  # of logarithms: whole numbers add up to the same whatever their order
 USUAL_DAYS = 28  # a product's usual price is its mean over so many days before the event's
 
 
@@ -146,7 +147,7 @@ def session_events(events: ir.Table, sessions: ir.Table, product_days: ir.Table)
 def usual_prices(product_days: ir.Table) -> ir.Table:
     """What a product usually costs on a day: the mean of its last prices on the 28 days before, none of the day's."""
     priced = product_days.filter(product_days.price.notnull()).select(
-        "product_id", known="event_date", was=product_days.price.cast("float64")
+        "product_id", known="event_date", was=product_days.price
     )
     days = product_days.select("product_id", "event_date").distinct()
     on = [
@@ -154,16 +155,19 @@ def usual_prices(product_days: ir.Table) -> ir.Table:
         priced.known >= days.event_date - ibis.interval(days=USUAL_DAYS),
     ]  # fmt: skip
     joined = days.inner_join(priced, on, rname="{name}_right")
-    return joined.group_by(["product_id", "event_date"]).agg(usual_price=joined.was.mean())
+    return joined.group_by(["product_id", "event_date"]).agg(
+        usual_price=joined.was.sum().cast("float64") / joined.was.count()  # a sum of decimals knows no order
+    )
 
 
 def shop_hours(events: ir.Table, product_days: ir.Table) -> ir.Table:
-    """By hour since 1970: how many events tell a price that is usually known, and the sum of their log discounts."""
+    """By hour since 1970: how many events tell a price that is usually known; their log discounts' sum, in millionths."""
     told = events.filter(events.is_record & (events.price > 0)).inner_join(
         usual_prices(product_days), ["product_id", "event_date"], rname="{name}_usual"
     )
+    discount = (told.price.cast("float64") / told.usual_price).ln()
     return told.group_by(hour=told.event_ts_us // HOUR_US).agg(
-        total=(told.price.cast("float64") / told.usual_price).ln().sum(), count=told.count()
+        total=(discount * MILLIONTHS).round().cast("int64").sum().cast("int64"), count=told.count()
     )
 
 
