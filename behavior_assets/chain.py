@@ -27,6 +27,7 @@ from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.lake import Lake
 from resources.lock import exclusive
+from resources.process import peak_memory_mb
 from resources.settings import Settings, with_zone
 from resources.vacuum import remove_drafts
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     import dagster as dg
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_MIB = 2**20
 _EMPTY_DAYS = 100  # Dagster's notes on so many days that hold nothing cost as much as one more run of its own
 _DRAFT_SECONDS = 3600.0  # outside of the lake another command may be writing; nothing there takes so long
 # The event log keeps every message; the terminal is for the command's own words.
@@ -204,16 +204,6 @@ def stale_ranges(settings: Settings, days: list[str]) -> list[tuple[str, str]]:
     from behavior_assets.staleness import day_ranges, stale_days
 
     return day_ranges(stale_days(Lake(settings.home.lake), settings), _EMPTY_DAYS) or [(days[-1], days[-1])]
-
-
-def peak_memory_mb() -> int:
-    """Largest resident size of this process so far, MiB; 0 where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak / _MIB if sys.platform == "darwin" else peak / 1024)
 
 
 def _note(result: dg.ExecuteInProcessResult, report: ChainReport) -> None:

@@ -19,6 +19,7 @@ TYPES = {
     "key": pa.int64(),
     "int": pa.int64(),
     "money": pa.decimal128(18, 4),
+    "number": pa.float64(),  # what a model estimates
     "text": pa.string(),
     "flag": pa.string(),  # "Yes" or "No"
     "date": pa.date32(),
@@ -148,6 +149,16 @@ _TABLES = (
         country_name text : Country as the source names it
     """)),
     PublishedTable("dim_source", "one input format", ("source_key",), _columns(_SOURCES)),
+    PublishedTable("dim_model", "one version of a model", ("model_key",), _columns("""
+        model_key key : Surrogate key of the version
+        model text : Name of the model
+        version text : Last day of its data and the beginning of its hash; "none" where there was not enough data
+        trained_at timestamp? : When it was trained, UTC
+        dataset text : Sources and days that it was trained on
+        state text : serving, served before, kept, refused or not enough data
+        reason text : Why it was refused or could not be trained, else empty
+        is_champion flag : Yes for the version that serves
+    """)),
     PublishedTable("fact_session", "one session", ("session_key",), _columns("""
         session_key key : Surrogate key
         date_key key -> dim_date : Day on which the session began
@@ -225,6 +236,57 @@ _TABLES = (
         recency_days int : Days since the last order
         frequency int : Orders so far
         monetary money : Net revenue so far
+    """)),
+    PublishedTable("fact_session_prediction", "one session after so many events, by one version of a model",
+                   ("session_key", "prefix", "model_key"), _columns("""
+        session_key key : Session
+        date_key key -> dim_date : Day on which the session began
+        customer_key key -> dim_customer : Customer
+        model_key key -> dim_model : Version of the model that told it
+        prefix int : Events of the session that the model had seen: 1, 3, 5 or 10
+        probability number : Chance of a purchase in the rest of the session
+        decile int : 1 to 10, ten for chances as high as the highest tenth
+        outcome int? : 1 if a purchase followed, 0 if not, empty while the session may go on
+        is_out_of_sample flag : Yes where nothing of the day was used to make the model
+    """)),
+    PublishedTable("fact_customer_prediction", "one customer on one score day, for one horizon, by one version",
+                   ("date_key", "customer_key", "horizon_days", "model_key"), _columns("""
+        date_key key -> dim_date : Score day; what was known at its end counts
+        customer_key key -> dim_customer : Customer who came within 90 days
+        model_key key -> dim_model : Version of the model that told it
+        horizon_days int : Days ahead: 7 or 30
+        probability number : Chance of an order within the horizon
+        decile int : 1 to 10, ten for chances as high as the highest tenth
+        outcome int? : 1 if an order came, 0 if not, empty until the horizon is over
+        is_out_of_sample flag : Yes where nothing after the score day was used to make the model
+    """)),
+    PublishedTable("fact_sales_forecast", "one category (or all, or a product) on one day ahead, as told at one origin",
+                   ("origin_date_key", "date_key", "level", "category_key", "product_durable_key", "model_key"),
+                   _columns("""
+        origin_date_key key -> dim_date : Last day that was known
+        date_key key -> dim_date : Day that is forecast
+        level text : total, category, or product where a source has no categories
+        category_key key -> dim_category : Category, -1 for the total and for products
+        product_durable_key key : Product over all versions, -1 for the total and for categories
+        model_key key -> dim_model : Version of the model that told it
+        forecast number : Units
+        lower_80 number : Lower end of the interval that holds 80 % of days
+        upper_80 number : Upper end of it
+        lower_95 number : Lower end of the interval that holds 95 % of days
+        upper_95 number : Upper end of it
+        actual number? : Units sold, empty until the day is over
+        is_champion flag : Yes for the version that serves
+    """)),
+    PublishedTable("model_card", "one figure of one version of a model",
+                   ("model_key", "metric", "slice", "baseline"), _columns("""
+        model_key key -> dim_model : Version of the model
+        metric text : What is told, such as ap, auc, ece or wrmsse
+        slice text : Of which rows; all where of all
+        value number? : Its value
+        lower number? : Lower end of its 95 % interval
+        upper number? : Upper end of it
+        baseline text : What it is compared with, or empty
+        baseline_value number? : The same metric of that
     """)),
     PublishedTable("fact_data_quality", "one source on one arrival day", ("date_key", "source_key"), _columns("""
         date_key key -> dim_date : Day on which the files arrived

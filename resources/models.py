@@ -115,6 +115,10 @@ class ModelStore:
         told = self._served(name)
         return str(told[-1]["version"]) if told else None
 
+    def served(self, name: str) -> list[str]:
+        """The versions that served and serve, the newest last."""
+        return [t["version"] for t in self._served(name)]
+
     def promote(self, name: str, version: str) -> None:
         """Let a version serve from now on. Raises UsageError for one that is not kept."""
         if version not in self.versions(name):

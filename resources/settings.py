@@ -67,6 +67,11 @@ class Home:
         return self.root / "exports"
 
     @property
+    def models(self) -> Path:
+        """Trained models, by name and version."""
+        return self.root / "models"
+
+    @property
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.root / "dagster"

@@ -175,10 +175,8 @@ def test_a_session_that_a_boundary_cuts_is_in_no_part() -> None:
 
 def test_too_little_is_said_and_not_trained_on() -> None:
     steps = shop()
-    data = session_model.Data(steps, features(steps), session_model.split(steps.day))
     assert "sessions with a purchase in training, 1,000 are wanted" in session_model.shortage(steps)
     sales = replace(steps, kind=np.full(len(steps.kind), PURCHASE))
-    blind = session_model.Data(sales, features(sales), session_model.split(steps.day))
     assert session_model.shortage(sales) == "the sources have no browsing events"
 
 

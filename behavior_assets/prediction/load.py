@@ -5,17 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import ibis
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from behavior_assets.incremental import next_day, read_parts
+from behavior_assets.prediction.customer_model import MEASURES, Activity
 from behavior_assets.prediction.features import prefix_features, shop_discounts
 from behavior_assets.prediction.past import Moments, Past, past_of
 from behavior_assets.prediction.steps import USUAL_DAYS, Steps, from_arrow, session_events, shop_hours
 from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.quality import held_days
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
-from behavior_assets.star.aggregates import COMMERCE_EVENTS, PRODUCT_DAY
+from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,5 +102,35 @@ def load_sessions(backend: Backend, lake: Lake, days: Sequence[str], visitors: V
     return Sessions(steps, visitors, shop_discounts(hour, total, count, steps.time_us[steps.begin]))
 
 
+def load_activity(backend: Backend, lake: Lake, until: str) -> Activity:
+    """What each known customer did on each day up to one: visits, views and carts by the day that a visit began on."""
+    sessions = read_parts(backend, lake.table(SILVER_SESSIONS), _between(lake, SILVER_SESSIONS, "", until))
+    ordered = read_parts(backend, lake.table(CUSTOMER_DAY), _between(lake, CUSTOMER_DAY, "", until))
+    visits = sessions.filter(sessions.customer_key.notnull() & ~sessions.is_bot).group_by(
+        ["customer_key", "event_date"]
+    ).agg(visits=lambda t: t.count(), views=lambda t: t.views.sum(), carts=lambda t: t.carts.sum())
+    bought = ordered.filter(ordered.orders > 0).select(
+        "customer_key", "event_date", "orders", revenue=ibis.coalesce(ordered.revenue_net, 0).cast("float64")
+    )
+    both = visits.outer_join(bought, ["customer_key", "event_date"])
+    found = both.select(
+        customer=ibis.coalesce(both.customer_key, both.customer_key_right),
+        day=ibis.coalesce(both.event_date, both.event_date_right),
+        **{name: ibis.coalesce(both[name], 0).cast("float64") for name in MEASURES},
+    ).order_by("customer", "day")
+    rows = backend.to_pyarrow(found)
+    values = np.stack([rows[name].to_numpy() for name in MEASURES], axis=1)
+    day = rows["day"].cast(pa.int32()).to_numpy().astype(np.int64)
+    return Activity(rows["customer"].to_numpy(), day, values)
+
+
+def days_of(lake: Lake) -> list[str]:
+    """Days with sessions that are not held back, in order."""
+    live = lake.table(SILVER_SESSIONS).parts()
+    return [d for d in _between(lake, SILVER_SESSIONS, "", "9999") if sum(f.rows for f in live[d])]
+
+
 def _between(lake: Lake, spec: TableSpec, first: str, last: str) -> list[str]:
-    return [d for d in lake.table(spec).parts() if first <= d <= last]
+    """Days of a table from the first to the last that are not held back."""
+    held = held_days(lake, SILVER_SESSIONS.name) if spec.name in {SILVER_SESSIONS.name, SILVER_EVENTS.name} else set()
+    return [d for d in lake.table(spec).parts() if first <= d <= last and d not in held]

@@ -7,7 +7,9 @@ from datetime import date, timedelta
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from behavior_assets.expressions import DIGITS, money
 from exports.contract import UNKNOWN, UNKNOWN_KEY, gold
@@ -15,6 +17,7 @@ from resources.engine import surrogate_key
 
 FIRST_VERSION = date(1900, 1, 1)
 LAST_DAY = date(9999, 12, 31)
+AHEAD_DAYS = 28  # that sales are forecast
 PRICE_BANDS = ((10, "below 10"), (25, "10 to 25"), (50, "25 to 50"), (100, "50 to 100"), (250, "100 to 250"),
                (500, "250 to 500"), (1000, "500 to 1,000"))  # fmt: skip
 _HIGHEST_BAND = "1,000 and more"
@@ -38,6 +41,15 @@ def yes_no(condition: ir.BooleanValue) -> ir.StringValue:
 def date_key(day: ir.DateValue) -> ir.IntegerValue:
     """Yyyymmdd."""
     return day.year().cast("int64") * 10000 + day.month().cast("int64") * 100 + day.day().cast("int64")
+
+
+def date_keys(days: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Yyyymmdd of days [n] since 1970."""
+    dates = days.astype("datetime64[D]")
+    month = dates.astype("datetime64[M]").astype(np.int64)
+    of_month = (dates - dates.astype("datetime64[M]")).astype(np.int64) + 1
+    found: NDArray[np.int64] = (1970 + month // 12) * 10000 + (month % 12 + 1) * 100 + of_month
+    return found
 
 
 def dim_date(first: date, last: date) -> pa.Table:
@@ -207,6 +219,7 @@ def dim_product(days: ir.Table, versions: ir.Table, categories: ir.Table) -> ir.
 
 
 def day_range(days: Iterable[str], arrivals: Iterable[date]) -> tuple[date, date]:
-    """The first and last day that any fact speaks of."""
-    known = [date.fromisoformat(d) for d in days] + list(arrivals)
+    """The first and last day that any fact speaks of; forecasts speak of days that are still to come."""
+    events = [date.fromisoformat(d) for d in days]
+    known = [*events, *arrivals, *(d + timedelta(days=AHEAD_DAYS) for d in events)]
     return min(known), max(known)

@@ -1,0 +1,105 @@
+"""Training as Dagster assets: trains where no usable model serves, or where the run asks for it."""
+
+import base64
+from collections.abc import Iterable
+
+import dagster as dg
+
+from behavior_assets import cards
+from behavior_assets.partitions import OWNERS, PROGRESS, asset_key
+from behavior_assets.prediction.load import days_of
+from behavior_assets.trainer import CARD, NOT_ENOUGH, Recipe, about, figures_of, is_due, train
+from resources.home import HomeResource
+from resources.models import ModelStore, StoredModel
+
+SEED = 7
+
+
+class Training(dg.Config):
+    """Settings of a training run."""
+
+    train: bool = False  # also where a usable model serves
+    seed: int = SEED
+
+
+def model_key(name: str) -> dg.AssetKey:
+    """The asset of a model."""
+    return asset_key(f"models/{name}")
+
+
+def training_asset(
+    recipe: Recipe, group: str, condition: dg.AutomationCondition  # type: ignore[type-arg]
+) -> dg.AssetsDefinition:
+    """The asset that trains a model by its recipe."""
+    key = model_key(recipe.name)
+
+    @dg.asset(
+        key=key, deps=[asset_key(t.name) for t in recipe.tables], group_name=group, owners=OWNERS, kinds={"numpy"},
+        description=f"{recipe.title} Trained where no usable version serves, weekly, and when its scores drift.",
+        automation_condition=condition,
+        check_specs=[dg.AssetCheckSpec(name, asset=key, description=GUARDS[name]) for name in recipe.guards],
+    )  # fmt: skip
+    def model(
+        context: dg.AssetExecutionContext, config: Training, home: HomeResource
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        lake, store = home.lake(), ModelStore(home.settings().home.models)
+        days = days_of(lake)
+        data = about(lake, recipe, days)
+
+        def tell(what: str) -> None:
+            context.log.info(what)
+            PROGRESS.get()(f"{recipe.name}: {what}", 0)
+
+        if config.train or is_due(store, recipe, data):
+            tell("loading")
+            with home.engine() as backend:  # the lake is locked for no longer than reading takes
+                loaded = recipe.load(backend, lake, days[-1])
+            ended = train(recipe, store, loaded, data, config.seed, tell)
+        else:
+            ended = store.attempt(recipe.name) or {}
+        version = ended.get("version") or store.champion(recipe.name)
+        shown = store.load(recipe.name, version) if version else None
+        return dg.MaterializeResult(
+            metadata=_metadata(recipe, ended, shown), check_results=list(_checks(recipe, shown))
+        )
+
+    return model
+
+
+GUARDS = {
+    "prefix_invariance": "What happens after a moment changes no feature of that moment.",
+    "single_feature": "No feature tells the label by itself; the canary, which does, is found.",
+    "model_auc": "The model is not too good to be true.",
+    "label_shuffle": "Labels drawn by lot cannot be learnt.",
+    "boundary": "Nothing of a later part of the split is in an earlier one.",
+    "no_copies": "Each session is in one part, once.",
+}
+
+
+def _metadata(recipe: Recipe, ended: dict[str, object], shown: StoredModel | None) -> dict[str, object]:
+    told: dict[str, object] = {
+        "outcome": str(ended.get("outcome", "")), "reason": str(ended.get("reason", "")),
+        "version": shown.version if shown else "none", "trained": bool(shown),
+    }  # fmt: skip
+    if shown is None:
+        return {**told, "card": dg.MetadataValue.md(f"# {recipe.title}\n\n{NOT_ENOUGH}: {ended.get('reason', '')}")}
+    told["card"] = dg.MetadataValue.md(shown.papers[CARD].decode())
+    told["figures"] = dg.MetadataValue.md(cards.table(figures_of(shown)))
+    for name, raw in shown.papers.items():
+        if name.endswith(".png"):
+            picture = base64.b64encode(raw).decode()
+            told[name.removesuffix(".png")] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{picture})")
+    return told
+
+
+def _checks(recipe: Recipe, shown: StoredModel | None) -> Iterable[dg.AssetCheckResult]:
+    """What the guards found at the training of the version that is shown; by horizon where there are several."""
+    found = shown.told.get("guards", {}) if shown else {}
+    for name in recipe.guards:
+        mine = {k: v for k, v in found.items() if k == name or k.startswith(f"{name}_")}
+        looked = {k: dg.MetadataValue.json(v) for k, v in mine.items()}
+        yield dg.AssetCheckResult(
+            passed=all(v["passed"] for v in mine.values()), check_name=name, asset_key=model_key(recipe.name),
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={"version": shown.version if shown else "none: there was nothing to look at", **looked},
+        )  # fmt: skip

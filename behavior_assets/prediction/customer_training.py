@@ -1,0 +1,198 @@
+"""The stored model ``customer_purchase``: one set of trees for each horizon, judged on the newest day that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from behavior_assets.prediction import metrics
+from behavior_assets.prediction.customer_model import (
+    FEATURES,
+    FEWEST_BUYERS,
+    HORIZONS,
+    SCORED_DAYS,
+    STEP_DAYS,
+    WINDOWS,
+    Activity,
+    CustomerModel,
+    Scored,
+    baselines,
+    dates,
+    features_at,
+    outcome,
+    train,
+)
+from behavior_assets.prediction.guards import MOST_BY_MODEL, MOST_BY_ONE, Verdict
+from behavior_assets.training import Figure, NotEnough, Trained
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from behavior_assets.training import Arrays
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+NAME = "customer_purchase"
+RECIPE = 1  # raised when features or the way of training change: older versions are not scored any more
+_DECILES = 10
+
+
+def fit(
+    activity: Activity, seed: int, *, synthetic: bool, progress: Callable[[str], None] = lambda _what: None
+) -> Trained | NotEnough:
+    """Fit a model of each horizon that the data has room for."""
+    if not len(activity.day):
+        return NotEnough("no customer is known by an id")
+    first, last = int(activity.day.min()), int(activity.day.max())
+    horizons, arrays, reasons = {}, {}, []
+    for horizon in HORIZONS:
+        when = dates(first, last, horizon)
+        if when is None:
+            need = WINDOWS[-1][1] + 3 * horizon
+            reasons.append(f"{horizon} days ahead: {last - first + 1} days of data, {need} are wanted")
+            continue
+        buyers = int(outcome(activity, features_at(activity, when.test[0]), horizon).sum())
+        if buyers < FEWEST_BUYERS:
+            reasons.append(f"{horizon} days ahead: {buyers:,} customers buy in the test, {FEWEST_BUYERS} are wanted")
+            continue
+        progress(f"{horizon} days ahead")
+        model = train(activity, when, horizon, seed)
+        later = model.chance(features_at(activity, when.calibration[0]).features)
+        horizons[str(horizon)] = {
+            "calibration": list(model.calibration), "training_days": list(when.training),
+            "calibration_day": when.calibration[0], "test_day": when.test[0],
+            "decile_edges": np.quantile(later, np.arange(1, _DECILES) / _DECILES).tolist(),
+        }  # fmt: skip
+        arrays[f"trees_{horizon}"] = model.arrays
+    if not horizons:
+        return NotEnough("; ".join(reasons))
+    told = {"recipe": RECIPE, "seed": seed, "horizons": horizons, "features": list(FEATURES), "not_enough": reasons,
+            "first_day": first, "last_day": last}  # fmt: skip
+    judged = Judged(activity, told, arrays, synthetic)
+    verdicts = judged.verdicts()
+    told["guards"] = {v.name: {"passed": v.passed, **v.told} for v in verdicts}
+    return Trained(told, arrays, judged.figures(), judged.texts(verdicts), judged.curves())
+
+
+def again(activity: Activity, told: dict[str, Any], arrays: dict[str, Arrays], *, synthetic: bool) -> tuple[Figure, ...]:
+    """The figures of a stored model's card, computed anew from its weights and what it was made from."""
+    return Judged(activity, told, arrays, synthetic).figures()
+
+
+@dataclass
+class Judged:
+    """A fitted model on what it was made from."""
+
+    activity: Activity
+    told: dict[str, Any]
+    arrays: dict[str, Arrays]
+    synthetic: bool
+
+    @cached_property
+    def tests(self) -> dict[int, tuple[Scored, Flags, Floats]]:
+        """By horizon: the customers of the test's day, what came, and the chances told."""
+        found = {}
+        for name, told in self.told["horizons"].items():
+            scored = features_at(self.activity, told["test_day"])
+            slope, intercept = told["calibration"]
+            model = CustomerModel(int(name), self.arrays[f"trees_{name}"], (slope, intercept))
+            came = outcome(self.activity, scored, int(name))
+            found[int(name)] = (scored, came, model.chance(scored.features))
+        return found
+
+    def verdicts(self) -> list[Verdict]:
+        """The guards against leakage: what follows changes no feature, nothing is too good, no outcome overlaps."""
+        found = []
+        for horizon, (scored, came, chance) in self.tests.items():
+            after = self.activity.day > scored.day
+            values = np.where(after[:, None], self.activity.values * 3 + 1, self.activity.values)
+            changed = features_at(Activity(self.activity.customer, self.activity.day, values), scored.day)
+            same = np.array_equal(changed.features, scored.features, equal_nan=True)
+            found.append(Verdict(f"prefix_invariance_{horizon}", same, {"customers": len(scored.customer)}))
+            one = {
+                name: max(area, 1 - area) for column, name in enumerate(FEATURES)
+                if not np.isnan(area := metrics.auc(came, np.nan_to_num(scored.features[:, column], nan=-1.0)))
+            }  # fmt: skip
+            best = max(one, key=lambda n: one[n])
+            found.append(Verdict(f"single_feature_{horizon}", one[best] <= MOST_BY_ONE,
+                                 {"best_feature": best, "best_auc": round(one[best], 4)}))  # fmt: skip
+            area = metrics.auc(came, chance)
+            found.append(Verdict(f"model_auc_{horizon}", area <= MOST_BY_MODEL, {"auc": round(area, 4)}))
+            told = self.told["horizons"][str(horizon)]
+            ends = [d + horizon for d in told["training_days"]]
+            apart = max(ends) <= told["calibration_day"] and told["calibration_day"] + horizon <= told["test_day"]
+            found.append(Verdict(f"boundary_{horizon}", apart, {"score_days_in_training": len(ends)}))
+        return found
+
+    def figures(self) -> tuple[Figure, ...]:
+        """Everything that ``model_card`` tells."""
+        found = []
+        for horizon, (scored, came, chance) in self.tests.items():
+            at = f"{horizon} days ahead"
+            found += [Figure("customers", float(len(came)), at), Figure("prevalence", float(came.mean()), at)]
+            if not self.synthetic:
+                found.append(Figure("accuracy_of_all_negative", float(1 - came.mean()), at))
+            rules = baselines(scored)
+            for metric, e in metrics.estimates(came, chance, scored.customer).items():
+                names: dict[str, Floats | None] = dict(rules) if metric in {"ap", "auc", "lift_at_10"} else {"": None}
+                for name, values in names.items():
+                    theirs = float("nan")
+                    if values is not None:
+                        theirs = metrics.METRICS[metric](metrics.Ranked.of(came, values), None)
+                    found.append(Figure(metric, e.value, at, e.lower, e.upper, name, theirs))
+            ordered = scored.features[:, FEATURES.index("orders_so_far")] > 0
+            for name, mine in (("has ordered before", ordered), ("has not ordered before", ~ordered)):
+                if came[mine].sum() >= FEWEST_BUYERS // 4:
+                    sliced = metrics.estimates(came[mine], chance[mine], scored.customer[mine], ("ap", "auc", "ece"))
+                    found += [Figure(m, e.value, f"{at}, {name}", e.lower, e.upper) for m, e in sliced.items()]
+        return tuple(found)
+
+    def curves(self) -> dict[str, bytes]:
+        """Pictures for the UI."""
+        from behavior_assets.plots import precision_recall, reliability_and_lift
+
+        told = {f"{horizon} days": (came, chance) for horizon, (_, came, chance) in self.tests.items()}
+        return {"reliability_and_lift": reliability_and_lift(told), "precision_recall": precision_recall(told)}
+
+    def texts(self, verdicts: list[Verdict]) -> dict[str, str]:
+        """Markdown by field of ``cards.FIELDS``, but for what the training's desk knows."""
+        days = {h: [str(np.datetime64(d, "D")) for d in (t["training_days"][0], t["training_days"][-1],
+                t["calibration_day"], t["test_day"])] for h, t in self.told["horizons"].items()}  # fmt: skip
+        split = "\n".join(f"- {h} days: trained on score days {a} to {b}, every {STEP_DAYS} days, calibrated on {c}, "
+                          f"tested on {d}" for h, (a, b, c, d) in days.items())  # fmt: skip
+        missing = [f"There is no model for {reason}." for reason in self.told["not_enough"]]
+        shares = ", ".join(f"{came.mean():.2%} within {h} days" for h, (_, came, _) in self.tests.items())
+        bins = ["| horizon | tenth | chance told | share that ordered | customers |", "|---|---|---|---|---|"]
+        for horizon, (_, came, chance) in self.tests.items():
+            for n, b in enumerate(metrics.reliability(came, chance), 1):
+                bins.append(f"| {horizon} | {n} | {b['told']:.4f} | {b['came']:.4f} | {b['rows']:,.0f} |")
+        return {
+            "use": "Whom to write to in the coming week or month. Not for prices, and not for decisions that harm a "
+                   "person.",
+            "failures": " ".join(["Customers who have not come for 90 days are not scored. A season that has not been "
+                                  "seen cannot be foreseen.", *missing]),
+            "unit": f"A customer with a visit within {SCORED_DAYS} days, at the end of a score day: every Sunday, and "
+                    "the newest day.",
+            "label": f"Whether the customer orders within {' or '.join(self.told['horizons'])} days after the score day.",
+            "features": "All known at the end of the score day: " + ", ".join(FEATURES) + ". Windows are days back, the "
+                        "score day itself being the first.",
+            "split": split + "\n\nThe outcomes of a part are over before the next part's score day. Nothing is drawn "
+                     "twice or balanced.",
+            "prevalence": f"Of the test's customers order: {shares}.",
+            "baselines": "Rules that need no training: who came last (`recency_of_visit`), who ordered last "
+                         "(`recency_of_order`), who ordered most (`frequency`). Nobody orders: the prevalence. Figures "
+                         "below.",
+            "seeds": f"Seed {self.told['seed']}, one training. Intervals are of 95 %, from drawing the test's customers "
+                     "200 times; one test day does not tell how days differ.",
+            "reliability": "\n".join(bins),
+            "lift": "`lift_at_10` below, beside that of the rules.",
+            "slices": "Customers who have ordered before and who have not: below.",
+            "drift": "While it serves, the drift of its scores is told in `model_card` as `drift_psi`.",
+            "leakage": "\n".join(f"- {v.name}: {'passed' if v.passed else 'FAILED'} "
+                                 f"({', '.join(f'{n}: {x}' for n, x in v.told.items())})" for v in verdicts),
+        }  # fmt: skip

@@ -1,0 +1,221 @@
+"""Gold tables that models fill: which days of which version are stale, scoring them, and keeping what was told before.
+
+A part is a day as one version told it. The version that serves scores every day from its validation on; what served
+before keeps the days that it scored, and is asked again only where the data of those days changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from behavior_assets.incremental import (
+    Progress,
+    chunks,
+    content,
+    day_end_us,
+    fingerprint,
+    next_day,
+    quiet,
+    read_parts,
+    split,
+)
+from behavior_assets.prediction import recipes
+from behavior_assets.prediction.customer_model import HORIZONS
+from behavior_assets.prediction.load import days_of, load_activity, load_sessions, load_visitors
+from behavior_assets.prediction.scoring import score_customers, score_sessions
+from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.sessions.sessionise import SILVER_SESSIONS
+from behavior_assets.star.registry import model_key
+from exports.contract import gold
+from resources.models import ModelStore, StoredModel
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+    from behavior_assets.trainer import Recipe
+    from resources.lake import Lake, LakeTable
+    from resources.parquet import DataFile
+    from resources.settings import Settings
+
+VERSION = "scores-1"
+NONE = "none"  # the part of a table that no model has filled yet
+_REACH = 2  # days after its beginning in which a session's events may lie
+_MINUTE_US = 60_000_000
+_SUNDAY = 3  # days since 1970 modulo 7
+_EPOCH = "1970-01-01"
+
+
+def number_of(day: str) -> int:
+    """Days since 1970."""
+    return int(np.datetime64(day, "D").astype(np.int64))
+
+
+def day_of(number: int) -> str:
+    """The day so many days after 1970 began."""
+    return next_day(_EPOCH, number)
+
+
+@dataclass
+class ScoreBuilder:
+    """Brings the tables of predictions up to date; each method returns the parts written."""
+
+    backend: Backend
+    lake: Lake
+    settings: Settings
+    progress: Progress = quiet
+    _digests: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @cached_property
+    def store(self) -> ModelStore:
+        """The home's models."""
+        return ModelStore(self.settings.home.models)
+
+    @cached_property
+    def days(self) -> list[str]:
+        """Days that models may see."""
+        return days_of(self.lake)
+
+    def _known_by(self, recipe: Recipe) -> dict[str, str]:
+        """By day, a digest of all that the recipe's tables hold up to it: what came before tells in every score."""
+        if recipe.name not in self._digests:
+            parts = [self.lake.table(spec).parts() for spec in recipe.tables]
+            found, digest = {}, ""
+            for day in self.days:
+                digest = fingerprint(digest, *(content(live.get(day, [])) for live in parts))
+                found[day] = digest
+            self._digests[recipe.name] = found
+        return self._digests[recipe.name]
+
+    def _until(self, recipe: Recipe, day: str) -> str:
+        """The digest of what is known by a day, which need not hold events."""
+        known = self._known_by(recipe)
+        return known[max((d for d in self.days if d <= day), default=self.days[0])]
+
+    def fact_session_prediction(self) -> list[str]:
+        """Sessions by day and version."""
+        newest = read_parts(self.backend, self.lake.table(SILVER_SESSIONS), self.days)
+        over_us = int(self.backend.execute(newest.end_ts_us.max()) or 0)
+        over_us -= self.settings.session_gap_minutes * _MINUTE_US
+
+        def inputs(day: str) -> str:
+            reach = next_day(day, _REACH)
+            return fingerprint(self._until(recipes.SESSIONS, reach), min(over_us, day_end_us(reach, self.settings.timezone)))
+
+        def wanted(model: StoredModel) -> list[str]:
+            first = day_of(int(model.told["days"]["validation"]))
+            return [d for d in self.days if d >= first]
+
+        def score(model: StoredModel, key: int, days: Sequence[str]) -> Iterable[tuple[str, pa.Table]]:
+            visitors = load_visitors(self.backend, self.lake, self.days[-1])
+            rows = {d: sum(f.rows for f in files) for d, files in self.lake.table(SILVER_EVENTS).parts().items()}
+            for group in chunks(days, rows, self.settings.chunk_rows):
+                for run in _runs(group):
+                    sessions = load_sessions(self.backend, self.lake, run, visitors)
+                    found = split_days(score_sessions(model, key, sessions, over_us))
+                    yield from ((d, found.get(d, gold("fact_session_prediction").schema.empty_table())) for d in run)
+                self.progress("gold/fact_session_prediction", sum(rows.get(d, 0) for d in group))
+
+        known = set(self.days)
+        return self._write("fact_session_prediction", recipes.SESSIONS, wanted, known.__contains__, inputs, score)
+
+    def fact_customer_prediction(self) -> list[str]:
+        """Customers by score day and version."""
+        last = self.days[-1] if self.days else _EPOCH
+
+        def inputs(day: str) -> str:
+            return self._until(recipes.CUSTOMERS, min(next_day(day, max(HORIZONS)), last))
+
+        def wanted(model: StoredModel) -> list[str]:
+            first = min(int(told["calibration_day"]) for told in model.told["horizons"].values())
+            newest = number_of(last)
+            return [day_of(n) for n in range(first, newest + 1) if n % 7 == _SUNDAY or n == newest]
+
+        def score(model: StoredModel, key: int, days: Sequence[str]) -> Iterable[tuple[str, pa.Table]]:
+            activity = load_activity(self.backend, self.lake, last)
+            for day in days:
+                yield day, score_customers(model, key, activity, number_of(day), number_of(last))
+
+        return self._write("fact_customer_prediction", recipes.CUSTOMERS, wanted, lambda day: day <= last, inputs, score)
+
+    def _write(
+        self, name: str, recipe: Recipe, wanted: Callable[[StoredModel], list[str]], holds: Callable[[str], bool],
+        inputs: Callable[[str], str],
+        score: Callable[[StoredModel, int, Sequence[str]], Iterable[tuple[str, pa.Table]]],
+    ) -> list[str]:  # fmt: skip
+        """Score what is stale of every version, and commit it at once.
+
+        ``wanted`` are the days of the version that serves; ``holds`` tells whether a day may have rows at all.
+        """
+        target = self.lake.table(gold(name))
+        present = target.fingerprints()
+        written: list[DataFile] = []
+        kept: set[str] = set()
+        for model, days in self._versions(recipe, target, wanted, holds):
+            expected = {_part(d, model.version): fingerprint(VERSION, model.version, inputs(d)) for d in days}
+            kept |= set(expected)
+            stale = [d for d in days if present.get(_part(d, model.version)) != expected[_part(d, model.version)]]
+            if stale:
+                key = model_key(model.name, model.version)
+                for day, rows in score(model, key, stale):
+                    part = _part(day, model.version)
+                    written.append(target.write(part, expected[part], [rows]))
+        unknown = {p for p in present if p != NONE and not self._is_scored(recipe, p)}  # its version is gone
+        if not kept | unknown:
+            written = [] if NONE in present else [target.write(NONE, VERSION, [])]
+            kept = {NONE}
+        gone = sorted(set(present) - kept - unknown)
+        if written or gone:
+            target.commit(written, drop=gone)
+        return [f.part for f in written]
+
+    def _versions(
+        self, recipe: Recipe, target: LakeTable, wanted: Callable[[StoredModel], list[str]],
+        holds: Callable[[str], bool],
+    ) -> Iterable[tuple[StoredModel, list[str]]]:
+        """Versions that can score, with the days that each is to have told."""
+        serving = self.store.champion(recipe.name)
+        present = target.parts()
+        for version in self.store.versions(recipe.name):
+            mine = sorted(p.partition(".")[0] for p in present if p.endswith(f".{version[-8:]}"))
+            if not mine and version != serving:
+                continue
+            model = self.store.load(recipe.name, version)
+            if model.told.get("recipe") == recipe.number and self.days:
+                yield model, wanted(model) if version == serving else [d for d in mine if holds(d)]
+
+    def _is_scored(self, recipe: Recipe, part: str) -> bool:
+        """Whether the version of a part is there and of this recipe, so that its days are known to be right."""
+        for version in self.store.versions(recipe.name):
+            if part.endswith(f".{version[-8:]}"):
+                return self.store.load(recipe.name, version).told.get("recipe") == recipe.number
+        return False
+
+
+def _part(day: str, version: str) -> str:
+    return f"{day}.{version[-8:]}"
+
+
+def _runs(days: Sequence[str]) -> Iterable[list[str]]:
+    """Days that follow each other, together."""
+    run: list[str] = []
+    for day in days:
+        if run and next_day(run[-1]) != day:
+            yield run
+            run = []
+        run.append(day)
+    if run:
+        yield run
+
+
+def split_days(table: pa.Table) -> dict[str, pa.Table]:
+    """Rows by the day of their date_key."""
+    found: Mapping[int, pa.Table] = split(table, table["date_key"].to_numpy())
+    return {f"{key // 10000:04d}-{key // 100 % 100:02d}-{key % 100:02d}": rows for key, rows in found.items()}
+
+
