@@ -45,6 +45,7 @@ QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITIC
 class ChainReport:
     """What a run did. ``stages`` are seconds by asset; ``archive_seconds`` the copying of files into the archive.
 
+    ``models``: by name, how its training ended (or last ended), why, and the version.
     ``replayed``: the class, how many of its rows were in quarantine, and how many are left.
     """
 
@@ -58,6 +59,7 @@ class ChainReport:
     waiting: list[dict[str, str]] = field(default_factory=list)
     replayed: dict[str, Any] = field(default_factory=dict)
     failed_checks: list[dict[str, str]] = field(default_factory=list)
+    models: dict[str, dict[str, str]] = field(default_factory=dict)
     snapshot: str | None = None
     snapshot_is_new: bool = False
     failure: str = ""
@@ -88,10 +90,11 @@ def run_chain(
     replay: str = "",
     *,
     deliver: bool = True,
+    train: bool = False,
 ) -> ChainReport:
     """Ingest the paths (or the quarantined rows of the class ``replay``), bring all that follows up to date, publish.
 
-    Without ``deliver`` nothing is ingested, whatever lies in ``landing/``.
+    Without ``deliver`` nothing is ingested, whatever lies in ``landing/``. ``train`` trains every model anew.
 
     Three runs in one process: the ingestion, which tells the days that are touched; one run over the range of these
     days; and one over all that is not kept by day.
@@ -102,7 +105,7 @@ def run_chain(
         config = {"paths": [to_config(placed(p)) for p in paths], "format": format_name,
                   "mapping": to_config(mapping) if mapping else "", "replay": replay}  # fmt: skip
         with tidied(settings):
-            return _run_chain(settings, config if deliver else None, progress)
+            return _run_chain(settings, config if deliver else None, progress, train=train)
 
 
 @contextmanager
@@ -143,7 +146,9 @@ def _history(folder: Path) -> Iterator[None]:
         raise BehaviorError(msg) from error
 
 
-def _run_chain(settings: Settings, config: dict[str, Any] | None, progress: Progress) -> ChainReport:
+def _run_chain(
+    settings: Settings, config: dict[str, Any] | None, progress: Progress, *, train: bool
+) -> ChainReport:
     started = time.perf_counter()
     with exclusive(settings.home.lake):
         lake = Lake(settings.home.lake)
@@ -155,6 +160,7 @@ def _run_chain(settings: Settings, config: dict[str, Any] | None, progress: Prog
     from behavior_assets.automation import RANGE_END, RANGE_START
     from behavior_assets.definitions import build_definitions
     from behavior_assets.partitions import PROGRESS
+    from behavior_assets.star.scores import NAMES
     from expectations.bridge import prepare
 
     warnings.simplefilter("ignore", dg.BetaWarning)
@@ -184,7 +190,8 @@ def _run_chain(settings: Settings, config: dict[str, Any] | None, progress: Prog
                 # Only tables kept by day run over a range: Dagster notes every partition of every asset in it.
                 made = all(execute("days", {RANGE_START: first, RANGE_END: last}) for first, last in ranges)
                 if made and _any_session(settings):
-                    execute("star")
+                    asked = {f"models__{name}": {"config": {"train": train}} for name in NAMES}
+                    execute("star", ops=asked)
             if report.snapshot is not None and not report.failure:  # whatever a repair took away is made again
                 unfinished.end(settings.home)
     finally:
@@ -243,6 +250,8 @@ def _note_check(evaluation: Any, report: ChainReport) -> None:
     table = "/".join(evaluation.asset_key.path)
     if evaluation.check_name == "no_file_refused" and not evaluation.passed:
         report.refused = list(evaluation.metadata["refused"].value)
+    elif table.startswith("models/") and not evaluation.passed and evaluation.metadata["trained_now"].value:
+        report.failed_checks.append({"table": table, "rule": evaluation.check_name, "rows": "", "days": ""})
     elif evaluation.check_name == "blocking_rules" and not evaluation.passed:
         for rule, told in evaluation.metadata["breaches"].value.items():
             days = ", ".join(told["days"][:5]) + (" …" if len(told["days"]) > 5 else "")  # noqa: PLR2004
@@ -259,6 +268,9 @@ def _note_materialization(event: Any, report: ChainReport) -> None:
         report.repeated = [str(name) for name in metadata["repeated"].value]
         report.renewed = [str(name) for name in metadata["renewed"].value]
         report.waiting = list(metadata["waiting"].value)
+    if "outcome" in metadata:
+        name = materialization.asset_key.path[-1]
+        report.models[name] = {key: str(metadata[key].value) for key in ("outcome", "reason", "version")}
     if "snapshot" in metadata:
         report.snapshot = str(metadata["snapshot"].value)
         report.snapshot_is_new = bool(metadata["new"].value)

@@ -102,6 +102,7 @@ def run(
     mapping: Annotated[Path | None, typer.Option(help="YAML mapping, for --format generic.")] = None,
     home: HomeOption = None,
     engine: Annotated[Engine, typer.Option(envvar="BEHAVIOR_ENGINE", help="What computes.")] = Engine.duckdb,
+    train: Annotated[bool, typer.Option("--train", help="Train every model anew, also where one serves.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Land the sources, materialise everything that follows and publish a snapshot.
@@ -124,7 +125,7 @@ def run(
         find_files(paths)
     settings = create_home(home)
     with terminal.progress(silent=as_json) as tell:
-        report = run_chain(settings, paths, format_, mapping, tell)
+        report = run_chain(settings, paths, format_, mapping, tell, train=train)
     _tell_report(report, home, as_json=as_json)
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 from behavior_assets import automation
 from behavior_assets.ingestion.assets import build_assets as ingestion_assets
 from behavior_assets.partitions import daily
+from behavior_assets.prediction.assets import build_assets as prediction_assets
 from behavior_assets.privacy.assets import build_assets as privacy_assets
 from behavior_assets.sessions.assets import build_assets as session_assets
 from behavior_assets.star.assets import build_assets as star_assets
@@ -29,6 +30,7 @@ def build_definitions(settings: Settings, first_day: date | None = None) -> dg.D
             *ingestion_assets(days),
             *privacy_assets(days),
             *session_assets(days),
+            *prediction_assets(changed),
             *star_assets(changed),
             *export_assets(changed),
         ],

@@ -50,7 +50,8 @@ def training_asset(
             context.log.info(what)
             PROGRESS.get()(f"{recipe.name}: {what}", 0)
 
-        if config.train or is_due(store, recipe, data):
+        due = config.train or is_due(store, recipe, data)
+        if due:
             tell("loading")
             with home.engine() as backend:  # the lake is locked for no longer than reading takes
                 loaded = recipe.load(backend, lake, days[-1])
@@ -60,7 +61,7 @@ def training_asset(
         version = ended.get("version") or store.champion(recipe.name)
         shown = store.load(recipe.name, version) if version else None
         return dg.MaterializeResult(
-            metadata=_metadata(recipe, ended, shown), check_results=list(_checks(recipe, shown))
+            metadata=_metadata(recipe, ended, shown), check_results=list(_checks(recipe, shown, trained_now=due))
         )
 
     return model
@@ -92,7 +93,7 @@ def _metadata(recipe: Recipe, ended: dict[str, object], shown: StoredModel | Non
     return told
 
 
-def _checks(recipe: Recipe, shown: StoredModel | None) -> Iterable[dg.AssetCheckResult]:
+def _checks(recipe: Recipe, shown: StoredModel | None, *, trained_now: bool) -> Iterable[dg.AssetCheckResult]:
     """What the guards found at the training of the version that is shown; by horizon where there are several."""
     found = shown.told.get("guards", {}) if shown else {}
     for name in recipe.guards:
@@ -101,5 +102,5 @@ def _checks(recipe: Recipe, shown: StoredModel | None) -> Iterable[dg.AssetCheck
         yield dg.AssetCheckResult(
             passed=all(v["passed"] for v in mine.values()), check_name=name, asset_key=model_key(recipe.name),
             severity=dg.AssetCheckSeverity.ERROR,
-            metadata={"version": shown.version if shown else "none: there was nothing to look at", **looked},
+            metadata={"trained_now": trained_now, "version": shown.version if shown else "none: there was nothing to look at", **looked},
         )  # fmt: skip

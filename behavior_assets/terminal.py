@@ -84,7 +84,7 @@ def tell_report(report: ChainReport, status: dict[str, Any], *, as_json: bool) -
             "refused": report.refused, "repeated": report.repeated, "renewed": report.renewed,
             "waiting": report.waiting, "failed_checks": report.failed_checks,
             **({"replayed": report.replayed} if report.replayed else {}),
-            "snapshot_is_new": report.snapshot_is_new, "failure": report.failure}  # fmt: skip
+            "models": report.models, "snapshot_is_new": report.snapshot_is_new, "failure": report.failure}  # fmt: skip
     if as_json:
         tell_json(told)
     elif not report.failure or report.failed_checks:
@@ -112,8 +112,7 @@ def _names(names: list[str]) -> str:
 
 def _raise_for(report: ChainReport) -> None:
     """All that went wrong in a run, with the exit code of the worst: a failure, a broken rule, a refused file."""
-    rules = [f"{c['table']}: rule {c['rule']} failed for {c['rows']} rows" + _consequence(c)
-             for c in report.failed_checks]  # fmt: skip
+    rules = [_rule(check) for check in report.failed_checks]
     refused = [r["reason"] for r in report.refused]
     if report.failure and not _stopped_by_a_rule(report):
         kind = getattr(errors, report.failure_kind, BehaviorError)
@@ -127,6 +126,13 @@ def _raise_for(report: ChainReport) -> None:
 def _stopped_by_a_rule(report: ChainReport) -> bool:
     """Whether the failure is only Dagster's word for a blocking rule, which is told as such."""
     return bool(report.failed_checks) and report.failure_kind.startswith("DagsterAssetCheckFailed")
+
+
+def _rule(check: dict[str, str]) -> str:
+    if check["table"].startswith("models/"):
+        return (f"{check['table']}: the leakage check {check['rule']} failed; the version is kept, and does not serve. "
+                f"`behavior models card {check['table'].removeprefix('models/')}` tells what was found.")  # fmt: skip
+    return f"{check['table']}: rule {check['rule']} failed for {check['rows']} rows" + _consequence(check)
 
 
 def _consequence(check: dict[str, str]) -> str:

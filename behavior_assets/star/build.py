@@ -39,6 +39,7 @@ from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star import dimensions, facts
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
 from behavior_assets.star.carts import fact_cart_item
+from behavior_assets.star.scores import ScoreBuilder
 from exports.contract import gold
 from resources.lake import Lake, LakeTable
 from resources.parquet import DataFile
@@ -97,6 +98,11 @@ class StarBuilder:
     def held(self) -> set[str]:
         """Days of sessions that broke a blocking rule: gold does not get them."""
         return held_days(self.lake, "silver/sessions")
+
+    @cached_property
+    def scores(self) -> ScoreBuilder:
+        """The builder of the tables that models fill."""
+        return ScoreBuilder(self.backend, self.lake, self.settings, self.progress)
 
     # Dimensions and other whole tables
 

@@ -10,6 +10,8 @@ _SESSIONS, _CUSTOMERS, _PRODUCTS, _COMMERCE = (
 )  # fmt: skip
 _LOOKUPS = ("gold/dim_channel", "gold/dim_device", "gold/dim_country", "gold/dim_source")
 
+MODELS = ("models/session_purchase", "models/customer_purchase")
+
 # Table: the tables it reads.
 GOLD_INPUTS: dict[str, tuple[str, ...]] = {
     "dim_date": ("bronze/events", _SESSIONS),
@@ -27,11 +29,22 @@ GOLD_INPUTS: dict[str, tuple[str, ...]] = {
     "fact_cart_item": (_COMMERCE, _SESSIONS, "gold/dim_product"),
     "fact_customer_month": (_CUSTOMERS, "gold/dim_customer"),
     "fact_data_quality": ("bronze/events", "gold/dim_source"),
-}
+    "dim_model": (*MODELS,),
+    "fact_session_prediction": (
+        "models/session_purchase", _SESSIONS, "silver/events", _COMMERCE, _PRODUCTS, "gold/dim_model",
+    ),
+    "fact_customer_prediction": ("models/customer_purchase", _SESSIONS, _CUSTOMERS, "gold/dim_model"),
+    "model_card": (*MODELS, "gold/dim_model", "gold/fact_session_prediction", "gold/fact_customer_prediction"),
+}  # fmt: skip
+
+
+SCORES = ("dim_model", "fact_session_prediction", "fact_customer_prediction", "fact_sales_forecast", "model_card")
 
 
 def build_table(builder: Any, name: str) -> list[str]:
     """Bring one gold table up to date with a StarBuilder; returns the parts written."""
+    if name in SCORES:
+        builder = builder.scores
     if name in {"dim_channel", "dim_device", "dim_country"}:
         parts: list[str] = builder.simple(name.removeprefix("dim_"))
         return parts

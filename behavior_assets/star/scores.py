@@ -22,6 +22,7 @@ from behavior_assets.incremental import (
     fingerprint,
     next_day,
     quiet,
+    read_files,
     read_parts,
     split,
 )
@@ -31,6 +32,7 @@ from behavior_assets.prediction.load import days_of, load_activity, load_session
 from behavior_assets.prediction.scoring import score_customers, score_sessions
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
+from behavior_assets.star import registry
 from behavior_assets.star.registry import model_key
 from exports.contract import gold
 from resources.models import ModelStore, StoredModel
@@ -39,16 +41,28 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
     from behavior_assets.trainer import Recipe
+    from behavior_assets.training import Figure
     from resources.lake import Lake, LakeTable
     from resources.parquet import DataFile
     from resources.settings import Settings
 
 VERSION = "scores-1"
+WHOLE = "all"
 NONE = "none"  # the part of a table that no model has filled yet
 _REACH = 2  # days after its beginning in which a session's events may lie
 _MINUTE_US = 60_000_000
 _SUNDAY = 3  # days since 1970 modulo 7
 _EPOCH = "1970-01-01"
+
+
+NAMES = (recipes.SESSIONS.name, recipes.CUSTOMERS.name)
+# Tables whose rows tell how good a serving version is: its recipe, and the column that parts the rows.
+LIVE = {
+    "fact_session_prediction": (recipes.SESSIONS, "prefix"),
+    "fact_customer_prediction": (recipes.CUSTOMERS, "horizon_days"),
+}
+WORDS = {"prefix": "prefix {}", "horizon_days": "{} days ahead"}
+DRIFT_DAYS = 7  # newest days with rows whose scores are compared with those of the calibration
 
 
 def number_of(day: str) -> int:
@@ -96,6 +110,53 @@ class ScoreBuilder:
         """The digest of what is known by a day, which need not hold events."""
         known = self._known_by(recipe)
         return known[max((d for d in self.days if d <= day), default=self.days[0])]
+
+    def dim_model(self) -> list[str]:
+        """Versions of models."""
+        target = self.lake.table(gold("dim_model"))
+        before = {f.path for f in target.files()}
+        file = target.write(WHOLE, VERSION, [registry.dim_model(self.store, NAMES)])
+        target.commit([file])
+        return [] if file.path in before else [WHOLE]
+
+    def model_card(self) -> list[str]:
+        """What is known of each version; made again when a version, or what a serving one told, changed."""
+        target = self.lake.table(gold("model_card"))
+        facts = [self.lake.table(gold(name)) for name in LIVE]
+        state = [(name, self.store.served(name), self.store.versions(name), self.store.attempt(name)) for name in NAMES]
+        expected = fingerprint(VERSION, state, *(content(t.files()) for t in facts))
+        if target.fingerprints().get(WHOLE) == expected:
+            return []
+        live = {recipe.name: self._live(table, column) for table, (recipe, column) in LIVE.items()}
+        target.commit([target.write(WHOLE, expected, [registry.model_card(self.store, NAMES, live)])])
+        return [WHOLE]
+
+    def _live(self, name: str, column: str) -> list[Figure]:
+        """Figures of what the serving version told of days that did not make it; ``column`` parts the rows."""
+        recipe, _ = LIVE[name]
+        version = self.store.champion(recipe.name)
+        if version is None:
+            return []
+        table = self.lake.table(gold(name))
+        files = [f for f in table.files() if f.part.endswith(f".{version[-8:]}")]
+        rows = read_files(self.backend, table.spec, table.absolute(files))
+        rows = rows.filter(rows.is_out_of_sample == "Yes")
+        told = self.backend.to_pyarrow(rows.select("date_key", "customer_key", "probability", "decile", "outcome", part=column))
+        part, newest = told["part"].to_numpy(), told["date_key"].to_numpy()
+        known = told["outcome"].is_valid().to_numpy()
+        label = told["outcome"].fill_null(0).to_numpy() > 0
+        chance, customer = told["probability"].to_numpy(), told["customer_key"].to_numpy()
+        found: list[Figure] = []
+        for value in np.unique(part).tolist():
+            mine = part == value
+            rows_known = mine & known
+            found += registry.live_figures(
+                label[rows_known], chance[rows_known], customer[rows_known], f"served, {WORDS[column].format(value)}"
+            )
+            days = np.unique(newest[mine])[-DRIFT_DAYS:]
+            recent = mine & np.isin(newest, days)
+            found += registry.drift(told["decile"].to_numpy()[recent], f"served, {WORDS[column].format(value)}")
+        return found
 
     def fact_session_prediction(self) -> list[str]:
         """Sessions by day and version."""
