@@ -15,8 +15,11 @@ from behavior_assets.ingestion.assets import DELIVERIES, landed_source
 from behavior_assets.ingestion.names import shown, to_config
 from behavior_assets.ingestion.sources import FORMATS
 from behavior_assets.partitions import asset_key
+from behavior_assets.sessions.sessionise import SILVER_SESSIONS
+from behavior_assets.star.scores import NAMES, drifted
 from resources.errors import UsageError
 from resources.home import HomeResource
+from resources.models import ModelStore
 
 FILES_PER_RUN = 200
 GAP_DAYS = 7  # days without events that two ranges of changed days may enclose and still be one
@@ -46,6 +49,12 @@ star_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     description="Everything that is not kept by day: the substrate, dimensions, facts, and the published snapshot.",
 )
+
+train_job = dg.define_asset_job(
+    "train", dg.AssetSelection.assets(*(asset_key(f"models/{name}") for name in NAMES)).downstream(),
+    executor_def=dg.in_process_executor, description="Every model anew, what it tells, and the published snapshot.",
+    config={"ops": {f"models__{name}": {"config": {"train": True}} for name in NAMES}},
+)  # fmt: skip
 
 
 def when_days_changed() -> dg.AutomationCondition:  # type: ignore[type-arg]
@@ -170,10 +179,32 @@ def daily_round() -> dg.RunRequest:
     return dg.RunRequest()
 
 
+@dg.schedule(job=train_job, cron_schedule="30 4 * * 1", default_status=dg.DefaultScheduleStatus.RUNNING,
+             description="Once a week every model is trained anew.")  # fmt: skip
+def weekly_training(home: HomeResource) -> dg.RunRequest | dg.SkipReason:
+    """Mondays at 04:30 UTC, where there is anything to train on."""
+    if not home.lake().table(SILVER_SESSIONS).rows():
+        return dg.SkipReason("There are no sessions yet.")
+    return dg.RunRequest()
+
+
+@dg.sensor(job=train_job, minimum_interval_seconds=3600, default_status=dg.DefaultSensorStatus.RUNNING,
+           description="Requests a training when the scores of a serving model have drifted.")  # fmt: skip
+def drift_sensor(home: HomeResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Once for each set of versions that serve: where the new ones drift as well, the week's training is waited for."""
+    with home.engine() as backend:
+        found = drifted(backend, home.lake())
+    if not found:
+        yield dg.SkipReason("No serving model's scores have drifted.")
+        return
+    served = [f"{name} {ModelStore(home.settings().home.models).champion(name)}" for name in found]
+    yield dg.RunRequest(run_key=f"drift: {', '.join(served)}")
+
+
 def build_sensors() -> list[dg.SensorDefinition]:
     """All sensors, running from the start."""
     tables = dg.AutomationConditionSensorDefinition(
         "changed_tables_sensor", target=dg.AssetSelection.all(), default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=10, description="Rebuilds gold and publishes when an input has changed.",
     )  # fmt: skip
-    return [landing_sensor, changed_days_sensor, tables]
+    return [landing_sensor, changed_days_sensor, drift_sensor, tables]

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from behavior_assets import terminal, unexpected
+from behavior_assets import models_cli, terminal, unexpected
+from behavior_assets.models_cli import HomeOption, JsonOption
 from resources.disk import disk_errors
 from resources.errors import BehaviorError, IntegrityError, UsageError
 from resources.process import tune
-from resources.settings import Settings, create_home, load_settings, read_settings, resolve_home
+from resources.settings import create_home, existing_settings, load_settings, read_settings, resolve_home
 
 if TYPE_CHECKING:
     from behavior_assets.chain import ChainReport
@@ -25,6 +26,9 @@ app = typer.Typer(
     help="A shop's clickstream in, a star schema with proof out.", no_args_is_help=True, add_completion=False,
     pretty_exceptions_enable=False,
 )  # fmt: skip
+
+app.add_typer(models_cli.app, name="models")
+
 
 class Engine(StrEnum):
     """Engines of the chain."""
@@ -40,17 +44,6 @@ class SimulatedFormat(StrEnum):
     ga4 = "ga4"
 
 
-HomeOption = Annotated[Path | None, typer.Option("--home", help="The home folder; else BEHAVIOR_HOME, else ./data.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else there.")]
-
-
-def _existing(home: Path | None) -> Settings:
-    """Settings of a home that is there. Raises UsageError where it is not: a misspelt path holds no rows either."""
-    place = resolve_home(home)
-    if not place.root.is_dir():
-        msg = f"--home {place.root}: there is no such home. `behavior run` and `behavior simulate` make one."
-        raise UsageError(msg)
-    return load_settings(home)
 
 
 @app.command()
@@ -140,7 +133,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Rows by source and day, tables, the last snapshot, what is held back."""
     from behavior_assets.status import status as read_status
 
-    told = read_status(_existing(home))
+    told = read_status(existing_settings(home))
     if as_json:
         terminal.tell_json(told)
     else:
@@ -158,7 +151,7 @@ def quarantine(
     from behavior_assets.ingestion.quarantine import classes
     from resources.lake import Lake
 
-    settings = _existing(home)
+    settings = existing_settings(home)
     lake = Lake(settings.home.lake)
     found, lost = classes(lake, show_values=show_values), conflicts(lake, settings, show_values=show_values)
     if as_json:
@@ -181,7 +174,7 @@ def replay(
     from behavior_assets.ingestion.quarantine import count
     from resources.lake import Lake
 
-    settings = create_home(_existing(home).home.root)
+    settings = create_home(existing_settings(home).home.root)
     lake = Lake(settings.home.lake)
     before = count(lake, failure_class, format_)
     with terminal.progress(silent=as_json) as tell:

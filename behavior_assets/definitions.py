@@ -34,9 +34,9 @@ def build_definitions(settings: Settings, first_day: date | None = None) -> dg.D
             *star_assets(changed),
             *export_assets(changed),
         ],
-        jobs=[automation.ingest_job, automation.days_job, automation.star_job],
+        jobs=[automation.ingest_job, automation.days_job, automation.star_job, automation.train_job],
         sensors=automation.build_sensors(),
-        schedules=[automation.daily_round],
+        schedules=[automation.daily_round, automation.weekly_training],
         resources={"home": HomeResource(home=str(settings.home.root))},
         executor=dg.in_process_executor,
     )

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable
+from typing import Any
 
 import dagster as dg
 
@@ -13,6 +14,7 @@ from resources.home import HomeResource
 from resources.models import ModelStore, StoredModel
 
 SEED = 7
+NOTHING = "none: there was nothing to look at"
 
 
 class Training(dg.Config):
@@ -77,8 +79,8 @@ GUARDS = {
 }
 
 
-def _metadata(recipe: Recipe, ended: dict[str, object], shown: StoredModel | None) -> dict[str, object]:
-    told: dict[str, object] = {
+def _metadata(recipe: Recipe, ended: dict[str, Any], shown: StoredModel | None) -> dict[str, Any]:
+    told: dict[str, Any] = {
         "outcome": str(ended.get("outcome", "")), "reason": str(ended.get("reason", "")),
         "version": shown.version if shown else "none", "trained": bool(shown),
     }  # fmt: skip
@@ -102,5 +104,5 @@ def _checks(recipe: Recipe, shown: StoredModel | None, *, trained_now: bool) -> 
         yield dg.AssetCheckResult(
             passed=all(v["passed"] for v in mine.values()), check_name=name, asset_key=model_key(recipe.name),
             severity=dg.AssetCheckSeverity.ERROR,
-            metadata={"trained_now": trained_now, "version": shown.version if shown else "none: there was nothing to look at", **looked},
+            metadata={"trained_now": trained_now, "version": shown.version if shown else NOTHING, **looked},
         )  # fmt: skip

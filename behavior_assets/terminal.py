@@ -151,6 +151,11 @@ def _tell_run(told: dict[str, Any]) -> None:
         back, left = replayed["rows"] - replayed["left"], replayed["left"]
         typer.echo(f"\nOf {replayed['rows']:,} rows of the class {replayed['class']} {back:,} were accepted."
                    + (f" {left:,} are bad still: `behavior quarantine` says why." if left else ""))  # fmt: skip
+    from resources.models import SERVING
+
+    for name, model in told["models"].items():
+        told_of = model["version"] if model["outcome"] == SERVING else f"{model['outcome']}: {model['reason']}"
+        typer.echo(f"Model {name}: {told_of}")
     new = "published" if told["snapshot_is_new"] else "nothing changed, still"
     seconds, peak = told["seconds"], told["peak_memory_mb"]
     typer.echo(f"\nSnapshot {told['snapshot']} ({new}) in {seconds:.1f} s, peak {peak:,} MiB.")
@@ -177,6 +182,33 @@ def tell_status(told: dict[str, Any]) -> None:
     out.print(f"Snapshot: {told['snapshot'] or 'none yet'}, data through {told['data_through'] or '-'}; "
               f"zone {told['timezone'] or 'not decided yet'}; "
               f"consent where a source is silent: {told['consent_when_absent']}")  # fmt: skip
+
+
+def tell_models(rows: list[dict[str, Any]]) -> None:
+    """Versions of models."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for name in ("model", "version", "state", "trained at", "data"):
+        table.add_column(name, no_wrap=name in {"model", "version"})
+    for row in rows:
+        table.add_row(row["model"], row["version"], row["state"] + (f": {row['reason']}" if row["reason"] else ""),
+                      f"{row['trained_at']:%Y-%m-%d %H:%M}" if row["trained_at"] else "", row["dataset"])  # fmt: skip
+    Console(highlight=False).print(table)
+
+
+def tell_recomputed(rows: list[dict[str, Any]]) -> None:
+    """Figures of a card beside the same computed anew."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("metric", "slice", "baseline", "card", "again", "")
+    for row in rows:
+        card, again = ("" if row[n] is None else f"{row[n]:,.6g}" for n in ("card", "again"))
+        table.add_row(row["metric"], row["slice"], row["baseline"], card, again, "" if row["same"] else "DIFFERS")
+    Console(highlight=False).print(table)
+    typer.echo(f"{sum(r['same'] for r in rows):,} of {len(rows):,} figures are the same.")
 
 
 def tell_quarantine(found: list[dict[str, Any]], *, show_values: bool) -> None:

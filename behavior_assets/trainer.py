@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from importlib import metadata
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from behavior_assets import cards
 from behavior_assets.incremental import content, fingerprint
@@ -37,8 +37,8 @@ class Recipe:
 
     ``train`` takes the loaded data, a seed, whether the data is synthetic, the version that serves (None before the
     first) and a function that is told of progress. ``again`` gives the figures of a stored model's card once more from
-    its weights. ``tables`` are what is read; ``guards`` the leakage checks that a manifest tells of. Versions of another
-    ``number`` are not scored with.
+    its weights. ``tables`` are what is read; ``guards`` the leakage checks that a manifest tells of. Versions of
+    another ``number`` are not scored with.
     """
 
     name: str
@@ -147,8 +147,8 @@ def _keep(
         "drift": "Not measured by itself: its figures on what came after the training are in `model_card`.",
         "latency": "Scored in batches by the chain; `behavior run --json` tells the seconds of the stage.",
         **found.card,
-        "data": f"{data.dataset}; {licence}; {data.rows:,} rows of {recipe.tables[0].name}; digest of all that was read "
-                f"{data.inputs}.",
+        "data": f"{data.dataset}; {licence}; {data.rows:,} rows of {recipe.tables[0].name}; digest of all that was "
+                f"read {data.inputs}.",
         "training": f"{account['seconds']} s on {account['cores']} cores without a GPU; the process's peak so far "
                     f"{account['peak_memory_mb']:,} MiB.",
         "versions": f"Recipe {recipe.number}; " + ", ".join(f"{n} {v}" for n, v in versions.items() if v) + ".",
@@ -171,8 +171,8 @@ def _plain(figure: Figure) -> dict[str, Any]:
 def figures_of(model: StoredModel) -> tuple[Figure, ...]:
     """The figures of a stored model's card."""
     return tuple(
-        Figure(**{name: float("nan") if value is None else value for name, value in told.items()})
-        for told in model.told["figures"]
+        Figure(**{name: cast("Any", float("nan") if v is None else v) for name, v in plain.items()})
+        for plain in model.told["figures"]
     )
 
 

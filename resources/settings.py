@@ -140,6 +140,15 @@ def load_settings(home: str | Path | None = None) -> Settings:
     return with_zone(read_settings(home))
 
 
+def existing_settings(home: str | Path | None = None) -> Settings:
+    """Settings of a home that is there. Raises UsageError where it is not: a misspelt path holds no rows either."""
+    place = resolve_home(home)
+    if not place.root.is_dir():
+        msg = f"--home {place.root}: there is no such home. `behavior run` and `behavior simulate` make one."
+        raise UsageError(msg)
+    return load_settings(home)
+
+
 def with_zone(settings: Settings) -> Settings:
     """The settings with the zone that bronze recorded, where ``behavior.toml`` names none.
 

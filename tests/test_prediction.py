@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from behavior_assets.prediction import metrics, recurrent, session_model, trees
 from behavior_assets.prediction.features import FEATURES, prefix_features, shop_discounts

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 NAME = "customer_purchase"
 RECIPE = 1  # raised when features or the way of training change: older versions are not scored any more
+FAILURES = "Customers who have not come for 90 days are not scored. A season that was not seen cannot be foreseen."
 _DECILES = 10
 
 
@@ -79,7 +80,9 @@ def fit(
     return Trained(told, arrays, judged.figures(), judged.texts(verdicts), judged.curves())
 
 
-def again(activity: Activity, told: dict[str, Any], arrays: dict[str, Arrays], *, synthetic: bool) -> tuple[Figure, ...]:
+def again(
+    activity: Activity, told: dict[str, Any], arrays: dict[str, Arrays], *, synthetic: bool
+) -> tuple[Figure, ...]:
     """The figures of a stored model's card, computed anew from its weights and what it was made from."""
     return Judged(activity, told, arrays, synthetic).figures()
 
@@ -174,21 +177,21 @@ class Judged:
         return {
             "use": "Whom to write to in the coming week or month. Not for prices, and not for decisions that harm a "
                    "person.",
-            "failures": " ".join(["Customers who have not come for 90 days are not scored. A season that has not been "
-                                  "seen cannot be foreseen.", *missing]),
-            "unit": f"A customer with a visit within {SCORED_DAYS} days, at the end of a score day: every Sunday, and "
-                    "the newest day.",
-            "label": f"Whether the customer orders within {' or '.join(self.told['horizons'])} days after the score day.",
-            "features": "All known at the end of the score day: " + ", ".join(FEATURES) + ". Windows are days back, the "
-                        "score day itself being the first.",
+            "failures": " ".join([FAILURES, *missing]),
+            "unit": f"A customer with a visit within {SCORED_DAYS} days, at the end of a score day: every Sunday, the "
+                    "days of the test, and the newest day.",
+            "label": f"Whether the customer orders within {' or '.join(self.told['horizons'])} days after the score "
+                     "day.",
+            "features": f"All known at the end of the score day: {', '.join(FEATURES)}. Windows are days back, the score "
+                        "day itself being the first.",
             "split": split + "\n\nThe outcomes of a part are over before the next part's score day. Nothing is drawn "
                      "twice or balanced.",
             "prevalence": f"Of the test's customers order: {shares}.",
             "baselines": "Rules that need no training: who came last (`recency_of_visit`), who ordered last "
                          "(`recency_of_order`), who ordered most (`frequency`). Nobody orders: the prevalence. Figures "
                          "below.",
-            "seeds": f"Seed {self.told['seed']}, one training. Intervals are of 95 %, from drawing the test's customers "
-                     "200 times; one test day does not tell how days differ.",
+            "seeds": f"Seed {self.told['seed']}, one training. Intervals are of 95 %, from drawing the test's "
+                     "customers 200 times; one test day does not tell how days differ.",
             "reliability": "\n".join(bins),
             "lift": "`lift_at_10` below, beside that of the rules.",
             "slices": "Customers who have ordered before and who have not: below.",

@@ -112,8 +112,8 @@ def _since(happened: NDArray[np.bool_], steps: Steps) -> Floats:
 def shop_discounts(hour: Integers, total: Floats, count: Integers, asked_us: Integers, hours: int = 24) -> Floats:
     """How much cheaper than usual the shop's products were over the ``hours`` whole hours before each asked moment [N].
 
-    ``hour`` are hours since 1970 with events, ``total`` their sum of log discounts in millionths, ``count`` how many tell of
-    one; NaN where no event tells.
+    ``hour`` are hours since 1970 with events, ``total`` their sum of log discounts in millionths, ``count`` how many
+    tell of one; NaN where no event tells.
     """
     if not len(hour):
         return np.full(len(asked_us), np.nan)

@@ -28,24 +28,24 @@ def card_texts(judged: Judged, verdicts: Iterable[Verdict]) -> dict[str, str]:
     return {
         "use": "Ranks sessions that are going on by how likely a purchase is to follow, for attention, offers and "
                "forecasts of the day. Not for decisions about single persons, and not for prices.",
-        "failures": "Sessions whose source has no browsing events cannot be told apart. New kinds of events, categories "
-                    "and products are treated as unknown. Strangers have no past. A change of the shop's pages changes "
+        "failures": "Sessions whose source has no browsing events cannot be told apart. New kinds of events, "
+                    "categories and products are treated as unknown. Strangers have no past. A change of the shop's pages changes "
                     "what events mean: see drift. After the 20th event the network sees no more.",
         "unit": f"A session after its events number {', '.join(map(str, PREFIXES))}, as long as it has bought nothing; "
                 "told at the moment of the event.",
         "label": "Whether a purchase follows in the same session. The window is the rest of the session; it is known "
                  "when the session is over.",
-        "features": f"With the event itself: {', '.join(STEP)}. From the session so far: {', '.join(SO_FAR)}. Known when "
-                    f"the session begins: {', '.join(BEFORE)}. Usual prices are those of {USUAL_DAYS} days before the "
+        "features": f"With the event itself: {', '.join(STEP)}. From the session so far: {', '.join(SO_FAR)}. Known "
+                    f"when the session begins: {', '.join(BEFORE)}. Usual prices are those of {USUAL_DAYS} days before the "
                     "event's day. The network reads the first and the last kind and keeps a state of its own.",
         "split": _split(judged),
         "prevalence": _prevalence(judged),
         "baselines": f"Served is {WORDS[served]}, with an average precision of {best[served]} on validation; "
-                     f"{WORDS[loser]} has {best[loser]}. Beside them stand: nobody buys (`all_negative`), a rule (`rule`: "
-                     "checkouts, then items in the cart, then views) and how often the product at hand is put into a "
+                     f"{WORDS[loser]} has {best[loser]}. Beside them stand: nobody buys (`all_negative`), a rule "
+                     "(`rule`: checkouts, then items in the cart, then views) and how often the product at hand is put into a "
                      "cart (`popularity`). Figures below.",
-        "seeds": f"Seed {told['seed']}, one training. Intervals are of 95 %, from drawing the customers of the test 200 "
-                 "times; they do not hold what another seed would change (`benchmarks/recovery.py --seeds 5` tells).",
+        "seeds": f"Seed {told['seed']}, one training. Intervals are of 95 %, from drawing the customers of the test "
+                 "200 times; they do not hold what another seed would change (`benchmarks/recovery.py --seeds 5` tells).",
         "reliability": _reliability(judged),
         "lift": "How many times more buyers the tenth with the highest chances holds: `lift_at_10` below.",
         "slices": "New and returning visitors, length of the session, month, and the moment of the first add_to_cart: "
@@ -69,8 +69,9 @@ def _split(judged: Judged) -> str:
         rows.append(f"- {name}: {first} to {last}, {int(mine.sum()):,} sessions")
     shares = " / ".join(f"{share:.0%}" for share in (1 - sum(SHARES), *SHARES))
     cut = int((part < 0).sum())
-    return (f"By days, in their order ({shares}):\n" + "\n".join(rows) + f"\n\n{cut:,} sessions that a boundary cuts are "
-            "in no part. Nothing is drawn twice or balanced.")  # fmt: skip
+    parts = "\n".join(rows)
+    return (f"By days, in their order ({shares}):\n{parts}\n\n{cut:,} sessions that a boundary cuts are in no part. "
+            "Nothing is drawn twice or balanced.")  # fmt: skip
 
 
 def _prevalence(judged: Judged) -> str:

@@ -75,7 +75,9 @@ def train(
     return Trained(told, arrays, judged.figures(), card_texts(judged, verdicts), judged.curves())
 
 
-def again(sessions: Sessions, told: dict[str, Any], arrays: dict[str, Arrays], *, synthetic: bool) -> tuple[Figure, ...]:
+def again(
+    sessions: Sessions, told: dict[str, Any], arrays: dict[str, Arrays], *, synthetic: bool
+) -> tuple[Figure, ...]:
     """The figures of a stored model's card, computed anew from its weights and the sessions it was made from."""
     data = Data(sessions.steps, sessions.features(), Days(**told["days"]))
     return Judged(sessions, data, told, arrays, synthetic=synthetic).figures()

@@ -55,7 +55,8 @@ _SUNDAY = 3  # days since 1970 modulo 7
 _EPOCH = "1970-01-01"
 
 
-NAMES = (recipes.SESSIONS.name, recipes.CUSTOMERS.name)
+RECIPES = {recipe.name: recipe for recipe in (recipes.SESSIONS, recipes.CUSTOMERS)}
+NAMES = tuple(RECIPES)
 # Tables whose rows tell how good a serving version is: its recipe, and the column that parts the rows.
 LIVE = {
     "fact_session_prediction": (recipes.SESSIONS, "prefix"),
@@ -141,7 +142,8 @@ class ScoreBuilder:
         files = [f for f in table.files() if f.part.endswith(f".{version[-8:]}")]
         rows = read_files(self.backend, table.spec, table.absolute(files))
         rows = rows.filter(rows.is_out_of_sample == "Yes")
-        told = self.backend.to_pyarrow(rows.select("date_key", "customer_key", "probability", "decile", "outcome", part=column))
+        names = ("date_key", "customer_key", "probability", "decile", "outcome")
+        told = self.backend.to_pyarrow(rows.select(*names, part=column))
         part, newest = told["part"].to_numpy(), told["date_key"].to_numpy()
         known = told["outcome"].is_valid().to_numpy()
         label = told["outcome"].fill_null(0).to_numpy() > 0
@@ -166,7 +168,8 @@ class ScoreBuilder:
 
         def inputs(day: str) -> str:
             reach = next_day(day, _REACH)
-            return fingerprint(self._until(recipes.SESSIONS, reach), min(over_us, day_end_us(reach, self.settings.timezone)))
+            ends_us = day_end_us(reach, self.settings.timezone)
+            return fingerprint(self._until(recipes.SESSIONS, reach), min(over_us, ends_us))
 
         def wanted(model: StoredModel) -> list[str]:
             first = day_of(int(model.told["days"]["validation"]))
@@ -193,16 +196,19 @@ class ScoreBuilder:
             return self._until(recipes.CUSTOMERS, min(next_day(day, max(HORIZONS)), last))
 
         def wanted(model: StoredModel) -> list[str]:
-            first = min(int(told["calibration_day"]) for told in model.told["horizons"].values())
-            newest = number_of(last)
-            return [day_of(n) for n in range(first, newest + 1) if n % 7 == _SUNDAY or n == newest]
+            horizons = model.told["horizons"].values()
+            tests, newest = {int(told["test_day"]) for told in horizons}, number_of(last)
+            first = min(int(told["calibration_day"]) for told in horizons)
+            return [day_of(n) for n in range(first, newest + 1) if n % 7 == _SUNDAY or n in tests or n == newest]
 
         def score(model: StoredModel, key: int, days: Sequence[str]) -> Iterable[tuple[str, pa.Table]]:
             activity = load_activity(self.backend, self.lake, last)
             for day in days:
                 yield day, score_customers(model, key, activity, number_of(day), number_of(last))
 
-        return self._write("fact_customer_prediction", recipes.CUSTOMERS, wanted, lambda day: day <= last, inputs, score)
+        return self._write(
+            "fact_customer_prediction", recipes.CUSTOMERS, wanted, lambda day: day <= last, inputs, score
+        )
 
     def _write(
         self, name: str, recipe: Recipe, wanted: Callable[[StoredModel], list[str]], holds: Callable[[str], bool],
@@ -280,3 +286,13 @@ def split_days(table: pa.Table) -> dict[str, pa.Table]:
     return {f"{key // 10000:04d}-{key // 100 % 100:02d}-{key % 100:02d}": rows for key, rows in found.items()}
 
 
+def drifted(backend: Backend, lake: Lake) -> list[str]:
+    """Names of models whose serving version's scores are spread otherwise than they were when it was made."""
+    card, models = (lake.table(gold(name)) for name in ("model_card", "dim_model"))
+    if not card.files():
+        return []
+    told = read_files(backend, card.spec, card.absolute(card.files()))
+    versions = read_files(backend, models.spec, models.absolute(models.files()))
+    wrong = told.filter((told.metric == registry.DRIFT) & (told.value > registry.DRIFTED))
+    found = wrong.inner_join(versions.filter(versions.is_champion == "Yes"), "model_key").model
+    return sorted(set(backend.to_pyarrow(found).to_pylist()))
