@@ -182,8 +182,8 @@ class Judged:
                     "days of the test, and the newest day.",
             "label": f"Whether the customer orders within {' or '.join(self.told['horizons'])} days after the score "
                      "day.",
-            "features": f"All known at the end of the score day: {', '.join(FEATURES)}. Windows are days back, the score "
-                        "day itself being the first.",
+            "features": f"All known at the end of the score day: {', '.join(FEATURES)}. Windows are days back, the "
+                        "score day itself being the first.",
             "split": split + "\n\nThe outcomes of a part are over before the next part's score day. Nothing is drawn "
                      "twice or balanced.",
             "prevalence": f"Of the test's customers order: {shares}.",

@@ -53,7 +53,7 @@ class Ranked:
         return yes, np.cumsum(w)[self.last] - yes
 
     def auc(self, weight: Floats | None = None) -> float:
-        """Area under the ROC curve: the chance that a buyer stands above another, ties being half. NaN for one class."""
+        """Area under the ROC curve: the chance that a buyer stands above another; NaN for one class."""
         yes, no = self._ends(weight)
         if not len(yes) or not yes[-1] or no[-1] <= 0:
             return float("nan")

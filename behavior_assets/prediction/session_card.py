@@ -29,23 +29,23 @@ def card_texts(judged: Judged, verdicts: Iterable[Verdict]) -> dict[str, str]:
         "use": "Ranks sessions that are going on by how likely a purchase is to follow, for attention, offers and "
                "forecasts of the day. Not for decisions about single persons, and not for prices.",
         "failures": "Sessions whose source has no browsing events cannot be told apart. New kinds of events, "
-                    "categories and products are treated as unknown. Strangers have no past. A change of the shop's pages changes "
-                    "what events mean: see drift. After the 20th event the network sees no more.",
+                    "categories and products are treated as unknown. Strangers have no past. A change of the shop's "
+                    "pages changes what events mean: see drift. After the 20th event the network sees no more.",
         "unit": f"A session after its events number {', '.join(map(str, PREFIXES))}, as long as it has bought nothing; "
                 "told at the moment of the event.",
         "label": "Whether a purchase follows in the same session. The window is the rest of the session; it is known "
                  "when the session is over.",
         "features": f"With the event itself: {', '.join(STEP)}. From the session so far: {', '.join(SO_FAR)}. Known "
-                    f"when the session begins: {', '.join(BEFORE)}. Usual prices are those of {USUAL_DAYS} days before the "
-                    "event's day. The network reads the first and the last kind and keeps a state of its own.",
+                    f"when the session begins: {', '.join(BEFORE)}. Usual prices are those of {USUAL_DAYS} days before "
+                    "the event's day. The network reads the first and the last kind and keeps a state of its own.",
         "split": _split(judged),
         "prevalence": _prevalence(judged),
         "baselines": f"Served is {WORDS[served]}, with an average precision of {best[served]} on validation; "
                      f"{WORDS[loser]} has {best[loser]}. Beside them stand: nobody buys (`all_negative`), a rule "
-                     "(`rule`: checkouts, then items in the cart, then views) and how often the product at hand is put into a "
-                     "cart (`popularity`). Figures below.",
+                     "(`rule`: checkouts, then items in the cart, then views) and how often the product at hand is put "
+                     "into a cart (`popularity`). Figures below.",
         "seeds": f"Seed {told['seed']}, one training. Intervals are of 95 %, from drawing the customers of the test "
-                 "200 times; they do not hold what another seed would change (`benchmarks/recovery.py --seeds 5` tells).",
+                 "200 times; of another seed they tell nothing (`benchmarks/recovery.py --seeds 5` does).",
         "reliability": _reliability(judged),
         "lift": "How many times more buyers the tenth with the highest chances holds: `lift_at_10` below.",
         "slices": "New and returning visitors, length of the session, month, and the moment of the first add_to_cart: "

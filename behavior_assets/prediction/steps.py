@@ -161,7 +161,7 @@ def usual_prices(product_days: ir.Table) -> ir.Table:
 
 
 def shop_hours(events: ir.Table, product_days: ir.Table) -> ir.Table:
-    """By hour since 1970: how many events tell a price that is usually known; the sum of log discounts, in millionths."""
+    """By hour since 1970: how many events tell a price that is usually known; their log discounts in millionths."""
     told = events.filter(events.is_record & (events.price > 0)).inner_join(
         usual_prices(product_days), ["product_id", "event_date"], rname="{name}_usual"
     )
