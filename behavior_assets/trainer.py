@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from importlib import metadata
@@ -157,22 +157,27 @@ def _keep(
     papers = {CARD: card.encode(), ACCOUNT: json.dumps(account, indent=1).encode()}
     papers |= {f"{name}.png": picture for name, picture in found.plots.items()}
     told = {
-        **found.told, "figures": [_plain(f) for f in found.figures],
+        **found.told, "figures": [plain(f) for f in found.figures],
         "data": {"dataset": data.dataset, "synthetic": data.synthetic, "first": data.first, "last": data.last,
                  "inputs": data.inputs},
     }  # fmt: skip
     return store.save(recipe.name, date.fromisoformat(data.last), told, found.arrays, papers)
 
 
-def _plain(figure: Figure) -> dict[str, Any]:
+def plain(figure: Figure) -> dict[str, Any]:
+    """A figure as JSON has it."""
     return {name: None if isinstance(v, float) and isnan(v) else v for name, v in asdict(figure).items()}
 
 
 def figures_of(model: StoredModel) -> tuple[Figure, ...]:
     """The figures of a stored model's card."""
+    return figures(model.told["figures"])
+
+
+def figures(told: Iterable[Mapping[str, Any]]) -> tuple[Figure, ...]:
+    """Figures from what ``plain`` made of them."""
     return tuple(
-        Figure(**{name: cast("Any", float("nan") if v is None else v) for name, v in plain.items()})
-        for plain in model.told["figures"]
+        Figure(**{name: cast("Any", float("nan") if v is None else v) for name, v in one.items()}) for one in told
     )
 
 

@@ -6,7 +6,7 @@ pictures, and how long the training took. Nothing there is ever run: no pickle, 
 name is the last day of data and the beginning of the manifest's sha256, so that the same training on the same data is
 the same version, whenever it was made. ``models/<name>/champion.json`` names the one that serves and, with the sha256
 of its manifest, vouches for it; what served before stands behind it, so that a rollback is one step.
-``models/<name>/attempt.json`` tells how the last training ended.
+``models/<name>/attempt.json`` tells how the last training ended, ``remarks.json`` what was found out of versions later.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
-MANIFEST, PAPERS, CHAMPION, ATTEMPT = "manifest.json", "papers.json", "champion.json", "attempt.json"
+MANIFEST, PAPERS, CHAMPION = "manifest.json", "papers.json", "champion.json"
+ATTEMPT, REMARKS = "attempt.json", "remarks.json"
 SERVING = "serving"  # the outcome of a training whose version was promoted
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VERSION = re.compile(r"\d{8}-[0-9a-f]{8}")
@@ -186,6 +187,10 @@ class ModelStore:
             except IntegrityError as error:
                 found.append(Problem(f"models/{name}/{CHAMPION}", str(error), repair=False))
             try:
+                self.remarks(name)
+            except IntegrityError as error:
+                found.append(Problem(f"models/{name}/{REMARKS}", str(error), repair=False))
+            try:
                 if (self.attempt(name) or {}).get("outcome") == SERVING and not (self.root / name / CHAMPION).exists():
                     raise self._damaged(self.root / name / CHAMPION, "is missing")
             except IntegrityError as error:
@@ -194,13 +199,28 @@ class ModelStore:
 
     def attempt(self, name: str) -> dict[str, Any] | None:
         """How the last training ended, None before the first."""
-        path = self.root / name / ATTEMPT
+        return self._told(name, ATTEMPT)
+
+    def _told(self, name: str, file: str) -> dict[str, Any] | None:
+        path = self.root / name / file
         if not path.exists():
             return None
         try:
             return dict(json.loads(path.read_text("utf-8")))
         except (ValueError, TypeError) as error:
             raise self._damaged(path) from error
+
+    def remarks(self, name: str) -> dict[str, list[dict[str, Any]]]:
+        """By version, figures that were found out after its training."""
+        return self._told(name, REMARKS) or {}
+
+    def remark(self, name: str, version: str, figures: list[dict[str, Any]]) -> None:
+        """Keep figures of a version, instead of those with the same metrics that it has."""
+        metrics = {f["metric"] for f in figures}
+        told = self.remarks(name)
+        kept = [f for f in told.get(version, []) if f["metric"] not in metrics]
+        text = _account({**told, version: [*kept, *figures]}).decode()
+        write_whole(self.root / name / REMARKS, text, "models.note")
 
     def note(self, name: str, attempt: Mapping[str, Any]) -> None:
         """Keep how a training ended; the same again writes nothing."""

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from behavior_assets.prediction import metrics
-from behavior_assets.trainer import ACCOUNT, NOT_ENOUGH, REFUSED, figures_of
+from behavior_assets.trainer import ACCOUNT, NOT_ENOUGH, REFUSED, figures, figures_of
 from behavior_assets.training import Figure
 from exports.contract import UNKNOWN, UNKNOWN_KEY, gold
 from resources.engine import SURROGATE_HEX_DIGITS
@@ -73,7 +73,8 @@ def model_card(store: ModelStore, names: Sequence[str], live: Mapping[str, Itera
     for name in names:
         serving = store.champion(name)
         for version in store.versions(name):
-            told = [*figures_of(store.load(name, version)), *(live.get(name, ()) if version == serving else ())]
+            told = [*figures_of(store.load(name, version)), *figures(store.remarks(name).get(version, ()))]
+            told += live.get(name, ()) if version == serving else ()
             rows += [_figure(model_key(name, version), f) for f in told]
         if not store.versions(name):
             rows.append(_figure(model_key(name, NO_VERSION), Figure(NOT_ENOUGH, float("nan"))))

@@ -124,7 +124,8 @@ class ScoreBuilder:
         """What is known of each version; made again when a version, or what a serving one told, changed."""
         target = self.lake.table(gold("model_card"))
         facts = [self.lake.table(gold(name)) for name in LIVE]
-        state = [(name, self.store.served(name), self.store.versions(name), self.store.attempt(name)) for name in NAMES]
+        store = self.store
+        state = [(n, store.served(n), store.versions(n), store.attempt(n), store.remarks(n)) for n in NAMES]
         expected = fingerprint(VERSION, state, *(content(t.files()) for t in facts))
         if target.fingerprints().get(WHOLE) == expected:
             return []
