@@ -4,7 +4,36 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Send what native code writes to stderr nowhere, while Python's own (a progress bar's) goes on.
+
+    TensorFlow 2.21 tells of what it does not need in lines that no setting turns off.
+    """
+    try:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # a process without a stderr
+        yield
+        return
+    before = sys.stderr
+    with os.fdopen(kept, "w", encoding="utf-8", errors="replace", closefd=False) as own:
+        if before is sys.__stderr__:
+            sys.stderr = own
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            own.flush()
+            os.dup2(kept, 2)
+            if sys.stderr is own:
+                sys.stderr = before
+    os.close(kept)
+    os.close(nowhere)
 
 
 def load_keras() -> Any:
@@ -15,7 +44,8 @@ def load_keras() -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    import keras
+    with _unheard():
+        import keras
     from absl import logging
 
     logging.get_absl_handler().python_handler.stream = sys.__stderr__
