@@ -1,4 +1,4 @@
-"""How good the forecasts were that would have been served: at each origin, the methods chosen from earlier ones only."""
+"""How good the forecasts were that would have been served: at each origin, methods chosen from earlier ones only."""
 
 from __future__ import annotations
 
@@ -71,9 +71,8 @@ class Draws:
     def __init__(self, origins: int, series: int, seed: int) -> None:
         dice = np.random.default_rng(seed)
         self.origins = dice.multinomial(origins, np.full(origins, 1 / origins), DRAWS).astype(float)
-        self.series = {
-            TOTAL: np.ones((DRAWS, 1)), PARTS: dice.multinomial(series, np.full(series, 1 / series), DRAWS).astype(float)
-        }  # fmt: skip
+        parts = dice.multinomial(series, np.full(series, 1 / series), DRAWS).astype(float)
+        self.series = {TOTAL: np.ones((DRAWS, 1)), PARTS: parts}
 
     def of(self, by_level: Mapping[str, Ratio]) -> Floats:
         """The mean over levels [DRAWS]."""

@@ -141,9 +141,7 @@ def _boosted(demand: Demand, calendar: Calendar, horizon: int, told: Callable[[F
     return found
 
 
-def training_rows(
-    demand: Demand, calendar: Calendar, horizon: int, seed: int = SEED
-) -> tuple[Floats, Floats]:
+def training_rows(demand: Demand, calendar: Calendar, horizon: int, seed: int = SEED) -> tuple[Floats, Floats]:
     """Features [N, F] and demand [N] of days after origins a week apart, the newest whose days ahead are known."""
     dice = np.random.default_rng(seed)
     newest = demand.days - horizon

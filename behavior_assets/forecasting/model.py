@@ -17,6 +17,7 @@ from behavior_assets.forecasting.card import card
 from behavior_assets.forecasting.judge import Judged, figures, judge
 from behavior_assets.forecasting.load import Loaded
 from behavior_assets.forecasting.methods import Method
+from behavior_assets.forecasting.series import Calendar, Demand, learn_calendar
 from behavior_assets.forecasting.serve import (
     BOOSTING,
     NETWORK,
@@ -29,7 +30,6 @@ from behavior_assets.forecasting.serve import (
     rows_of,
     stored_intervals,
 )
-from behavior_assets.forecasting.series import Calendar, Demand, learn_calendar
 from behavior_assets.prediction.trees import exported
 from behavior_assets.training import NotEnough, Trained
 
@@ -124,7 +124,8 @@ class Candidates:
 
 def _begun(method: Method, demand: Demand, calendar: Calendar, horizon: int) -> Floats:
     """A method's forecasts, 0 for a series that has not sold by then: nobody knew of it."""
-    return np.asarray(method(demand, calendar, horizon) * demand.values.any(axis=1)[:, None])
+    found: Floats = method(demand, calendar, horizon) * (demand.values.sum(axis=1) > 0)[:, None]
+    return found
 
 
 def train(loaded: Loaded, seed: int, progress: Callable[[str], None] = lambda _what: None) -> Trained | NotEnough:

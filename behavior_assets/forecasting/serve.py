@@ -47,7 +47,7 @@ def forecast(stored: StoredModel, demand: Demand, origin_days: int | None = None
         msg = f"{stored.name} {stored.version}: made by {stored.told['recipe']}, not {RECIPE}. Train it anew."
         raise UsageError(msg)
     if not _FEWEST_DAYS <= days <= demand.days:
-        msg = f"a forecast needs {_FEWEST_DAYS} days of sales before it, and the {demand.days} there are end it: {days}."
+        msg = f"origin after {days} days: there must be {_FEWEST_DAYS} days or more of the {demand.days} there are."
         raise UsageError(msg)
     known = _begun(demand.until(days))
     calendar = learn_calendar(known)
@@ -57,8 +57,9 @@ def forecast(stored: StoredModel, demand: Demand, origin_days: int | None = None
 
 
 def _begun(demand: Demand) -> Demand:
-    sold = demand.values.any(axis=1)
-    names = tuple(n for n, has in zip(demand.names, sold.tolist(), strict=True) if has)
+    """The series that have sold."""
+    sold = np.flatnonzero(demand.values.sum(axis=1))
+    names = tuple(demand.names[n] for n in sold.tolist())
     return Demand(names, demand.first, demand.values[sold], demand.worth[sold])
 
 
@@ -66,8 +67,8 @@ def _told(stored: StoredModel, level: str, demand: Demand, calendar: Calendar) -
     """What the method that serves a level tells [S, H]."""
     name = stored.told["methods"][level]
     names = stored.told["members"][level] if name == AVERAGE else [name]
-    found: Floats = np.mean([_method(stored, level, n)(demand, calendar, stored.told["horizon"]) for n in names], axis=0)
-    return found
+    told = [_method(stored, level, n)(demand, calendar, stored.told["horizon"]) for n in names]
+    return np.asarray(np.mean(told, axis=0))
 
 
 def _method(stored: StoredModel, level: str, name: str) -> Method:
@@ -109,8 +110,8 @@ def rows_of(known: Demand, parts: Floats, intervals: Mapping[str, Intervals]) ->
 
     Series that have not sold yet are left out. The total is the sum of what is told, to the last digit.
     """
-    begun = known.values.any(axis=1)
-    names = [TOTAL, *(n for n, has in zip(known.names, begun.tolist(), strict=True) if has)]
+    begun = np.flatnonzero(known.values.sum(axis=1))
+    names = [TOTAL, *(known.names[n] for n in begun.tolist())]
     told = {TOTAL: parts[begun].sum(axis=0)[None, :], PARTS: parts[begun]}
     horizon = parts.shape[1]
     origin = known.first + known.days - 1
