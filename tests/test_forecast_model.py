@@ -20,7 +20,7 @@ from behavior_assets.forecasting.judge import Ratio, judge
 from behavior_assets.forecasting.load import CATEGORY, PRODUCT, Loaded, load_demand
 from behavior_assets.forecasting.methods import seasonal_naive, smoothed
 from behavior_assets.forecasting.model import HORIZON, Plan, forecast, plan, shortage, train
-from behavior_assets.forecasting.series import Demand, learn_calendar
+from behavior_assets.forecasting.series import Calendar, Demand, learn_calendar
 from behavior_assets.forecasting.serve import Rows, _method
 from behavior_assets.prediction import trees
 from behavior_assets.training import NotEnough, Trained
@@ -32,6 +32,7 @@ from tests.conftest import REPOSITORY, Chain, shuffled
 MONDAY = 4  # 1970-01-05, the first day
 WEEK = np.array([20, 20, 20, 20, 20, 8, 0])  # units a day of a series of size 1: quiet Saturdays, shut on Sundays
 SIZES = np.array([0.2, 0.5, 1, 1, 1, 1, 2, 2, 2, 3, 4, 5])
+BOUNDS = ("forecast", "lower_80", "upper_80")
 OF_OTHERS = {"data", "drift", "training", "latency", "versions"}
 
 
@@ -181,6 +182,38 @@ def test_past_forecasts_are_published_as_they_would_have_been(trained: Trained) 
         assert found[0] == pytest.approx(found[1:].sum(axis=0), abs=1e-6)
 
 
+def test_the_figures_are_those_of_the_published_forecasts(trained: Trained, demand: Demand) -> None:
+    told = {(f.metric, f.slice): f.value for f in trained.figures}
+    rows, square, scaled, inside, sums = trained.arrays["backtest"], [], [], [], np.zeros(2)
+    for origin in (119, 126, 133, 140):
+        mine = {n: matrix(rows, n)[(matrix(rows, "origin") == MONDAY + origin - 1).all(axis=1)] for n in BOUNDS}
+        both = np.vstack([demand.values.sum(axis=0), demand.values])
+        actual = both[:, origin : origin + HORIZON]
+        square.append(((mine["forecast"] - actual) ** 2).mean(axis=1))
+        scale = (np.diff(both[:, :origin], axis=1) ** 2).mean(axis=1)
+        scaled.append(np.sqrt(square[-1] / scale))
+        was_open = actual[0] > 0
+        inside.append(((actual >= mine["lower_80"]) & (actual <= mine["upper_80"]))[0, was_open].mean())
+        sums += mine["forecast"][0].sum(), actual[0].sum()
+        weight = both[1:, origin - 28 : origin].sum(axis=1)
+        scaled[-1] = np.array([scaled[-1][0], np.average(scaled[-1][1:], weights=weight)])
+    assert told["rmse", TOTAL] == pytest.approx(np.sqrt(np.mean([s[0] for s in square])))
+    assert told["rmse", CATEGORY] == pytest.approx(np.sqrt(np.mean([s[1:] for s in square])))
+    assert [told["wrmsse", TOTAL], told["wrmsse", CATEGORY]] == pytest.approx(np.mean(scaled, axis=0).tolist())
+    assert told["coverage_80", TOTAL] == pytest.approx(np.mean(inside))
+    assert told["bias", TOTAL] == pytest.approx(sums[0] / sums[1] - 1)
+
+
+def test_a_series_that_nobody_knew_of_is_forecast_as_nothing() -> None:
+    demand = Demand(("a", "b"), MONDAY, np.array([[0.0, 1.0], [0.0, 0.0]]), np.ones((2, 2)))
+
+    def one_each(known: Demand, _calendar: Calendar, horizon: int) -> np.ndarray:
+        return np.ones((len(known.names), horizon))
+
+    found = made._begun(one_each, demand, learn_calendar(demand), 3)
+    assert found.tolist() == [[1, 1, 1], [0, 0, 0]]
+
+
 @pytest.mark.parametrize("method", [NAIVE, "smoothed", "croston", "ets", "boosting", "network", AVERAGE])
 def test_the_stored_model_tells_what_training_told(model: StoredModel, demand: Demand, method: str) -> None:
     """Every method anew at the last day, trained as in the backtest, against what was kept of it."""
@@ -223,8 +256,8 @@ def test_each_origin_is_judged_by_what_was_known(demand: Demand) -> None:
 def test_ratios_by_hand() -> None:
     ratio = Ratio(np.array([[1.0, 8.0], [3.0, 0.0]]), np.array([[1.0, 1.0], [1.0, 0.0]]))
     assert ratio.value == 4.0
-    again = ratio.again(np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([[1.0, 1.0], [1.0, 1.0]]))
-    assert again.tolist() == [4.5, 3.0]
+    again = ratio.again(np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]]), np.array([[1.0, 1.0], [1.0, 1.0], [2.0, 0.0]]))
+    assert again.tolist() == [4.5, 3.0, 2.0]
     assert np.isnan(Ratio(np.zeros((1, 1)), np.zeros((1, 1))).value)
 
 

@@ -72,7 +72,7 @@ class Trainer:
         model = build_network(len(FEATURES))
         model.compile(optimizer=keras.optimizers.Adam(_RATE), loss=_pinball)
         model.optimizer.build(model.trainable_variables)
-        return model, [keras.ops.convert_to_numpy(v) for v in [*model.variables, *model.optimizer.variables]]
+        return model, [v.value.numpy() for v in [*model.variables, *model.optimizer.variables]]
 
 
 def quantiles(demand: Demand, calendar: Calendar, horizon: int) -> Floats | None:
