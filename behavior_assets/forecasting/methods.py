@@ -6,12 +6,13 @@ No method is asked about days on which the shop is shut: these are 0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from behavior_assets.forecasting.features import rows_at
 from behavior_assets.forecasting.series import WEEK, Calendar, Demand, learn_calendar
+from behavior_assets.prediction.trees import raw_scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,30 +107,43 @@ def demand_classes(values: Floats) -> NDArray[np.str_]:
     return np.select([often & even, often, even], ["smooth", "erratic", "intermittent"], "lumpy")
 
 
-def boosting(demand: Demand, calendar: Calendar, horizon: int) -> Floats:
+def boosting(demand: Demand, calendar: Calendar, horizon: int, seed: int = SEED) -> Floats:
     """One HistGradientBoosting (Poisson) over all series, on features of rolling origins."""
+    model = fit_boosting(demand, calendar, horizon, seed)
+    return _boosted(demand, calendar, horizon, None if model is None else model.predict)
+
+
+def fit_boosting(demand: Demand, calendar: Calendar, horizon: int, seed: int = SEED) -> Any:
+    """The fitted trees; None where nothing can be learnt yet."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    demand = tamed(demand, calendar)
-    features, target = training_rows(demand, calendar, horizon)
+    features, target = training_rows(tamed(demand, calendar), calendar, horizon, seed)
     if not len(target) or target.sum() <= 0:
-        return np.zeros((len(demand.names), horizon))
+        return None
     model = HistGradientBoostingRegressor(
         loss="poisson", learning_rate=0.06, max_iter=150, max_leaf_nodes=31, min_samples_leaf=60, l2_regularization=1.0,
-        early_stopping=False, random_state=SEED,
+        early_stopping=False, random_state=seed,
     )  # fmt: skip
-    model.fit(features, target)
-    is_open = calendar.ahead(demand, horizon)
-    rows = rows_at(demand, calendar, demand.days, is_open)
+    return model.fit(features, target)
+
+
+def boosted(trees: dict[str, NDArray[Any]], demand: Demand, calendar: Calendar, horizon: int) -> Floats:
+    """What ``boosting`` tells, from exported trees and without scikit-learn."""
+    return _boosted(demand, calendar, horizon, lambda rows: np.exp(raw_scores(trees, rows)))
+
+
+def _boosted(demand: Demand, calendar: Calendar, horizon: int, told: Callable[[Floats], Floats] | None) -> Floats:
+    demand = tamed(demand, calendar)
+    rows = rows_at(demand, calendar, demand.days, calendar.ahead(demand, horizon))
     found = np.zeros((len(demand.names), horizon))
-    if len(rows.series):
-        found[rows.series, rows.day - demand.days] = model.predict(rows.values)
+    if told is not None and len(rows.series):
+        found[rows.series, rows.day - demand.days] = told(rows.values)
     return found
 
 
-def training_rows(demand: Demand, calendar: Calendar, horizon: int) -> tuple[Floats, Floats]:
+def training_rows(demand: Demand, calendar: Calendar, horizon: int, seed: int = SEED) -> tuple[Floats, Floats]:
     """Features [N, F] and demand [N] of days after origins a week apart, the newest whose days ahead are known."""
-    dice = np.random.default_rng(SEED)
+    dice = np.random.default_rng(seed)
     newest = demand.days - horizon
     origins = [o for o in range(newest, newest - WEEK * _TRAINING_ORIGINS, -WEEK) if o >= 2 * horizon]
     found: list[tuple[Floats, Floats]] = []
