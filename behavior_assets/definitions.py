@@ -7,6 +7,7 @@ from datetime import date
 import dagster as dg
 
 from behavior_assets import automation
+from behavior_assets.forecasting.assets import build_assets as forecast_assets
 from behavior_assets.ingestion.assets import build_assets as ingestion_assets
 from behavior_assets.partitions import daily
 from behavior_assets.prediction.assets import build_assets as prediction_assets
@@ -31,6 +32,7 @@ def build_definitions(settings: Settings, first_day: date | None = None) -> dg.D
             *privacy_assets(days),
             *session_assets(days),
             *prediction_assets(changed),
+            *forecast_assets(changed),
             *star_assets(changed),
             *export_assets(changed),
         ],

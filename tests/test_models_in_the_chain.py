@@ -13,7 +13,7 @@ import pytest
 
 from behavior_assets.star.registry import model_key
 from resources.models import ModelStore
-from tests.conftest import Chain, run_cli, same_key
+from tests.conftest import Chain, rees46_row, run_cli, same_key, write_rees46
 
 PREDICTIONS = ("fact_session_prediction", "fact_customer_prediction")
 MODELS = ("session_purchase", "customer_purchase")
@@ -26,7 +26,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("sklearn")
     pytest.importorskip("tensorflow")
     base = tmp_path_factory.mktemp("shop")
-    told = run_cli("simulate", "--home", base, "--days", "70", "--customers", "9000", "--events", "150000", "--seed", "3")
+    size = ("--days", "70", "--customers", "9000", "--events", "150000", "--seed", "3")
+    told = run_cli("simulate", "--home", base, *size)
     assert told.code == 0, told.err
     return base / "simulated" / "rees46"
 
@@ -128,8 +129,7 @@ def test_a_late_event_changes_what_is_told_of_its_day_and_after(
     days = sorted(part.partition(".")[0] for part in before)
     middle = days[len(days) // 2]
     path = tmp_path / "late.csv"
-    path.write_text("event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
-                    f"{middle} 12:00:00 UTC,view,1,2,a.b,brand,9.99,777,late-session\n")  # fmt: skip
+    write_rees46(path, [rees46_row(f"{middle} 12:00:00", "view", "1", "777")])
     chain.ingest([path], "rees46")
     chain.build()
     changed = sorted(f.part.partition(".")[0] for f in table.files() if before.get(f.part) != f.path)
@@ -159,7 +159,7 @@ def test_a_card_can_be_computed_again_and_damage_is_named(
 
 
 def test_one_step_back(grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> None:
-    """Training anew makes a version that serves; rolling back lets the first serve again, with its rows as they were."""
+    """Training anew makes a version that serves; rolling back lets the first serve again, with its rows."""
     home, runs = grown
     copy = tmp_path / "home"
     shutil.copytree(home, copy, ignore=shutil.ignore_patterns("archive"))
@@ -169,9 +169,8 @@ def test_one_step_back(grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path)
     assert told.code == 0, told.err
     second = json.loads(told.out)["models"]["customer_purchase"]["version"]
     assert second != first  # three more days of data
-    assert Chain.at(copy).rows("dim_model", "SELECT version, state FROM t WHERE model = 'customer_purchase' ORDER BY 1") == [
-        (first, "served before"), (second, "serving"),
-    ]  # fmt: skip
+    states = "SELECT version, state FROM t WHERE model = 'customer_purchase' ORDER BY 1"
+    assert Chain.at(copy).rows("dim_model", states) == [(first, "served before"), (second, "serving")]
     told = run_cli("models", "rollback", "customer_purchase", "--home", copy, "--json")
     assert json.loads(told.out) == {"model": "customer_purchase", "serves": first, "served_before": second}
     assert run_cli("run", "--home", copy, "--json").code == 0
@@ -184,8 +183,8 @@ def test_one_step_back(grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path)
 
 def test_a_shop_that_only_sells_is_told_so(tmp_path: Path) -> None:
     path = tmp_path / "sales.csv"
-    path.write_text("event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n" + "".join(
-        f"2024-03-{n % 28 + 1:02d} 10:00:00 UTC,purchase,{n},2,a.b,brand,9.99,{n},s{n}\n" for n in range(50)))  # fmt: skip
+    days = (f"2024-03-{n % 28 + 1:02d} 10:00:00" for n in range(50))
+    write_rees46(path, (rees46_row(day, "purchase", str(n), str(n)) for n, day in enumerate(days)))
     told = run_cli("run", "--home", tmp_path / "home", "--format", "rees46", "--source", path)
     assert told.code == 0, told.err
     assert "Model session_purchase: not enough data: the sources have no browsing events" in told.out

@@ -36,7 +36,8 @@ def found(weight: float = 1.0, *, leak: bool = False, **texts: str) -> Trained:
 def recipe(result: Trained | NotEnough, number: int = 1) -> Recipe:
     """A recipe that gives a result, whatever it is told."""
     table = TableSpec("silver/toys", pa.schema([]))
-    return Recipe("toy", "Does it toy?", number, (table,), ("boundary",), lambda *_: None, lambda *_: result, lambda *_: ())
+    nothing, train_ = (lambda *_: None), (lambda *_: result)
+    return Recipe("toy", "Does it toy?", number, (table,), ("boundary",), nothing, train_, lambda *_: ())
 
 
 def about(inputs: str = "aaaa", last: str = "2026-01-31") -> About:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Rows = dict[str, NDArray[Any]]
 
-RECIPE = "forecast-1"  # what the arrays mean: another one cannot be served by this code
+RECIPE = 1  # raised when the arrays mean something else: another one cannot be served by this code
 BOOSTING, NETWORK = "boosting", "network"
 STATISTICAL: dict[str, Method] = {"smoothed": ways.smoothed, "croston": ways.by_class, "ets": ways.auto_ets}
 BOUNDS = tuple(f"{side}_{level}" for level in LEVELS for side in ("lower", "upper"))
@@ -44,7 +44,7 @@ def forecast(stored: StoredModel, demand: Demand, origin_days: int | None = None
     """
     days = demand.days if origin_days is None else origin_days
     if stored.told["recipe"] != RECIPE:
-        msg = f"{stored.name} {stored.version}: made by {stored.told['recipe']}, not {RECIPE}. Train it anew."
+        msg = f"{stored.name} {stored.version}: made by recipe {stored.told['recipe']}, not {RECIPE}. Train it anew."
         raise UsageError(msg)
     if not _FEWEST_DAYS <= days <= demand.days:
         msg = f"origin after {days} days: there must be {_FEWEST_DAYS} days or more of the {demand.days} there are."

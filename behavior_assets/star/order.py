@@ -10,7 +10,7 @@ _SESSIONS, _CUSTOMERS, _PRODUCTS, _COMMERCE = (
 )  # fmt: skip
 _LOOKUPS = ("gold/dim_channel", "gold/dim_device", "gold/dim_country", "gold/dim_source")
 
-MODELS = ("models/session_purchase", "models/customer_purchase")
+MODELS = ("models/session_purchase", "models/customer_purchase", "models/sales_forecast")
 
 # Table: the tables it reads.
 GOLD_INPUTS: dict[str, tuple[str, ...]] = {
@@ -34,7 +34,11 @@ GOLD_INPUTS: dict[str, tuple[str, ...]] = {
         "models/session_purchase", _SESSIONS, "silver/events", _COMMERCE, _PRODUCTS, "gold/dim_model",
     ),
     "fact_customer_prediction": ("models/customer_purchase", _SESSIONS, _CUSTOMERS, "gold/dim_model"),
-    "model_card": (*MODELS, "gold/dim_model", "gold/fact_session_prediction", "gold/fact_customer_prediction"),
+    "fact_sales_forecast": ("models/sales_forecast", _COMMERCE, _PRODUCTS, "gold/dim_model"),
+    "model_card": (
+        *MODELS, "gold/dim_model", "gold/fact_session_prediction", "gold/fact_customer_prediction",
+        "gold/fact_sales_forecast",
+    ),
 }  # fmt: skip
 
 

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from behavior_assets.forecasting import published as forecasts
+from behavior_assets.forecasting.recipe import FORECAST
+from behavior_assets.forecasting.serve import BOUNDS
 from behavior_assets.incremental import (
     Progress,
     chunks,
@@ -33,6 +36,7 @@ from behavior_assets.prediction.scoring import score_customers, score_sessions
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star import registry
+from behavior_assets.star.dimensions import AHEAD_DAYS
 from behavior_assets.star.registry import model_key
 from exports.contract import gold
 from resources.models import ModelStore, StoredModel
@@ -55,7 +59,7 @@ _SUNDAY = 3  # days since 1970 modulo 7
 _EPOCH = "1970-01-01"
 
 
-RECIPES = {recipe.name: recipe for recipe in (recipes.SESSIONS, recipes.CUSTOMERS)}
+RECIPES = {recipe.name: recipe for recipe in (recipes.SESSIONS, recipes.CUSTOMERS, FORECAST)}
 NAMES = tuple(RECIPES)
 # Tables whose rows tell how good a serving version is: its recipe, and the column that parts the rows.
 LIVE = {
@@ -69,6 +73,11 @@ DRIFT_DAYS = 7  # newest days with rows whose scores are compared with those of 
 def number_of(day: str) -> int:
     """Days since 1970."""
     return int(np.datetime64(day, "D").astype(np.int64))
+
+
+def compact(day: str) -> int:
+    """Yyyymmdd."""
+    return int(day.replace("-", ""))
 
 
 def day_of(number: int) -> str:
@@ -123,13 +132,14 @@ class ScoreBuilder:
     def model_card(self) -> list[str]:
         """What is known of each version; made again when a version, or what a serving one told, changed."""
         target = self.lake.table(gold("model_card"))
-        facts = [self.lake.table(gold(name)) for name in LIVE]
+        facts = [self.lake.table(gold(name)) for name in (*LIVE, forecasts.NAME)]
         store = self.store
         state = [(n, store.served(n), store.versions(n), store.attempt(n), store.remarks(n)) for n in NAMES]
         expected = fingerprint(VERSION, state, *(content(t.files()) for t in facts))
         if target.fingerprints().get(WHOLE) == expected:
             return []
         live = {recipe.name: self._live(table, column) for table, (recipe, column) in LIVE.items()}
+        live[FORECAST.name] = self._live_forecasts()
         target.commit([target.write(WHOLE, expected, [registry.model_card(self.store, NAMES, live)])])
         return [WHOLE]
 
@@ -161,13 +171,29 @@ class ScoreBuilder:
             found += registry.drift(told["decile"].to_numpy()[recent], f"served, {WORDS[column].format(value)}")
         return found
 
+    def _live_forecasts(self) -> list[Figure]:
+        """Figures of what the serving forecast told after its training, of days that have come since."""
+        version = self.store.champion(FORECAST.name)
+        if version is None:
+            return []
+        trained = compact(self.store.load(FORECAST.name, version).told["last_day"])
+        table = self.lake.table(gold(forecasts.NAME))
+        files = [f for f in table.files() if f.part.endswith(f".{version[-8:]}")]
+        rows = read_files(self.backend, table.spec, table.absolute(files))
+        rows = rows.filter((rows.origin_date_key >= trained) & rows.actual.notnull())
+        told = self.backend.to_pyarrow(rows)
+        column = {n: told[n].to_numpy() for n in ("level", "forecast", "actual", *BOUNDS)}
+        return forecasts.live_figures(
+            column["level"].astype(str), column["forecast"], column["actual"], {n: column[n] for n in BOUNDS}
+        )
+
     def fact_session_prediction(self) -> list[str]:
         """Sessions by day and version."""
         newest = read_parts(self.backend, self.lake.table(SILVER_SESSIONS), self.days)
         over_us = int(self.backend.execute(newest.end_ts_us.max()) or 0)
         over_us -= self.settings.session_gap_minutes * _MINUTE_US
 
-        def inputs(day: str) -> str:
+        def inputs(_model: StoredModel, day: str) -> str:
             reach = next_day(day, _REACH)
             ends_us = day_end_us(reach, self.settings.timezone)
             return fingerprint(self._until(recipes.SESSIONS, reach), min(over_us, ends_us))
@@ -193,7 +219,7 @@ class ScoreBuilder:
         """Customers by score day and version."""
         last = self.days[-1] if self.days else _EPOCH
 
-        def inputs(day: str) -> str:
+        def inputs(_model: StoredModel, day: str) -> str:
             return self._until(recipes.CUSTOMERS, min(next_day(day, max(HORIZONS)), last))
 
         def wanted(model: StoredModel) -> list[str]:
@@ -211,9 +237,30 @@ class ScoreBuilder:
             "fact_customer_prediction", recipes.CUSTOMERS, wanted, lambda day: day <= last, inputs, score
         )
 
+    def fact_sales_forecast(self) -> list[str]:
+        """Forecasts by origin and version: those of the training's backtest, its end, Sundays since, the newest day."""
+        loaded = FORECAST.load(self.backend, self.lake, self.days[-1])
+        last = number_of(self.days[-1])
+        serving = self.store.champion(FORECAST.name)
+
+        def inputs(model: StoredModel, day: str) -> str:
+            known = forecasts.digest(loaded.demand, number_of(day) + AHEAD_DAYS)
+            return fingerprint(known, loaded.level, model.version == serving)
+
+        def wanted(model: StoredModel) -> list[str]:
+            told = forecasts.origins(model)
+            since = [n for n in range(max(told), last + 1) if n % 7 == _SUNDAY or n == last]
+            return [day_of(n) for n in sorted({*told, *since}) if n <= last]
+
+        def score(model: StoredModel, key: int, days: Sequence[str]) -> Iterable[tuple[str, pa.Table]]:
+            for day in days:
+                yield day, forecasts.table(model, key, loaded, number_of(day), serving=model.version == serving)
+
+        return self._write(forecasts.NAME, FORECAST, wanted, lambda day: day <= self.days[-1], inputs, score)
+
     def _write(
         self, name: str, recipe: Recipe, wanted: Callable[[StoredModel], list[str]], holds: Callable[[str], bool],
-        inputs: Callable[[str], str],
+        inputs: Callable[[StoredModel, str], str],
         score: Callable[[StoredModel, int, Sequence[str]], Iterable[tuple[str, pa.Table]]],
     ) -> list[str]:  # fmt: skip
         """Score what is stale of every version, and commit it at once.
@@ -225,7 +272,7 @@ class ScoreBuilder:
         written: list[DataFile] = []
         kept: set[str] = set()
         for model, days in self._versions(recipe, target, wanted, holds):
-            expected = {_part(d, model.version): fingerprint(VERSION, model.version, inputs(d)) for d in days}
+            expected = {_part(d, model.version): fingerprint(VERSION, model.version, inputs(model, d)) for d in days}
             kept |= set(expected)
             stale = [d for d in days if present.get(_part(d, model.version)) != expected[_part(d, model.version)]]
             if stale:
