@@ -18,14 +18,14 @@ GOLD_INPUTS: dict[str, tuple[str, ...]] = {
     "dim_channel": (_SESSIONS,),
     "dim_device": (_SESSIONS,),
     "dim_country": (_SESSIONS, _COMMERCE),
-    "dim_customer": (_CUSTOMERS,),
+    "dim_customer": (_CUSTOMERS, _SESSIONS, _COMMERCE),
     "dim_category": (_PRODUCTS,),
     "dim_product": (_PRODUCTS, "gold/dim_category"),
     "fact_session": (_SESSIONS, "gold/dim_customer", *_LOOKUPS),
     "fact_sales": (_COMMERCE, _SESSIONS, _CUSTOMERS, "gold/dim_product", "gold/dim_customer", *_LOOKUPS),
     "fact_product_day": (_PRODUCTS, "gold/dim_product"),
     "fact_cart_item": (_COMMERCE, _SESSIONS, "gold/dim_product"),
-    "fact_customer_month": (_CUSTOMERS, "gold/dim_customer"),
+    "fact_customer_month": (_CUSTOMERS, _SESSIONS, _COMMERCE, "gold/dim_customer"),
     "fact_data_quality": ("bronze/events", "gold/dim_source"),
 }
 
