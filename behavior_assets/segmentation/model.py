@@ -1,0 +1,322 @@
+"""The model "customer_value": for every closed month's end what was fitted from what was known at that end.
+
+A fit has up to three parts: how often customers buy and what it is worth (``value``), the groups that they fall into
+(``clusters``), and who will stay away (``churn``). A part that cannot be fitted is missing, with the reason, and its
+columns stay empty. A month's end is scored with the newest fit that is not later, so history never knows the future.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from behavior_assets.prediction.customer_model import MEASURES, Activity
+from behavior_assets.segmentation import churn, clusters
+from behavior_assets.segmentation.churn import Churn
+from behavior_assets.segmentation.clusters import Clusters
+from behavior_assets.segmentation.histories import Customers, known_at
+from behavior_assets.segmentation.rules import ACTIVE_DAYS, LOYAL_ORDERS, NEW_DAYS, SLIPPING_DAYS
+from behavior_assets.segmentation.value import BgNbd, GammaGamma, fit_bg_nbd, fit_gamma_gamma
+from behavior_assets.training import NotEnough, Trained
+from resources.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from resources.models import StoredModel
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+T = TypeVar("T")
+NAME = "customer_value"
+RECIPE = "customer-value-1"  # fits of another recipe are not carried over
+SEED = 7
+UNIT_DAYS = 7.0
+EXPECTED_DAYS = 90
+FEWEST_BUYERS, FEWEST_REPEAT, FEWEST_WORTH = 200, 50, 50
+CLUSTER_FEATURES = ("days_since_order", "order_days", "revenue_so_far", "days_since_visit")
+_CAME_DAYS = (7, 30, 90)
+_LABEL = "<U80"
+_EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Clusters, the one with the most revenue when they were chosen first; their labels, and what is known of them."""
+
+    clusters: Clusters
+    labels: tuple[str, ...]
+    stability: float
+    holdout: float
+    chosen: int  # day at which k was chosen
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted from what was known at the end of a day (since 1970). ``reasons``: of parts that are missing."""
+
+    day: int
+    value: BgNbd | None = None
+    worth: GammaGamma | None = None
+    groups: Groups | None = None
+    churn: Churn | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing could be fitted."""
+        return self.value is None and self.groups is None and self.churn is None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the model says of customers [n] with an order, by key; NaN, and an empty cluster, where it says nothing."""
+
+    customer: Integers
+    cluster: NDArray[np.str_]
+    churn_risk: Floats
+    p_alive: Floats
+    expected_purchases: Floats
+    expected_value: Floats
+
+
+def number_of(day: date) -> int:
+    """Days since 1970."""
+    return (day - _EPOCH).days
+
+
+def day_of(number: int) -> date:
+    """The date of a day since 1970."""
+    return _EPOCH + timedelta(days=number)
+
+
+def purchases(activity: Activity) -> tuple[Integers, Integers, Floats]:
+    """Days with an order [m]: who, when, worth what (refunds of the same day are taken off)."""
+    bought = activity.values[:, MEASURES.index("orders")] > 0
+    worth = activity.values[bought, MEASURES.index("revenue")]
+    return activity.customer[bought], activity.day[bought], worth
+
+
+def customers_at(activity: Activity, day: int) -> Customers:
+    """Customers with an order by the end of a day."""
+    return known_at(*purchases(activity), day, UNIT_DAYS)
+
+
+def spent_between(activity: Activity, wanted: Integers, after: int, until: int) -> Floats:
+    """Net revenue [n] of customers (sorted keys) after one day and until another, which counts."""
+    inside = (activity.day > after) & (activity.day <= until) & np.isin(activity.customer, wanted)
+    place = np.searchsorted(wanted, activity.customer[inside])
+    return np.bincount(place, activity.values[inside, MEASURES.index("revenue")], len(wanted)).astype(np.float64)
+
+
+def cluster_features(activity: Activity, known: Customers, day: int) -> Floats:
+    """CLUSTER_FEATURES [n, 4] of customers at the end of a day."""
+    activity = activity.until(day)
+    last_visit = activity.day[np.searchsorted(activity.customer, known.key, side="right") - 1]
+    return np.stack(
+        [day - known.last_day, known.history.frequency + 1.0, known.total_value, day - last_visit], axis=1
+    )
+
+
+def fit_at(activity: Activity, day: int, before: int | None, last: Fit | None, seed: int = SEED) -> Fit:
+    """Fit all parts to what was known at the end of a day.
+
+    ``before``: the month's end before it, with whose customers and their spending since a number of groups is chosen;
+    ``last``: the fit of an earlier end, whose groups are kept as long as they are stable.
+    """
+    activity = activity.until(day)
+    known = customers_at(activity, day)
+    found = fit_value(activity, day)
+    reasons = dict(found.reasons)
+    kept_so_far = last.groups if last is not None else None
+    groups = _part(reasons, "groups", lambda: _groups(activity, known, day, before, kept_so_far, seed))
+    return replace(found, groups=groups, churn=_part(reasons, "churn", lambda: churn.fit(activity, day, seed)),
+                   reasons=reasons)  # fmt: skip
+
+
+def fit_value(activity: Activity, day: int) -> Fit:
+    """Only how often customers buy and what it is worth, from what was known at the end of a day."""
+    known = customers_at(activity, day)
+    reasons: dict[str, str] = {}
+    value = _part(reasons, "value", lambda: _value(known))
+    return Fit(day, value, _part(reasons, "worth", lambda: _worth(known)), reasons=reasons)
+
+
+def _part(reasons: dict[str, str], name: str, make: Callable[[], T]) -> T | None:
+    try:
+        return make()
+    except TrainingError as error:
+        reasons[name] = str(error)
+        return None
+
+
+def _value(known: Customers) -> BgNbd:
+    buyers, repeat = len(known.key), int((known.history.frequency > 0).sum())
+    if buyers < FEWEST_BUYERS or repeat < FEWEST_REPEAT:
+        msg = (f"purchases: {buyers:,} customers with an order, {FEWEST_BUYERS} are wanted; {repeat:,} who ordered on "
+               f"two days, {FEWEST_REPEAT} are wanted")  # fmt: skip
+        raise TrainingError(msg)
+    return fit_bg_nbd(known.history)
+
+
+def _worth(known: Customers) -> GammaGamma:
+    paid = (known.history.frequency > 0) & (known.repeat_value > 0)
+    if paid.sum() < FEWEST_WORTH:
+        msg = f"value: {int(paid.sum()):,} customers paid on a second day, {FEWEST_WORTH} are wanted"
+        raise TrainingError(msg)
+    return fit_gamma_gamma(known.history.frequency[paid], known.repeat_value[paid])
+
+
+def _groups(
+    activity: Activity, known: Customers, day: int, before: int | None, last: Groups | None, seed: int
+) -> Groups:
+    values = cluster_features(activity, known, day)
+    if last is not None:
+        moved, stability = last.clusters.moved(values, seed)
+        if stability >= clusters.STABLE:
+            return _named(moved, stability, last.holdout, last.chosen)
+    if before is None:
+        msg = "groups: a month that follows another is wanted, to see what groups spend later"
+        raise TrainingError(msg)
+    then = customers_at(activity, before)
+    if len(then.key) < FEWEST_BUYERS:
+        msg = f"groups: {len(then.key):,} customers with an order a month before, {FEWEST_BUYERS} are wanted"
+        raise TrainingError(msg)
+    later = spent_between(activity, then.key, before, day)
+    found, tried = clusters.choose(cluster_features(activity, then, before), later, seed)
+    holdout = next((c.holdout for c in tried if c.k == len(found.centres)), 0.0)
+    moved, stability = found.moved(values, seed)
+    return _named(moved.ordered(CLUSTER_FEATURES.index("revenue_so_far")), stability, holdout, day)
+
+
+def _named(found: Clusters, stability: float, holdout: float, chosen: int) -> Groups:
+    """Groups with a number, which they keep while they are kept, and words for their middle as it is now."""
+    labels = [f"{n} of {len(found.centres)}: {_profile(middle)}" for n, middle in enumerate(found.middles(), 1)]
+    return Groups(found, tuple(labels), stability, holdout, chosen)
+
+
+def _profile(middle: Floats) -> str:
+    since_order, orders, _, since_visit = (float(v) for v in middle)
+    often = "one order" if orders < 1.5 else "few orders" if orders < LOYAL_ORDERS else "many orders"  # noqa: PLR2004
+    ordered = _within(since_order, (NEW_DAYS, ACTIVE_DAYS, SLIPPING_DAYS))
+    return f"{often}, last {ordered}, came {_within(since_visit, _CAME_DAYS)}"
+
+
+def _within(days: float, limits: tuple[int, ...]) -> str:
+    limit = next((limit for limit in limits if days <= limit), None)
+    return f"within {limit} days" if limit else "longer ago"
+
+
+def score_with(fit: Fit, activity: Activity, day: int) -> Scores:
+    """What a fit says of the customers who had ordered by the end of a day."""
+    activity = activity.until(day)
+    known = customers_at(activity, day)
+    nothing = np.full(len(known.key), np.nan)
+    alive = expected = money = risk = nothing
+    label = np.full(len(known.key), "", dtype=_LABEL)
+    if fit.value is not None:
+        alive = fit.value.alive(known.history)
+        expected = fit.value.expected(known.history, EXPECTED_DAYS / UNIT_DAYS)
+        if fit.worth is not None:
+            count = np.where(known.repeat_value > 0, known.history.frequency, 0.0)
+            money = np.round(expected * fit.worth.expected(count, known.repeat_value), 4)
+    if fit.groups is not None:
+        group = fit.groups.clusters.assign(cluster_features(activity, known, day))
+        label = np.array(fit.groups.labels, dtype=_LABEL)[group]
+    if fit.churn is not None:
+        risk = fit.churn.risk(churn.asked_at(activity, day))
+    return Scores(known.key, label, risk, alive, expected, money)
+
+
+# What a model store keeps, and back
+
+
+def kept(fits: Sequence[Fit]) -> tuple[dict[str, Any], dict[str, dict[str, NDArray[Any]]]]:
+    """Fits as plain JSON and arrays."""
+    told, arrays = [], {}
+    for f in fits:
+        entry: dict[str, Any] = {"day": day_of(f.day).isoformat(), "reasons": f.reasons}
+        if f.value is not None:
+            entry["value"] = asdict(f.value)
+        if f.worth is not None:
+            entry["worth"] = asdict(f.worth)
+        if f.groups is not None:
+            g = f.groups
+            entry["groups"] = {"labels": list(g.labels), "stability": g.stability, "holdout": g.holdout,
+                               "chosen": day_of(g.chosen).isoformat()}  # fmt: skip
+            arrays[f"groups_{entry['day']}"] = g.clusters.arrays()
+        if f.churn is not None:
+            entry["churn"] = {"calibration": list(f.churn.calibration)}
+            arrays[f"churn_{entry['day']}"] = f.churn.arrays
+        told.append(entry)
+    settings = {"recipe": RECIPE, "unit_days": UNIT_DAYS, "expected_days": EXPECTED_DAYS,
+                "churn_days": churn.HORIZON_DAYS, "features": list(churn.FEATURES),
+                "cluster_features": list(CLUSTER_FEATURES)}  # fmt: skip
+    return json.loads(json.dumps({**settings, "fits": told}, allow_nan=False)), arrays
+
+
+def fits_of(model: StoredModel | Trained) -> list[Fit]:
+    """The fits that a model holds, oldest first; none of another recipe."""
+    if model.told.get("recipe") != RECIPE:
+        return []
+    return [_fit_of(entry, model.arrays) for entry in model.told["fits"]]
+
+
+def _fit_of(entry: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]]) -> Fit:
+    name = entry["day"]
+    value = BgNbd(**entry["value"]) if "value" in entry else None
+    worth = GammaGamma(**entry["worth"]) if "worth" in entry else None
+    groups = trees = None
+    if "groups" in entry:
+        g = entry["groups"]
+        centres = Clusters(**arrays[f"groups_{name}"])
+        chosen = number_of(date.fromisoformat(g["chosen"]))
+        groups = Groups(centres, tuple(g["labels"]), g["stability"], g["holdout"], chosen)
+    if "churn" in entry:
+        slope, middle = entry["churn"]["calibration"]
+        trees = Churn(arrays[f"churn_{name}"], (slope, middle))
+    day = number_of(date.fromisoformat(name))
+    return Fit(day, value, worth, groups, trees, dict(entry["reasons"]))
+
+
+def score(model: StoredModel | Trained, activity: Activity, month_end: date) -> Scores | None:
+    """What the newest fit that is not later than a month's end says at it; None where there is none."""
+    day = number_of(month_end)
+    known = [f for f in fits_of(model) if f.day <= day]
+    return score_with(known[-1], activity, day) if known else None
+
+
+def train(
+    activity: Activity, month_ends: Sequence[date], before: StoredModel | None = None, seed: int = SEED,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Trained | NotEnough:
+    """Fits for all closed months' ends; those of ``before`` are taken over as they are, if the recipe is the same."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    from behavior_assets.segmentation import report
+
+    ends = sorted(number_of(d) for d in month_ends)
+    if not ends or not len(activity.day):
+        return NotEnough("No month is over yet: customers are looked at on the last days of months.")
+    known = {f.day: f for f in (fits_of(before) if before is not None else []) if f.day in set(ends)}
+    # The order of sums must not change with the number of threads, or the same data would give another model.
+    with threadpool_limits(1):
+        for place, day in enumerate(ends):
+            if day not in known:
+                progress(f"customer value, {day_of(day)}")
+                last = next((known[d] for d in reversed(ends[:place]) if known[d].groups is not None), None)
+                known[day] = fit_at(activity, day, ends[place - 1] if place else None, last, seed)
+        fits = [known[d] for d in ends]
+        if all(f.is_empty for f in fits):
+            return NotEnough(f"On {day_of(ends[-1])}: {'; '.join(fits[-1].reasons.values())}.")
+        progress("customer value, what the fits are worth")
+        figures, card = report.told(activity, fits, seed)
+    told, arrays = kept(fits)
+    return Trained(told, arrays, figures, card)
