@@ -43,6 +43,7 @@ EXPECTED_DAYS = 90
 FEWEST_BUYERS, FEWEST_REPEAT, FEWEST_WORTH = 200, 50, 50
 CLUSTER_FEATURES = ("days_since_order", "order_days", "revenue_so_far", "days_since_visit")
 _CAME_DAYS = (7, 30, 90)
+_LARGE = 1.25  # an order is large or small that is so many times the usual one, or the usual one so many times it
 _LABEL = "<U80"
 _EPOCH = date(1970, 1, 1)
 
@@ -198,15 +199,20 @@ def _groups(
 
 def _named(found: Clusters, stability: float, holdout: float, chosen: int) -> Groups:
     """Groups with a number, which they keep while they are kept, and words for their middle as it is now."""
-    labels = [f"{n} of {len(found.centres)}: {_profile(middle)}" for n, middle in enumerate(found.middles(), 1)]
+    usual = np.expm1(found.mean)
+    labels = [f"{n} of {len(found.centres)}: {_profile(m, usual)}" for n, m in enumerate(found.middles(), 1)]
     return Groups(found, tuple(labels), stability, holdout, chosen)
 
 
-def _profile(middle: Floats) -> str:
-    since_order, orders, _, since_visit = (float(v) for v in middle)
-    often = "one order" if orders < 1.5 else "few orders" if orders < LOYAL_ORDERS else "many orders"  # noqa: PLR2004
+def _profile(middle: Floats, usual: Floats) -> str:
+    """Words for CLUSTER_FEATURES [4] of a group's middle; an order's size is told beside the ``usual`` customer's."""
+    since_order, orders, revenue, since_visit = (float(v) for v in middle)
+    often = "one" if orders < 1.5 else "few" if orders < LOYAL_ORDERS else "many"  # noqa: PLR2004
+    ratio = revenue / max(orders, 1) * usual[1] / usual[2] if usual[2] > 0 else 1.0
+    size = " large" if ratio >= _LARGE else " small" if ratio <= 1 / _LARGE else ""
     ordered = _within(since_order, (NEW_DAYS, ACTIVE_DAYS, SLIPPING_DAYS))
-    return f"{often}, last {ordered}, came {_within(since_visit, _CAME_DAYS)}"
+    what = f"{often}{size} order{'s' * (often != 'one')}"
+    return f"{what}, last {ordered}, came {_within(since_visit, _CAME_DAYS)}"
 
 
 def _within(days: float, limits: tuple[int, ...]) -> str:
