@@ -97,9 +97,10 @@ def test_what_customers_were_made_of_is_found(made: tuple[Activity, np.ndarray],
     value = {n: told.expected_value[np.char.startswith(told.cluster, n)].mean() for n in (first, last)}
     assert value[first] > 2 * value[last]
     figure = {f.metric: f for f in trained.figures if f.slice == "all"}
-    assert figure["churn_auc"].value > 0.75
-    assert figure["churn_ece"].value < 0.06
-    assert figure["purchases_correlation"].value > 0.5
+    assert figure["churn_auc"].value > 0.8
+    assert figure["churn_auc"].value > figure["churn_auc"].baseline_value - 0.01
+    assert figure["churn_ece"].value < 0.12  # learnt from one early day
+    assert figure["purchases_correlation"].value > figure["purchases_correlation"].baseline_value + 0.1
     assert 0.7 < figure["purchases_told_per_purchase"].value < 1.4
     assert figure["groups_stability"].value >= clusters.STABLE
 
