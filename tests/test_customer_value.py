@@ -14,6 +14,7 @@ from behavior_assets.cards import FIELDS
 from behavior_assets.incremental import read_parts
 from behavior_assets.prediction.customer_model import MEASURES, Activity
 from behavior_assets.segmentation import churn, clusters, model, report
+from behavior_assets.segmentation.fits import fits_of, number_of
 from behavior_assets.segmentation.load import load_activity, scored_rows
 from behavior_assets.star import facts
 from behavior_assets.star.aggregates import CUSTOMER_DAY
@@ -25,7 +26,7 @@ from tests.conftest import ingest_and_build, rees46_row, write_rees46
 
 pytest.importorskip("sklearn")
 
-JANUARY_1 = model.number_of(date(2024, 1, 1))
+JANUARY_1 = number_of(date(2024, 1, 1))
 ENDS = [date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31), date(2024, 4, 30)]
 DAYS = 150  # until 29 May
 ELSEWHERE = {"data", "drift", "training", "latency", "versions"}  # fields of the card that others fill
@@ -124,12 +125,12 @@ def test_what_comes_later_changes_no_fit_and_no_score(
     made: tuple[Activity, np.ndarray], trained: Trained, end: date
 ) -> None:
     """After the month's end everybody buys every day, for a fortune: nothing known before it moves."""
-    known = made[0].until(model.number_of(end))
+    known = made[0].until(number_of(end))
     everybody = np.arange(5100)
     values = np.tile([1.0, 9.0, 9.0, 3.0, 1e6], (len(everybody), 1))
     customer, day = [known.customer], [known.day]
     for n in range(1, 40):
-        customer, day = [*customer, everybody], [*day, np.full(len(everybody), model.number_of(end) + n)]
+        customer, day = [*customer, everybody], [*day, np.full(len(everybody), number_of(end) + n)]
     who, when = np.concatenate(customer), np.concatenate(day)
     order = np.lexsort([when, who])
     what = np.concatenate([known.values, *[values] * 39])[order]
@@ -165,21 +166,21 @@ def test_scoring_needs_no_scikit_learn(
 def test_a_month_is_scored_with_the_newest_fit_that_is_not_later(
     made: tuple[Activity, np.ndarray], trained: Trained
 ) -> None:
-    fits = model.fits_of(trained)
-    march = model.number_of(ENDS[2])
+    fits = fits_of(trained)
+    march = number_of(ENDS[2])
     told = model.score(trained, made[0], ENDS[2])
     assert told is not None
     assert same(told, model.score_with(fits[2], made[0], march))
     assert not same(told, model.score_with(fits[3], made[0], march))
     may = model.score(trained, made[0], date(2024, 5, 29))
     assert may is not None
-    assert same(may, model.score_with(fits[3], made[0], model.number_of(date(2024, 5, 29))))
+    assert same(may, model.score_with(fits[3], made[0], number_of(date(2024, 5, 29))))
     assert model.score(trained, made[0], date(2023, 12, 31)) is None
 
 
 def test_fits_are_carried_over(made: tuple[Activity, np.ndarray], trained: Trained, tmp_path: Path) -> None:
     """A model of three months is given a fourth: the three stay, though late events have changed their past."""
-    earlier = model.train(made[0].until(model.number_of(ENDS[2])), ENDS[:3])
+    earlier = model.train(made[0].until(number_of(ENDS[2])), ENDS[:3])
     assert isinstance(earlier, Trained)
     late = replace(made[0], values=made[0].values * np.where(made[0].day[:, None] == JANUARY_1 + 5, 2.0, 1.0))
     told: list[str] = []
@@ -276,7 +277,7 @@ def test_activity_is_what_the_lake_says(tmp_path: Path) -> None:
     with engine(chain.settings) as backend:
         found = load_activity(backend, chain.lake, ["2024-05-01", "2024-05-03"])
         assert found.values.tolist() == [[1, 1, 1, 1, 2.5], [1, 2, 0, 0, 0]]
-        assert (found.day - model.number_of(date(2024, 5, 1))).tolist() == [0, 2]
+        assert (found.day - number_of(date(2024, 5, 1))).tolist() == [0, 2]
         assert len(load_activity(backend, chain.lake, ["2024-05-03"]).day) == 1
         builder = StarBuilder(backend, chain.lake, chain.settings)
         days = read_parts(backend, chain.lake.table(CUSTOMER_DAY), ["2024-05-01"])

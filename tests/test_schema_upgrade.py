@@ -10,8 +10,11 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from behavior_assets.star.aggregates import CUSTOMER_DAY, read_customer_days
 from resources.commits import Log
+from resources.engine import engine
 from resources.lake import Lake, LakeTable, TableSpec
+from resources.settings import create_home
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,3 +83,18 @@ def test_what_a_crash_leaves_after_the_new_columns_is_made_good(
     put(again, DAYS[1], 2)
     assert again.rows() == 2
     assert Log(again.root).damage() == {}
+
+
+def test_customer_days_of_an_older_version_are_read_with_nothing_in_the_new_columns(tmp_path: Path) -> None:
+    """A day that is held back stays as it was written."""
+    settings = create_home(tmp_path / "home")
+    lake = Lake(settings.home.lake)
+    old = pa.schema([f for f in CUSTOMER_DAY.schema if f.name not in {"views", "carts", "categories"}])
+    for schema, day, more in ((old, DAYS[0], {}), (CUSTOMER_DAY.schema, DAYS[1], {"views": 4})):
+        table = lake.table(TableSpec(CUSTOMER_DAY.name, schema, by_day=True))
+        row = {"event_date": date.fromisoformat(day), "customer_key": 1, "orders": 1, **more}
+        table.commit([table.write(day, "f", [pa.Table.from_pylist([row], schema=schema)])])
+        with engine(settings) as backend:
+            found = read_customer_days(backend, lake).order_by("event_date").select("orders", "views")
+            told = backend.to_pyarrow(found).to_pylist()
+    assert told == [{"orders": 1, "views": None}, {"orders": 1, "views": 4}]

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from behavior_assets.incremental import read_parts
 from behavior_assets.prediction.customer_model import MEASURES, Activity
-from behavior_assets.star.aggregates import CUSTOMER_DAY
+from behavior_assets.star.aggregates import read_customer_days
 from exports.contract import gold
 
 if TYPE_CHECKING:
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
 def load_activity(backend: Backend, lake: Lake, days: Sequence[str]) -> Activity:
     """What customers did on some days, from ``silver/customer_day``. A day with events is a visit."""
-    table = lake.table(CUSTOMER_DAY)
-    rows = read_parts(backend, table, [d for d in table.parts() if d in set(days)])
+    rows = read_customer_days(backend, lake, days)
     wanted = rows.select("customer_key", "event_date", "views", "carts", "orders", revenue=rows.revenue_net)
     found = backend.to_pyarrow(wanted.order_by("customer_key", "event_date"))
     values = np.ones((len(found), len(MEASURES)))

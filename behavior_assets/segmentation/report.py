@@ -10,6 +10,7 @@ import numpy as np
 from behavior_assets.prediction import metrics
 from behavior_assets.prediction.guards import MOST_BY_MODEL, MOST_BY_ONE
 from behavior_assets.segmentation import churn, clusters, model
+from behavior_assets.segmentation.fits import CLUSTER_FEATURES, EXPECTED_DAYS, UNIT_DAYS, day_of
 from behavior_assets.segmentation.histories import bought_between
 from behavior_assets.training import Figure
 from resources.errors import TrainingError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from behavior_assets.prediction.customer_model import Activity
-    from behavior_assets.segmentation.model import Fit
+    from behavior_assets.segmentation.fits import Fit
 
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
@@ -80,13 +81,13 @@ def _parameters(activity: Activity, fit: Fit) -> list[Figure]:
 def _value(activity: Activity, seed: int) -> tuple[list[Figure], str]:
     """How well purchases and the best customers of the last days were told by a fit to the days before."""
     first, last = int(activity.day.min()), int(activity.day.max())
-    horizon = min(model.EXPECTED_DAYS, (last - first + 1) // 2)
+    horizon = min(EXPECTED_DAYS, (last - first + 1) // 2)
     day = last - horizon
     fit = model.fit_value(activity, day)
     if fit.value is None:
         return [], f"Purchases could not be tested: {fit.reasons.get('value', 'nothing was fitted')}."
     known = model.customers_at(activity, day)
-    expected = fit.value.expected(known.history, horizon / model.UNIT_DAYS)
+    expected = fit.value.expected(known.history, horizon / UNIT_DAYS)
     who, when, _ = model.purchases(activity)
     came = bought_between(who, when, known.key, day, last).astype(float)
     orders = known.history.frequency + 1.0
@@ -111,7 +112,7 @@ def _value(activity: Activity, seed: int) -> tuple[list[Figure], str]:
         Figure("orders_value_correlation",
                _correlation(known.history.frequency[orders > 1], known.repeat_value[orders > 1])),
     ]  # fmt: skip
-    words = (f"Purchases: fitted to what was known on {model.day_of(day)}, tested on the {horizon} days after it "
+    words = (f"Purchases: fitted to what was known on {day_of(day)}, tested on the {horizon} days after it "
              f"({int(came.sum()):,} days with an order of {len(came):,} customers).")  # fmt: skip
     return [f for f in found if np.isfinite(f.value)], words
 
@@ -154,18 +155,18 @@ def _churn_test(activity: Activity, seed: int) -> tuple[ChurnTest | None, str]:
     try:
         fit = churn.fit(activity, day, seed)
     except TrainingError as error:
-        return None, f"Churn could not be tested on {model.day_of(day)}: {error}."
+        return None, f"Churn could not be tested on {day_of(day)}: {error}."
     asked = churn.asked_at(activity, day)
     away, risk = churn.stays_away(activity, asked), fit.risk(asked)
     if min(away.sum(), (~away).sum()) < _FEWEST:
-        return None, f"Churn could not be tested: on {model.day_of(day)} nearly all customers are of one kind."
+        return None, f"Churn could not be tested: on {day_of(day)} nearly all customers are of one kind."
     rules = {words: asked.features[:, churn.FEATURES.index(name)] for name, words in _RULES.items()}
     rule = max(rules, key=lambda words: metrics.auc(away, rules[words]))
     paired = metrics.difference(away, risk, rules[rule], asked.customer, "auc", seed=seed, draws=DRAWS)
     days = churn.training_days(activity, day)
     words = (
-        f"Churn: learnt from {len(days)} days a week apart, {model.day_of(days[0])} to {model.day_of(days[-1])}, whose "
-        f"outcomes were known on {model.day_of(day)}; tested on that day's customers and the {churn.HORIZON_DAYS} days "
+        f"Churn: learnt from {len(days)} days a week apart, {day_of(days[0])} to {day_of(days[-1])}, whose "
+        f"outcomes were known on {day_of(day)}; tested on that day's customers and the {churn.HORIZON_DAYS} days "
         "after it. Every fourth customer calibrates and is not learnt from."
     )
     return ChurnTest(day, asked, away, risk, rule, rules[rule], paired), words
@@ -210,7 +211,7 @@ def _groups(activity: Activity, fits: list[Fit]) -> tuple[list[Figure], str]:
     g = newest.groups
     found = [Figure("groups", len(g.labels)), Figure("groups_stability", g.stability),
              Figure("groups_eta_squared_when_chosen", g.holdout)]  # fmt: skip
-    words = f"Groups: {len(g.labels)}, their number chosen with the spending until {model.day_of(g.chosen)}."
+    words = f"Groups: {len(g.labels)}, their number chosen with the spending until {day_of(g.chosen)}."
     last = fits[-2] if len(fits) > 1 else None
     if last is not None and last.groups is not None:
         then = model.customers_at(activity, last.day)
@@ -220,8 +221,8 @@ def _groups(activity: Activity, fits: list[Fit]) -> tuple[list[Figure], str]:
         now = model.cluster_features(activity, model.customers_at(activity, newest.day), newest.day)
         moved = last.groups.clusters.assign(now) != g.clusters.assign(now)
         found.append(Figure("groups_relabelled", float(moved.mean())))
-        words += (f" {moved.mean():.1%} of the customers of {model.day_of(newest.day)} have another group than the fit "
-                  f"of {model.day_of(last.day)} would give them.")  # fmt: skip
+        words += (f" {moved.mean():.1%} of the customers of {day_of(newest.day)} have another group than the fit "
+                  f"of {day_of(last.day)} would give them.")  # fmt: skip
     return found, words
 
 
@@ -234,17 +235,17 @@ def _card(
     by_name = {f.metric: f for f in reversed(figures)}
     return {
         "use": "To see which customers are worth an effort: who still buys, how much is expected of them within "
-               f"{model.EXPECTED_DAYS} days, who will stay away for {churn.HORIZON_DAYS} days, and which groups there "
+               f"{EXPECTED_DAYS} days, who will stay away for {churn.HORIZON_DAYS} days, and which groups there "
                "are. Not for decisions about single persons (prices, credit), nor for what a campaign changes: nothing "
                "here is causal.",
         "failures": _failures(newest, tested, by_name),
         "unit": "A customer with at least one order, at the end of a month. A month is scored with the newest fit that "
-                f"is not later: {', '.join(str(model.day_of(f.day)) for f in fits)}.",
+                f"is not later: {', '.join(str(day_of(f.day)) for f in fits)}.",
         "label": f"Churn: no order within {churn.HORIZON_DAYS} days. Purchases: days with an order within "
-                 f"{model.EXPECTED_DAYS} days. Value: net revenue of them. Groups have no label; their number is "
+                 f"{EXPECTED_DAYS} days. Value: net revenue of them. Groups have no label; their number is "
                  "chosen by the spending in the month after.",
         "features": f"Churn: {', '.join(churn.FEATURES)}. Purchases and value: repeat orders, weeks from the first to "
-                    f"the last order and to today, mean value. Groups: {', '.join(model.CLUSTER_FEATURES)}. All are "
+                    f"the last order and to today, mean value. Groups: {', '.join(CLUSTER_FEATURES)}. All are "
                     "known at the end of the day that is scored.",
         "split": " ".join(words.values()),
         "prevalence": f"{tested.away.mean():.1%} of {len(tested.away):,} customers stayed away."
@@ -280,7 +281,7 @@ def _failures(newest: Fit, tested: ChurnTest | None, by_name: dict[str, Figure])
     if newest.groups is not None and newest.groups.stability < clusters.STABLE:
         said.append(f"**The groups are not stable** ({newest.groups.stability:.2f} below {clusters.STABLE}): other "
                     "customers would give others.")  # fmt: skip
-    said += [f"Missing at {model.day_of(newest.day)}: {reason}." for reason in newest.reasons.values()]
+    said += [f"Missing at {day_of(newest.day)}: {reason}." for reason in newest.reasons.values()]
     return "\n".join(f"- {line}" for line in said)
 
 

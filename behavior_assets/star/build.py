@@ -39,7 +39,7 @@ from behavior_assets.quality import held_days
 from behavior_assets.segmentation.months import visits
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star import dimensions, facts
-from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
+from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY, read_customer_days
 from behavior_assets.star.carts import fact_cart_item
 from exports.contract import gold
 from resources.lake import Lake, LakeTable
@@ -291,12 +291,7 @@ class StarBuilder:
 
     @cached_property
     def _customer_days(self) -> ir.Table:
-        # A held day may be as an older version wrote it, with fewer columns.
-        table = self._silver("silver/customer_day")
-        paths = table.absolute(table.files())
-        return self.backend.read_parquet(paths, union_by_name=True) if paths else read_files(
-            self.backend, table.spec, paths
-        )  # fmt: skip
+        return read_customer_days(self.backend, self.lake)
 
     @property
     def _visits(self) -> ir.Table:
