@@ -54,7 +54,7 @@ def _register(con: duckdb.DuckDBPyConnection, tables: Iterable[LakeTable], parts
         files = [f for f in table.files() if parts is None or f.part in parts]
         names = ", ".join("'" + p.replace("'", "''") + "'" for p in table.absolute(files))
         if names:
-            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM read_parquet([{names}])")
+            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM read_parquet([{names}], union_by_name = true)")
         else:
             con.register(f"{table.spec.view}_empty", table.spec.schema.empty_table())
             con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM {table.spec.view}_empty")

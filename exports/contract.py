@@ -19,7 +19,7 @@ TYPES = {
     "key": pa.int64(),
     "int": pa.int64(),
     "money": pa.decimal128(18, 4),
-    "number": pa.float64(),  # what a model estimates
+    "number": pa.float64(),  # chances, and what models expect
     "text": pa.string(),
     "flag": pa.string(),  # "Yes" or "No"
     "date": pa.date32(),
@@ -113,6 +113,9 @@ _TABLES = (
         first_seen_date date? : Day of the first event
         last_seen_date date? : Day of the last event
         first_order_date date? : Day of the first order, empty before it
+        rfm_segment text : Segment at the end of the newest closed month, "None yet" without an order by then
+        behaviour_type text : What the customer does, by the 90 days up to the newest day of data
+        lifecycle text : Where the customer stands on the newest day of data, "No order yet" without an order
     """)),
     PublishedTable("dim_product", "one version of a product", ("product_key",), _columns("""
         product_key key : Surrogate key of the version
@@ -236,6 +239,17 @@ _TABLES = (
         recency_days int : Days since the last order
         frequency int : Orders so far
         monetary money : Net revenue so far
+        r_score int : Recency from 1 to 5, 5 for the fifth of the month's customers who ordered last
+        f_score int : Frequency from 1 to 5, 5 for the fifth with the most orders
+        m_score int : Monetary value from 1 to 5, 5 for the fifth with the most revenue
+        rfm_segment text : Segment by the three scores
+        cluster text? : Group that the data fall into, by value, empty without a model
+        behaviour_type text : What the customer did in the 90 days before
+        lifecycle text : Where the customer stood
+        churn_risk number? : Chance that no order follows within 60 days, empty without a model
+        p_alive number? : Chance that the customer still buys here at all, empty without a model
+        expected_purchases number? : Days with an order that are expected within 90 days, empty without a model
+        expected_value money? : Revenue that is expected of them, empty without a model
     """)),
     PublishedTable("fact_session_prediction", "one session after so many events, by one version of a model",
                    ("session_key", "prefix", "model_key"), _columns("""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, RemoveAction, Transaction
 
@@ -218,7 +218,7 @@ class LakeTable:
         """
         added, drop, remove = list(added), set(drop), list(remove)
         for attempt in range(1, COMMIT_ATTEMPTS + 1):
-            handle = self._created()
+            handle = self._widened(self._created())
             if batch is not None and self._applied(handle, batch, replace=replace):
                 return handle.version()
             # From here on nothing looks at the table again: the commit fails if it is not what this handle saw.
@@ -345,6 +345,38 @@ class LakeTable:
             )
             self.journal.note()
         return DeltaTable(str(self.root))
+
+    def _widened(self, handle: DeltaTable) -> DeltaTable:
+        """The table with the columns that its spec has gained since an older version of the program made it.
+
+        They are a commit of their own, as delta-rs writes no new schema beside files that come and go. Rows without
+        them are read as NULL until their part is made again, so a crash after it does no harm.
+        """
+        known = {field.name for field in handle.schema().fields}
+        missing = pa.schema([field for field in self.spec.schema if field.name not in known])
+        if not missing:
+            return handle
+        sequence = Transaction(_SEQUENCE, (handle.transaction_version(_SEQUENCE) or 0) + 1)
+        told = {ACTIONS_KEY: "2"}  # the new schema and the marker
+        try:
+            with disk_errors(self.root):
+                reach("lake.commit")
+                handle.alter.add_columns(
+                    list(Schema.from_arrow(missing).fields),
+                    commit_properties=CommitProperties(told, max_commit_retries=0, app_transactions=[sequence]),
+                    post_commithook_properties=PostCommitHookProperties(
+                        create_checkpoint=True, cleanup_expired_logs=False
+                    ),
+                )
+                self.journal.note()
+        except CommitFailedError as error:
+            if refusal(error):
+                raise
+            msg = f"{self.spec.name}: another process has changed the table. Run the same command again."
+            raise ConflictError(msg) from error
+        finally:
+            self._handle = None
+        return self._created()
 
     def _sync_folders(self, files: Iterable[DataFile]) -> None:
         """delta-rs never calls fsync; a file's name must be on disk before a commit speaks of it."""

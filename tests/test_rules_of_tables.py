@@ -44,7 +44,7 @@ BEFORE_GOLD_ROWS: dict[str, list[dict[str, object]]] = {
     ],
     "silver/customer_day": [
         {"event_date": DAY, "customer_key": 7, "customer_id": PSEUDONYM, "first_ts_us": NOON, "last_ts_us": NOON,
-         "events": 1, "orders": 0},
+         "events": 1, "orders": 0, "views": 1, "carts": 0, "categories": 1},
     ],
     "silver/product_day": [
         {"event_date": DAY, "product_id": "p", "views": 1, "carts": 0, "removes": 0, "purchases": 0, "quantity": 0},
@@ -65,8 +65,10 @@ _LINE = {"order_key": 5, "session_key": -1, "date_key": 20240501, "hour_key": 12
          "source_key": -1, "is_first_order": "No", "is_refund": "No"}  # fmt: skip
 GOLD_ROWS: dict[str, list[dict[str, object]]] = {
     "dim_customer": [
-        {"customer_key": -1, "customer_id": "(unknown)"},
-        {"customer_key": 7, "customer_id": PSEUDONYM, "first_seen_date": DAY, "last_seen_date": DAY},
+        {"customer_key": -1, "customer_id": "(unknown)", "rfm_segment": "(unknown)", "behaviour_type": "(unknown)",
+         "lifecycle": "(unknown)"},
+        {"customer_key": 7, "customer_id": PSEUDONYM, "first_seen_date": DAY, "last_seen_date": DAY,
+         "rfm_segment": "None yet", "behaviour_type": "Browser", "lifecycle": "No order yet"},
     ],
     "dim_product": [
         {**_PRODUCT, "product_key": -1, "product_durable_key": -1, "product_id": "(unknown)",
@@ -109,7 +111,13 @@ GOLD_ROWS: dict[str, list[dict[str, object]]] = {
          "customer_key": 7, "product_key": 11, "category_key": -1, "quantity": 1, "status": "purchased"},
     ],
     "fact_customer_month": [
-        {"date_key": 20240531, "customer_key": 7, "recency_days": 30, "frequency": 1, "monetary": -6.5},
+        {"date_key": 20240531, "customer_key": 7, "recency_days": 30, "frequency": 1, "monetary": -6.5,
+         "r_score": 5, "f_score": 1, "m_score": 1, "rfm_segment": "New", "behaviour_type": "Buyer",
+         "lifecycle": "New"},
+        {"date_key": 20240630, "customer_key": 7, "recency_days": 60, "frequency": 1, "monetary": -6.5,
+         "r_score": 5, "f_score": 1, "m_score": 1, "rfm_segment": "New", "cluster": "1 of 2",
+         "behaviour_type": "Absent", "lifecycle": "Active", "churn_risk": 0.9, "p_alive": 1.0,
+         "expected_purchases": 0.2, "expected_value": 4.5},
     ],
     "fact_data_quality": [
         {"date_key": 20240502, "source_key": -1, "rows_in": 10, "accepted": 8, "quarantined": 1, "duplicate": 1,
@@ -327,7 +335,20 @@ BREACHES: dict[str, tuple[str, str, set[str]]] = {
         "UPDATE gold_fact_cart_item SET status = 'open'", "gold/fact_cart_item", {"status_fits_the_purchase"},
     ),
     "a month's middle": (
-        "UPDATE gold_fact_customer_month SET date_key = 20240530", "gold/fact_customer_month", {"day_ends_a_month"},
+        "UPDATE gold_fact_customer_month SET date_key = 20240530 WHERE date_key = 20240531", "gold/fact_customer_month",
+        {"day_ends_a_month"},
+    ),
+    "a segment that nobody describes": (
+        "UPDATE gold_fact_customer_month SET rfm_segment = 'Good' WHERE cluster IS NULL", "gold/fact_customer_month",
+        {"segment_is_known"},
+    ),
+    "a chance that is no number": (
+        "UPDATE gold_fact_customer_month SET churn_risk = CAST('nan' AS DOUBLE)", "gold/fact_customer_month",
+        {"chances_and_expectations_are_possible"},
+    ),
+    "a lifecycle without an order": (
+        "UPDATE gold_dim_customer SET lifecycle = 'Alive' WHERE customer_key = 7", "gold/dim_customer",
+        {"lifecycle_is_known"},
     ),
     "a record is lost": (
         "UPDATE gold_fact_data_quality SET accepted = 7", "gold/fact_data_quality", {"rows_add_up"},

@@ -37,6 +37,21 @@ class Clusters:
         """The nearest centre's number [n] of customers with features [n, F], all at least 0."""
         return _nearest(scaled(values, self.mean, self.deviation), self.centres)
 
+    def moved(self, values: Floats, seed: int = SEED) -> tuple[Clusters, float]:
+        """The same groups where these customers [n, F] have their centres now, and how stable they are there."""
+        points = _sample(scaled(values, self.mean, self.deviation), seed)
+        centres = k_means(points, len(self.centres), seed, self.centres)
+        return Clusters(self.mean, self.deviation, centres), _stability(points, centres, seed, warm=True)
+
+    def ordered(self, by: int) -> Clusters:
+        """The same with the centre first that is greatest in one feature."""
+        return Clusters(self.mean, self.deviation, self.centres[np.argsort(-self.centres[:, by], kind="stable")])
+
+    def middles(self) -> Floats:
+        """The centres [k, F] as features."""
+        found: Floats = np.expm1(self.centres * self.deviation + self.mean)
+        return found
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What a model store keeps."""
         return {"mean": self.mean, "deviation": self.deviation, "centres": self.centres}
@@ -60,16 +75,14 @@ def scaled(values: Floats, mean: Floats, deviation: Floats) -> Floats:
 def choose(values: Floats, later: Floats, seed: int = SEED) -> tuple[Clusters, list[Choice]]:
     """Clusters of customers with features [n, F], by what they spent ``later`` [n]; and all that was tried.
 
-    Where no k is stable the most stable one is taken, and its Choice says how little that is.
+    Only one thread must be at work where the answer is to be the same everywhere: the order of sums tells centres
+    apart. Where no k is stable the most stable one is taken, and its Choice says how little that is.
     """
     logs = np.log1p(np.maximum(values, 0.0))
     deviation = logs.std(axis=0)
     mean, deviation = logs.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
     points = (logs - mean) / deviation
-    dice = np.random.default_rng(seed)
-    if len(points) > _MOST_CUSTOMERS:
-        picked = np.sort(dice.choice(len(points), _MOST_CUSTOMERS, replace=False))
-        points, later = points[picked], later[picked]
+    points, later = _sample(points, seed), _sample(later, seed)
     distinct = len(np.unique(points, axis=0))
     tried, centres = [], {}
     for k in CANDIDATES:
@@ -86,25 +99,30 @@ def choose(values: Floats, later: Floats, seed: int = SEED) -> tuple[Clusters, l
     return Clusters(mean, deviation, found[np.lexsort(found.T[::-1])]), tried
 
 
-def k_means(points: Floats, k: int, seed: int = SEED) -> Floats:
-    """Centres [k, F]."""
+def k_means(points: Floats, k: int, seed: int = SEED, begin: Floats | None = None) -> Floats:
+    """Centres [k, F]; from ``begin`` [k, F] on, else from several draws of the points."""
     from sklearn.cluster import KMeans
 
-    found: Floats = KMeans(k, n_init=_STARTS, random_state=seed).fit(points).cluster_centers_
+    how: dict[str, Any] = {"n_init": _STARTS} if begin is None else {"n_init": 1, "init": begin}
+    found: Floats = KMeans(k, random_state=seed, **how).fit(points).cluster_centers_
     return found
 
 
-def _squares(points: Floats, centres: Floats) -> Floats:
-    found: Floats = (points**2).sum(axis=1)[:, None] - 2 * points @ centres.T + (centres**2).sum(axis=1)[None, :]
-    return np.maximum(found, 0.0)
+def _sample(rows: Floats, seed: int) -> Floats:
+    """As many rows as are looked at, the same for arrays of one length."""
+    if len(rows) <= _MOST_CUSTOMERS:
+        return rows
+    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), _MOST_CUSTOMERS, replace=False))]
 
 
 def _nearest(points: Floats, centres: Floats) -> Integers:
-    found: Integers = _squares(points, centres).argmin(axis=1)
+    # Not by a product of matrices, whose last digits change with the number of threads.
+    distance = np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres])
+    found: Integers = distance.argmin(axis=0)
     return found
 
 
-def _stability(points: Floats, centres: Floats, seed: int) -> float:
+def _stability(points: Floats, centres: Floats, seed: int, *, warm: bool = False) -> float:
     """10th percentile of how alike all customers are grouped by centres that were found on customers drawn again."""
     from sklearn.metrics import adjusted_rand_score
 
@@ -113,7 +131,8 @@ def _stability(points: Floats, centres: Floats, seed: int) -> float:
     found = []
     for draw in range(_DRAWS):
         some = points[dice.integers(0, len(points), len(points))]
-        found.append(adjusted_rand_score(whole, _nearest(points, k_means(some, len(centres), seed + 1 + draw))))
+        again = k_means(some, len(centres), seed + 1 + draw, centres if warm else None)
+        found.append(adjusted_rand_score(whole, _nearest(points, again)))
     return float(np.quantile(found, 0.1))
 
 

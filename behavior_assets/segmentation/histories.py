@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Customers:
     """Customers [n] in the order of their keys, with what was known at the end of one day.
 
-    ``repeat_value`` is the mean value of the purchases after the first, 0 where there is none; ``last_day`` and
-    ``first_day`` count days.
+    ``repeat_value`` is the mean value of the purchases after the first, 0 where there is none, ``total_value`` what all
+    were worth; ``last_day`` and ``first_day`` count days.
     """
 
     key: NDArray[np.int64]
@@ -26,6 +26,7 @@ class Customers:
     repeat_value: NDArray[np.float64]
     first_day: NDArray[np.int64]
     last_day: NDArray[np.int64]
+    total_value: NDArray[np.float64]
 
 
 def known_at(
@@ -38,14 +39,14 @@ def known_at(
     kept = day <= today
     pairs = np.stack([customer[kept], day[kept]], axis=1)
     visits, place = np.unique(pairs, axis=0, return_inverse=True)  # in the order of customers, then days
-    spent = np.bincount(place.reshape(-1), value[kept], len(visits))
+    spent = np.bincount(place.reshape(-1), value[kept], len(visits)).astype(np.float64)
     key, begin, count = np.unique(visits[:, 0], return_index=True, return_counts=True)
     first, last = visits[begin, 1], visits[begin + count - 1, 1]
     repeats = count - 1
     total = np.add.reduceat(spent, begin) if len(begin) else spent
     history = History(repeats.astype(float), (last - first) / unit_days, (today - first) / unit_days)
     repeat_value = (total - spent[begin]) / np.maximum(repeats, 1)
-    return Customers(key, history, repeat_value, first, last)
+    return Customers(key, history, repeat_value, first, last, total)
 
 
 def bought_between(

@@ -13,6 +13,9 @@ NEW_DAYS, ACTIVE_DAYS, SLIPPING_DAYS = 30, 60, 120
 LOYAL_ORDERS, EXPLORED_CATEGORIES, QUICK_MINUTES = 3, 5, 10
 BEHAVIOUR_DAYS = 90  # of events before the month's end that behaviour types look at
 
+ABSENT = "Absent"
+NO_SEGMENT, NO_LIFECYCLE = "None yet", "No order yet"  # of customers without an order by then
+
 # Segment: what it means in words, for cards and documentation; the conditions stand in rfm_segment, in this order.
 RFM_SEGMENTS = {
     "Champions": "bought lately (R 4 or 5), often and much (F and M 4 or 5)",
@@ -34,11 +37,12 @@ LIFECYCLES = {
 }
 BEHAVIOURS = {
     "Loyal": f"{LOYAL_ORDERS} orders or more within {BEHAVIOUR_DAYS} days",
-    "Quick buyer": f"orders within {QUICK_MINUTES} minutes of arriving, in the middle of all visits with an order",
+    "Quick buyer": f"orders within {QUICK_MINUTES} minutes of arriving (the median of visits with more than an order)",
     "Cart abandoner": "more visits with a cart and no order than with an order",
-    "Explorer": f"looks at {EXPLORED_CATEGORIES} categories or more",
+    "Explorer": f"looked at {EXPLORED_CATEGORIES} categories or more on one day",
     "Buyer": "has ordered, and nothing of the above",
-    "Browser": "looks, and puts nothing into the cart",
+    "Browser": "comes, and puts nothing into the cart",
+    ABSENT: f"has not come within {BEHAVIOUR_DAYS} days",
 }
 
 
@@ -53,11 +57,11 @@ def fifths(value: ir.NumericColumn, by: ir.Column, *, best_is_low: bool = False)
 
 
 def with_scores(months: ir.Table) -> ir.Table:
-    """Add r_score, f_score, m_score and rfm_segment to rows of (date_key, recency_days, frequency, monetary)."""
+    """Add r_score, f_score, m_score and rfm_segment to rows of (month_end, recency_days, frequency, monetary)."""
     scored = months.mutate(
-        r_score=fifths(months.recency_days, months.date_key, best_is_low=True),
-        f_score=fifths(months.frequency, months.date_key),
-        m_score=fifths(months.monetary, months.date_key),
+        r_score=fifths(months.recency_days, months.month_end, best_is_low=True),
+        f_score=fifths(months.frequency, months.month_end),
+        m_score=fifths(months.monetary, months.month_end),
     )
     return scored.mutate(rfm_segment=rfm_segment(scored.r_score, scored.f_score, scored.m_score, scored.frequency))
 
@@ -98,9 +102,10 @@ def behaviour(
     orders: ir.IntegerColumn, quick: ir.BooleanColumn, abandoned: ir.IntegerColumn, bought: ir.IntegerColumn,
     categories: ir.IntegerColumn,
 ) -> ir.StringColumn:
-    """What a customer does, from visits of the last ``BEHAVIOUR_DAYS``: see BEHAVIOURS.
+    """What a customer does who came within the last ``BEHAVIOUR_DAYS``, from the visits since: see BEHAVIOURS.
 
-    ``abandoned`` and ``bought`` count visits with a cart and no order, and with an order.
+    ``abandoned`` and ``bought`` count visits with a cart and no order, and with an order; ``categories`` is the most
+    that were looked at on one day.
     """
     return ibis.cases(
         (orders >= LOYAL_ORDERS, "Loyal"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
+from ibis.backends.duckdb import Backend
 
 from behavior_assets.expressions import DIGITS, count, is_sale, money, money_where
 from behavior_assets.ingestion.canonical import MONEY
-from resources.lake import TableSpec
+from resources.lake import Lake, TableSpec
 
-VERSION = "aggregates-1"
+VERSION = "aggregates-2"
 
 CUSTOMER_DAY = TableSpec(
     "silver/customer_day",
@@ -18,6 +21,7 @@ CUSTOMER_DAY = TableSpec(
         ("event_date", pa.date32()), ("customer_key", pa.int64()), ("customer_id", pa.string()),
         ("first_ts_us", pa.int64()), ("last_ts_us", pa.int64()), ("first_order_ts_us", pa.int64()),
         ("events", pa.int64()), ("orders", pa.int64()), ("revenue_net", MONEY),
+        ("views", pa.int64()), ("carts", pa.int64()), ("categories", pa.int64()),
     ]),
     by_day=True,
     undictionaried=frozenset({"customer_key", "customer_id", "first_ts_us", "last_ts_us"}),
@@ -48,9 +52,11 @@ COMMERCE_EVENTS = TableSpec(
 
 
 def customer_day(events: ir.Table) -> ir.Table:
-    """One row per known customer and day."""
+    """One row per known customer and day; ``categories`` counts those that were looked at."""
     known = events.filter(events.customer_key.notnull())
     sale = is_sale(known)
+    view = known.event_name == "view_item"
+    category = ibis.coalesce(known.category_path, known.category_id)
     return known.group_by(["event_date", "customer_key"]).agg(
         customer_id=known.customer_id.arbitrary(),  # one id per key
         first_ts_us=known.event_ts_us.min(),
@@ -59,7 +65,25 @@ def customer_day(events: ir.Table) -> ir.Table:
         events=known.count().cast("int64"),
         orders=known.transaction_id.nunique(where=sale).cast("int64"),
         revenue_net=money_where(known.line_type.notnull(), known.price, known.quantity),
+        views=count(view),
+        carts=count(known.event_name == "add_to_cart"),
+        categories=category.nunique(where=view).cast("int64"),
     ).select(*CUSTOMER_DAY.schema.names)
+
+
+def read_customer_days(backend: Backend, lake: Lake, days: Iterable[str] | None = None) -> ir.Table:
+    """``silver/customer_day``, of some days or all.
+
+    A day that is held back may be as an older version of the program wrote it: what it lacks is NULL.
+    """
+    table = lake.table(CUSTOMER_DAY)
+    wanted = None if days is None else set(days)
+    paths = table.absolute(f for f in table.files() if wanted is None or f.part in wanted)
+    if not paths:
+        return ibis.memtable(CUSTOMER_DAY.schema.empty_table())
+    rows = backend.read_parquet(paths, union_by_name=True)
+    types = ibis.Schema.from_pyarrow(CUSTOMER_DAY.schema)
+    return rows.mutate(**{name: ibis.null(types[name]) for name in types if name not in rows.columns})
 
 
 def product_day(events: ir.Table) -> ir.Table:

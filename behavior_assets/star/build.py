@@ -23,6 +23,7 @@ from behavior_assets.incremental import (
     Progress,
     chunks,
     content,
+    day_end_us,
     fingerprint,
     hold,
     next_day,
@@ -35,9 +36,10 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry, accounted, read_ledger
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
+from behavior_assets.segmentation.months import visits
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star import dimensions, facts
-from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
+from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY, read_customer_days
 from behavior_assets.star.carts import fact_cart_item
 from behavior_assets.star.scores import ScoreBuilder
 from exports.contract import gold
@@ -148,7 +150,9 @@ class StarBuilder:
 
     def dim_customer(self) -> list[str]:
         """Customers."""
-        return self._write_whole("dim_customer", dimensions.dim_customer(self._all("silver/customer_day")))
+        newest, closed = [date.fromisoformat(d) for d in self.days[-1:]], self.month_ends[-1:]
+        made = dimensions.dim_customer(self._customer_days, self._visits, self._ends(newest), self._ends(closed))
+        return self._write_whole("dim_customer", made)
 
     @cached_property
     def versions(self) -> ir.Table:
@@ -275,11 +279,29 @@ class StarBuilder:
 
     def fact_customer_month(self) -> list[str]:
         """Customers at the end of each closed month."""
-        days = [date.fromisoformat(d) for d in self.days]
-        ends = list(_month_ends(days[0], days[-1])) if days else []
-        table = pa.table({"month_end": pa.array(ends, pa.date32())})
-        made = facts.fact_customer_month(self._all("silver/customer_day"), ibis.memtable(table))
+        made = facts.fact_customer_month(self._customer_days, self._visits, self._ends(self.month_ends))
         return self._write_by_content("fact_customer_month", made, "date_key")
+
+    @cached_property
+    def month_ends(self) -> list[date]:
+        """Last days of the closed months."""
+        days = [date.fromisoformat(d) for d in self.days]
+        return list(_month_ends(days[0], days[-1])) if days else []
+
+    def _ends(self, days: list[date]) -> ir.Table:
+        """Days as the rules of segments ask about them."""
+        moments = [day_end_us(d.isoformat(), self.settings.timezone) for d in days]
+        return ibis.memtable(pa.table({
+            "month_end": pa.array(days, pa.date32()), "day_end_us": pa.array(moments, pa.int64())
+        }))  # fmt: skip
+
+    @cached_property
+    def _customer_days(self) -> ir.Table:
+        return read_customer_days(self.backend, self.lake)
+
+    @property
+    def _visits(self) -> ir.Table:
+        return visits(self._all("silver/sessions"), self._all("silver/commerce_events"))
 
     # Writing
 

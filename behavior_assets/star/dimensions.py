@@ -12,6 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from behavior_assets.expressions import DIGITS, money
+from behavior_assets.segmentation.months import behaviours, orders_known
+from behavior_assets.segmentation.rules import ABSENT, NO_LIFECYCLE, NO_SEGMENT, with_scores
 from exports.contract import UNKNOWN, UNKNOWN_KEY, gold
 from resources.engine import surrogate_key
 
@@ -111,8 +113,12 @@ def _one_row(values: dict[str, object], schema: ibis.Schema | None = None) -> ir
     return ibis.memtable([values], schema=schema) if schema else ibis.memtable([values])
 
 
-def dim_customer(days: ir.Table) -> ir.Table:
-    """Customers from ``silver/customer_day``."""
+def dim_customer(days: ir.Table, came: ir.Table, newest: ir.Table, month_end: ir.Table) -> ir.Table:
+    """Customers from ``silver/customer_day``, with what rules say of them now.
+
+    ``came``: ``months.visits``; ``newest`` and ``month_end``: the newest day of data and the end of the newest closed
+    month, each no row or one (month_end, day_end_us).
+    """
     order_day = ibis.ifelse(days.first_order_ts_us.notnull(), days.event_date, ibis.null("date"))
     customers = days.mutate(order_day=order_day).group_by("customer_key").agg(
         customer_id=days.customer_id.max(),
@@ -120,12 +126,19 @@ def dim_customer(days: ir.Table) -> ir.Table:
         last_seen_date=days.event_date.max(),
         first_order_date=order_day.min(),
     )
-    unknown = _one_row(
-        {"customer_key": UNKNOWN_KEY, "customer_id": UNKNOWN, "first_seen_date": None, "last_seen_date": None,
-         "first_order_date": None},
-        customers.schema(),
-    )  # fmt: skip
-    return customers.union(unknown).order_by("customer_key").select(*gold("dim_customer").schema.names)
+    said = (
+        (with_scores(orders_known(days, month_end)), "rfm_segment", NO_SEGMENT),
+        (behaviours(days, came, newest), "behaviour_type", ABSENT),
+        (orders_known(days, newest), "lifecycle", NO_LIFECYCLE),
+    )
+    for table, column, otherwise in said:
+        customers = customers.left_join(table.select("customer_key", column), "customer_key")
+        customers = customers.mutate(**{column: ibis.coalesce(customers[column], otherwise)})
+        customers = customers.drop("customer_key_right")
+    names = gold("dim_customer").schema.names
+    dates = {"first_seen_date": None, "last_seen_date": None, "first_order_date": None}
+    unknown = _one_row({**dict.fromkeys(names, UNKNOWN), **dates, "customer_key": UNKNOWN_KEY}, customers.schema())
+    return customers.union(unknown).order_by("customer_key").select(*names)
 
 
 def product_versions(days: ir.Table) -> ir.Table:

@@ -8,12 +8,14 @@ import ibis
 import ibis.expr.types as ir
 
 from behavior_assets.expressions import money
+from behavior_assets.segmentation.months import months
 from behavior_assets.star.dimensions import date_key, yes_no
 from exports.contract import UNKNOWN_KEY, gold
 from resources.engine import surrogate_key
 
 ENGAGED_US = 10_000_000
 ENGAGED_VIEWS = 2
+MODEL_COLUMNS = ("cluster", "churn_risk", "p_alive", "expected_purchases", "expected_value")
 
 
 @dataclass(frozen=True)
@@ -133,21 +135,20 @@ def fact_product_day(days: ir.Table, dims: Dimensions) -> ir.Table:
     return facts.mutate(date_key=date_key(facts.event_date)).select(*gold("fact_product_day").schema.names)
 
 
-def fact_customer_month(days: ir.Table, month_ends: ir.Table) -> ir.Table:
-    """Recency, frequency and monetary value at each month's end, only from what was known then.
+def fact_customer_month(
+    days: ir.Table, came: ir.Table, month_ends: ir.Table, scored: ir.Table | None = None
+) -> ir.Table:
+    """Customers with an order by each month's end, only from what was known then.
 
-    ``month_ends``: (month_end), the closed months.
+    ``came``: ``months.visits``; ``month_ends``: the closed months, as ``months`` wants them; ``scored``: what a model
+    says, (date_key, customer_key, ``MODEL_COLUMNS``). What it does not speak of is NULL.
     """
-    bought = days.filter((days.orders > 0) | days.revenue_net.notnull())
-    known = bought.inner_join(month_ends, bought.event_date <= month_ends.month_end)
-    last_order = known.event_date.max(where=known.orders > 0)
-    grouped = known.group_by(["month_end", "customer_key"]).agg(
-        last_order=last_order,
-        frequency=known.orders.sum().cast("int64"),
-        monetary=money(ibis.coalesce(known.revenue_net.sum(), 0)),
-    )
-    grouped = grouped.filter(grouped.frequency > 0)
-    return grouped.mutate(
-        date_key=date_key(grouped.month_end),
-        recency_days=grouped.month_end.delta(grouped.last_order, unit="day").cast("int64"),
-    ).order_by("date_key", "customer_key").select(*gold("fact_customer_month").schema.names)
+    names = gold("fact_customer_month").schema.names
+    known = months(days, came, month_ends)
+    known = known.mutate(date_key=date_key(known.month_end))
+    if scored is None:
+        types = ibis.Schema.from_pyarrow(gold("fact_customer_month").schema)
+        known = known.mutate(**{name: ibis.null(types[name]) for name in MODEL_COLUMNS})
+    else:
+        known = known.left_join(scored, ["date_key", "customer_key"])
+    return known.order_by("date_key", "customer_key").select(*names)
