@@ -12,6 +12,7 @@ from behavior_assets.ingestion.assets import build_assets as ingestion_assets
 from behavior_assets.partitions import daily
 from behavior_assets.prediction.assets import build_assets as prediction_assets
 from behavior_assets.privacy.assets import build_assets as privacy_assets
+from behavior_assets.segmentation.assets import build_assets as segmentation_assets
 from behavior_assets.sessions.assets import build_assets as session_assets
 from behavior_assets.star.assets import build_assets as star_assets
 from exports.assets import build_assets as export_assets
@@ -31,6 +32,7 @@ def build_definitions(settings: Settings, first_day: date | None = None) -> dg.D
             *ingestion_assets(days),
             *privacy_assets(days),
             *session_assets(days),
+            *segmentation_assets(changed),
             *prediction_assets(changed),
             *forecast_assets(changed),
             *star_assets(changed),

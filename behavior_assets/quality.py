@@ -54,7 +54,9 @@ def _register(con: duckdb.DuckDBPyConnection, tables: Iterable[LakeTable], parts
         files = [f for f in table.files() if parts is None or f.part in parts]
         names = ", ".join("'" + p.replace("'", "''") + "'" for p in table.absolute(files))
         if names:
-            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM read_parquet([{names}], union_by_name = true)")
+            # A day that is held back may be as an older version of the program wrote it, with fewer columns.
+            source = f"read_parquet([{names}], union_by_name = true)"
+            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM {source}")
         else:
             con.register(f"{table.spec.view}_empty", table.spec.schema.empty_table())
             con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM {table.spec.view}_empty")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import ibis
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +17,7 @@ from behavior_assets.prediction.steps import USUAL_DAYS, Steps, from_arrow, sess
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
-from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
+from behavior_assets.star.aggregates import COMMERCE_EVENTS, PRODUCT_DAY, read_customer_days
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,26 +101,16 @@ def load_sessions(backend: Backend, lake: Lake, days: Sequence[str], visitors: V
     return Sessions(steps, visitors, shop_discounts(hour, total, count, steps.time_us[steps.begin]))
 
 
-def load_activity(backend: Backend, lake: Lake, until: str) -> Activity:
-    """What each known customer did on each day up to one: visits, views and carts by the day that a visit began on."""
-    sessions = read_parts(backend, lake.table(SILVER_SESSIONS), _between(lake, SILVER_SESSIONS, "", until))
-    ordered = read_parts(backend, lake.table(CUSTOMER_DAY), _between(lake, CUSTOMER_DAY, "", until))
-    visits = sessions.filter(sessions.customer_key.notnull() & ~sessions.is_bot).group_by(
-        ["customer_key", "event_date"]
-    ).agg(visits=lambda t: t.count(), views=lambda t: t.views.sum(), carts=lambda t: t.carts.sum())
-    bought = ordered.filter(ordered.orders > 0).select(
-        "customer_key", "event_date", "orders", revenue=ibis.coalesce(ordered.revenue_net, 0).cast("float64")
-    )
-    both = visits.outer_join(bought, ["customer_key", "event_date"])
-    found = both.select(
-        customer=ibis.coalesce(both.customer_key, both.customer_key_right),
-        day=ibis.coalesce(both.event_date, both.event_date_right),
-        **{name: ibis.coalesce(both[name], 0).cast("float64") for name in MEASURES},
-    ).order_by("customer", "day")
-    rows = backend.to_pyarrow(found)
-    values = np.stack([rows[name].to_numpy() for name in MEASURES], axis=1)
-    day = rows["day"].cast(pa.int32()).to_numpy().astype(np.int64)
-    return Activity(rows["customer"].to_numpy(), day, values)
+def load_activity(backend: Backend, lake: Lake, days: Sequence[str]) -> Activity:
+    """What customers did on some days, from ``silver/customer_day``. A day with events is a visit."""
+    rows = read_customer_days(backend, lake, days)
+    wanted = rows.select("customer_key", "event_date", "views", "carts", "orders", revenue=rows.revenue_net)
+    found = backend.to_pyarrow(wanted.order_by("customer_key", "event_date"))
+    values = np.ones((len(found), len(MEASURES)))
+    for column, name in enumerate(MEASURES[1:], 1):
+        values[:, column] = found[name].cast(pa.float64()).fill_null(0).to_numpy()
+    day = found["event_date"].cast(pa.int32()).to_numpy().astype(np.int64)
+    return Activity(found["customer_key"].to_numpy().astype(np.int64), day, values)
 
 
 def days_of(lake: Lake) -> list[str]:

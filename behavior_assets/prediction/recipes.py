@@ -42,6 +42,10 @@ def _load_sessions(backend: Backend, lake: Lake, until: str) -> Sessions:
     return load_sessions(backend, lake, newest_days(lake, until), load_visitors(backend, lake, until))
 
 
+def _load_customers(backend: Backend, lake: Lake, until: str) -> Activity:
+    return load_activity(backend, lake, [d for d in days_of(lake) if d <= until])
+
+
 def _train_sessions(
     loaded: Sessions, seed: int, synthetic: bool, _before: StoredModel | None, progress: Callable[[str], None]  # noqa: FBT001
 ) -> Trained | NotEnough:
@@ -75,6 +79,6 @@ SESSIONS = Recipe(
 )  # fmt: skip
 CUSTOMERS = Recipe(
     customer_training.NAME, "Will this customer order within 7 or 30 days?", customer_training.RECIPE,
-    (SILVER_SESSIONS, CUSTOMER_DAY), ("prefix_invariance", "single_feature", "model_auc", "boundary"),
-    load_activity, _train_customers, _customers_again,
+    (CUSTOMER_DAY,), ("prefix_invariance", "single_feature", "model_auc", "boundary"),
+    _load_customers, _train_customers, _customers_again,
 )  # fmt: skip

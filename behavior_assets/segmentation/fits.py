@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from behavior_assets.training import Trained
     from resources.models import StoredModel
 
-RECIPE = "customer-value-1"  # fits of another recipe are not carried over
+RECIPE = 1  # raised when fits mean something else: those of another recipe are not carried over
 UNIT_DAYS = 7.0
 EXPECTED_DAYS = 90
 CLUSTER_FEATURES = ("days_since_order", "order_days", "revenue_so_far", "days_since_visit")

@@ -7,10 +7,10 @@ are computed whole and written only where their content changed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cached_property
 
 import ibis
@@ -37,6 +37,7 @@ from behavior_assets.ingestion.ledger import FileEntry, accounted, read_ledger
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
 from behavior_assets.segmentation.months import visits
+from behavior_assets.segmentation.recipe import month_ends
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star import dimensions, facts
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY, read_customer_days
@@ -279,14 +280,15 @@ class StarBuilder:
 
     def fact_customer_month(self) -> list[str]:
         """Customers at the end of each closed month."""
-        made = facts.fact_customer_month(self._customer_days, self._visits, self._ends(self.month_ends))
+        scored = self.scores.customer_values(self.month_ends)
+        made = facts.fact_customer_month(self._customer_days, self._visits, self._ends(self.month_ends), scored)
         return self._write_by_content("fact_customer_month", made, "date_key")
 
     @cached_property
     def month_ends(self) -> list[date]:
         """Last days of the closed months."""
         days = [date.fromisoformat(d) for d in self.days]
-        return list(_month_ends(days[0], days[-1])) if days else []
+        return list(month_ends(days[0], days[-1])) if days else []
 
     def _ends(self, days: list[date]) -> ir.Table:
         """Days as the rules of segments ask about them."""
@@ -367,15 +369,3 @@ def _split_parts(table: pa.Table, column: str, newest: str) -> dict[str, pa.Tabl
 def _part_name(digits: str) -> str:
     """``2019-10-01`` of 20191001 and ``2019-10`` of 201910."""
     return "-".join(piece for piece in (digits[:4], digits[4:6], digits[6:]) if piece)
-
-
-def _month_ends(first: date, last: date) -> Iterable[date]:
-    """Last days of the months that are over by ``last``."""
-    day = first.replace(day=1)
-    while True:
-        following = (day.replace(day=28) + timedelta(days=4)).replace(day=1)
-        end = following - timedelta(days=1)
-        if end > last:
-            return
-        yield end
-        day = following

@@ -10,7 +10,7 @@ _SESSIONS, _CUSTOMERS, _PRODUCTS, _COMMERCE = (
 )  # fmt: skip
 _LOOKUPS = ("gold/dim_channel", "gold/dim_device", "gold/dim_country", "gold/dim_source")
 
-MODELS = ("models/session_purchase", "models/customer_purchase", "models/sales_forecast")
+MODELS = ("models/session_purchase", "models/customer_purchase", "models/customer_value", "models/sales_forecast")
 
 # Table: the tables it reads.
 GOLD_INPUTS: dict[str, tuple[str, ...]] = {
@@ -27,13 +27,13 @@ GOLD_INPUTS: dict[str, tuple[str, ...]] = {
     "fact_sales": (_COMMERCE, _SESSIONS, _CUSTOMERS, "gold/dim_product", "gold/dim_customer", *_LOOKUPS),
     "fact_product_day": (_PRODUCTS, "gold/dim_product"),
     "fact_cart_item": (_COMMERCE, _SESSIONS, "gold/dim_product"),
-    "fact_customer_month": (_CUSTOMERS, _SESSIONS, _COMMERCE, "gold/dim_customer"),
+    "fact_customer_month": ("models/customer_value", _CUSTOMERS, _SESSIONS, _COMMERCE, "gold/dim_customer"),
     "fact_data_quality": ("bronze/events", "gold/dim_source"),
     "dim_model": (*MODELS,),
     "fact_session_prediction": (
         "models/session_purchase", _SESSIONS, "silver/events", _COMMERCE, _PRODUCTS, "gold/dim_model",
     ),
-    "fact_customer_prediction": ("models/customer_purchase", _SESSIONS, _CUSTOMERS, "gold/dim_model"),
+    "fact_customer_prediction": ("models/customer_purchase", _CUSTOMERS, "gold/dim_model"),
     "fact_sales_forecast": ("models/sales_forecast", _COMMERCE, _PRODUCTS, "gold/dim_model"),
     "model_card": (
         *MODELS, "gold/dim_model", "gold/fact_session_prediction", "gold/fact_customer_prediction",

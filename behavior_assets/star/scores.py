@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import ibis
 import numpy as np
 import pyarrow as pa
 
@@ -34,6 +35,9 @@ from behavior_assets.prediction.customer_model import HORIZONS
 from behavior_assets.prediction.load import days_of, load_activity, load_sessions, load_visitors
 from behavior_assets.prediction.scoring import score_customers, score_sessions
 from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.segmentation import model as value_model
+from behavior_assets.segmentation.published import scored_rows
+from behavior_assets.segmentation.recipe import VALUE
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star import registry
 from behavior_assets.star.dimensions import AHEAD_DAYS
@@ -42,6 +46,9 @@ from exports.contract import gold
 from resources.models import ModelStore, StoredModel
 
 if TYPE_CHECKING:
+    from datetime import date
+
+    import ibis.expr.types as ir
     from ibis.backends.duckdb import Backend
 
     from behavior_assets.trainer import Recipe
@@ -59,7 +66,7 @@ _SUNDAY = 3  # days since 1970 modulo 7
 _EPOCH = "1970-01-01"
 
 
-RECIPES = {recipe.name: recipe for recipe in (recipes.SESSIONS, recipes.CUSTOMERS, FORECAST)}
+RECIPES = {recipe.name: recipe for recipe in (recipes.SESSIONS, recipes.CUSTOMERS, VALUE, FORECAST)}
 NAMES = tuple(RECIPES)
 # Tables whose rows tell how good a serving version is: its recipe, and the column that parts the rows.
 LIVE = {
@@ -229,13 +236,24 @@ class ScoreBuilder:
             return [day_of(n) for n in range(first, newest + 1) if n % 7 == _SUNDAY or n in tests or n == newest]
 
         def score(model: StoredModel, key: int, days: Sequence[str]) -> Iterable[tuple[str, pa.Table]]:
-            activity = load_activity(self.backend, self.lake, last)
+            activity = load_activity(self.backend, self.lake, self.days)
             for day in days:
                 yield day, score_customers(model, key, activity, number_of(day), number_of(last))
 
         return self._write(
             "fact_customer_prediction", recipes.CUSTOMERS, wanted, lambda day: day <= last, inputs, score
         )
+
+    def customer_values(self, month_ends: Sequence[date]) -> ir.Table | None:
+        """What the serving value model says at months' ends, to be joined; None where none serves."""
+        if self.store.champion(VALUE.name) is None:
+            return None
+        model = self.store.load(VALUE.name)
+        if model.told.get("recipe") != VALUE.number:
+            return None
+        activity = load_activity(self.backend, self.lake, self.days)
+        told = ((end, value_model.score(model, activity, end)) for end in month_ends)
+        return ibis.memtable(scored_rows([(end, scores) for end, scores in told if scores is not None]))
 
     def fact_sales_forecast(self) -> list[str]:
         """Forecasts by origin and version: those of the training's backtest, its end, Sundays since, the newest day."""
