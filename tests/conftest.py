@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +49,13 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def require_packages(*names: str) -> None:
+    """Skip where a package is not installed. It is not imported: TensorFlow's log would close pytest's own files."""
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)} (the extra `models`)")
 
 
 def require_shared(folder: str = "") -> Path:

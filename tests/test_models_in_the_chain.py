@@ -13,7 +13,7 @@ import pytest
 
 from behavior_assets.star.registry import model_key
 from resources.models import ModelStore
-from tests.conftest import Chain, rees46_row, run_cli, same_key, write_rees46
+from tests.conftest import Chain, rees46_row, require_packages, run_cli, same_key, write_rees46
 
 PREDICTIONS = ("fact_session_prediction", "fact_customer_prediction")
 MODELS = ("session_purchase", "customer_purchase")
@@ -23,10 +23,9 @@ LAST_DAYS = 3
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of a made-up shop of 70 days that sells enough for every gate."""
-    pytest.importorskip("sklearn")
-    pytest.importorskip("tensorflow")
+    require_packages("sklearn", "tensorflow")
     base = tmp_path_factory.mktemp("shop")
-    size = ("--days", "70", "--customers", "9000", "--events", "150000", "--seed", "3")
+    size = ("--days", "70", "--customers", "9000", "--events", "180000", "--seed", "3")
     told = run_cli("simulate", "--home", base, *size)
     assert told.code == 0, told.err
     return base / "simulated" / "rees46"
