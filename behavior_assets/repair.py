@@ -36,6 +36,7 @@ from resources.integrity import Sums
 from resources.journal import Journal
 from resources.lake import Lake
 from resources.lock import exclusive
+from resources.models import ModelStore
 from resources.settings import Home, Settings, with_zone
 
 Rebuild = Callable[[], list[str]]  # brings all derived tables up to date and publishes; what went wrong
@@ -88,6 +89,7 @@ class Repair:
             if found.problems and whole:
                 self._drop_derived()
             if found.problems:
+                self.report.done += ModelStore(self.settings.home.models).mend(self.away)
                 self._mend_exports()
         beyond = {p.where.split("/")[0] for p in found.problems} - {"archive"}
         beyond |= {p.where for p in unfinished.problems(self.settings.home)}  # what this repair began

@@ -33,6 +33,7 @@ from resources.errors import UsageError
 from resources.integrity import Problem, Sums
 from resources.lake import Lake, LakeTable, TableSpec
 from resources.lock import exclusive
+from resources.models import ModelStore
 from resources.parquet import DataFile
 from resources.settings import CONSENTS, Settings
 
@@ -137,7 +138,8 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
                                   sums)  # fmt: skip
     progress("exports")
     exports = check_snapshots(home.exports, _gold(checks), sums)
-    problems += [*archive.problems, *exports.problems, *unfinished.problems(home)]
+    progress("models")
+    problems += [*archive.problems, *exports.problems, *ModelStore(home.models).problems(), *unfinished.problems(home)]
     key = _key(settings, checks.get(SILVER_EVENTS.name))
     if key:
         path = settings.key_path

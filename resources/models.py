@@ -16,7 +16,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -178,24 +178,56 @@ class ModelStore:
                 try:
                     digests[version] = self._load(name, version)[1]
                 except IntegrityError as error:
-                    found.append(Problem(f"models/{name}/{version}", str(error), repair=False))
+                    found.append(Problem(f"models/{name}/{version}", str(error)))
                     digests[version] = ""
             try:
                 wrong = [t for t in self._served(name) if digests.get(t["version"]) not in {"", t["manifest_sha256"]}]
                 if wrong:
                     raise self._damaged(self.root / name / CHAMPION)
             except IntegrityError as error:
-                found.append(Problem(f"models/{name}/{CHAMPION}", str(error), repair=False))
+                found.append(Problem(f"models/{name}/{CHAMPION}", str(error)))
             try:
                 self.remarks(name)
             except IntegrityError as error:
-                found.append(Problem(f"models/{name}/{REMARKS}", str(error), repair=False))
+                found.append(Problem(f"models/{name}/{REMARKS}", str(error)))
             try:
                 if (self.attempt(name) or {}).get("outcome") == SERVING and not (self.root / name / CHAMPION).exists():
                     raise self._damaged(self.root / name / CHAMPION, "is missing")
             except IntegrityError as error:
-                found.append(Problem(f"models/{name}/{ATTEMPT}", str(error), repair=False))
+                found.append(Problem(f"models/{name}/{ATTEMPT}", str(error)))
         return found
+
+    def mend(self, away: Callable[[Path], object]) -> list[str]:
+        """Put what is damaged out of the way by ``away``, so that what is whole serves; says what was done."""
+        done = []
+        for name in sorted(p.name for p in self.root.iterdir()) if self.root.is_dir() else []:
+            folder = self.root / name
+            for version in [v for v in self.versions(name) if not self._whole(name, v)]:
+                away(folder / version)
+                done.append(f"models/{name}/{version}: put aside, to be trained again")
+            for file in (CHAMPION, ATTEMPT, REMARKS):
+                try:
+                    self._told(name, file)
+                    served = self._served(name) if file == CHAMPION else []
+                except IntegrityError:
+                    away(folder / file)
+                    done.append(f"models/{name}/{file}: put aside")
+                    continue
+                whole = [t for t in served if t["version"] in self.versions(name) and self._vouched(name, t)]
+                if whole != served:
+                    self._write_served(name, whole)
+                    done.append(f"models/{name}/{CHAMPION}: names only what is whole")
+            last = self.attempt(name) or {}
+            if last.get("outcome") == SERVING and not (folder / CHAMPION).exists():
+                if last.get("version") in self.versions(name):
+                    self.promote(name, last["version"])
+                    done.append(f"models/{name}/{CHAMPION}: written again; the last version that was trained serves")
+                else:
+                    self.note(name, {**last, "outcome": "lost"})
+        return done
+
+    def _vouched(self, name: str, told: Mapping[str, str]) -> bool:
+        return self._load(name, told["version"])[1] == told["manifest_sha256"]
 
     def attempt(self, name: str) -> dict[str, Any] | None:
         """How the last training ended, None before the first."""
@@ -255,7 +287,7 @@ class ModelStore:
         where, name = path.relative_to(self.root.parent).as_posix(), path.relative_to(self.root).parts[0]
         return IntegrityError(
             f"{where}: {how}. Nothing is scored with it: `behavior models rollback {name}` serves the version before, "
-            "`behavior run --train` makes a new one."
+            "`behavior verify --repair` puts it aside, and the next run makes a new one."
         )
 
 

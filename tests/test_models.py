@@ -76,6 +76,31 @@ def test_a_changed_byte_is_found_before_anything_is_made_of_it(tmp_path: Path, n
         assert store.load("toy").told == TOLD
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "weights.npz", "champion.json", "attempt.json", "remarks.json"])
+def test_what_is_damaged_is_put_aside_and_what_is_whole_serves(tmp_path: Path, name: str) -> None:
+    store = ModelStore(tmp_path / "models")
+    versions = [saved(store, day) for day in (1, 2)]
+    for version in versions:
+        store.promote("toy", version)
+    store.note("toy", {"outcome": "serving", "version": versions[1]})
+    store.remark("toy", versions[0], [{"metric": "m"}])
+    folder = tmp_path / "models/toy"
+    in_version = name in {"manifest.json", "weights.npz"}
+    (folder / versions[1] / name if in_version else folder / name).write_bytes(b"{")
+    assert store.problems()
+    aside: list[str] = []
+
+    def away(path: Path) -> None:
+        aside.append(path.relative_to(folder).as_posix())
+        path.rename(tmp_path / path.name)
+
+    assert store.mend(away)
+    assert not store.problems()
+    assert aside == [versions[1] if in_version else name]
+    assert store.load("toy").version == versions[0 if in_version else 1]
+    assert not store.mend(away)
+
+
 def test_a_champion_that_is_gone_is_missed(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "models")
     store.note("toy", {"outcome": "not enough data", "reason": "two rows"})

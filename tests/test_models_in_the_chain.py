@@ -155,6 +155,11 @@ def test_a_card_can_be_computed_again_and_damage_is_named(
         told = run_cli(*words, "--home", copy)
         assert told.code == 5, (words, told.out, told.err)
         assert "gru.npz" in told.err + told.out
+    assert run_cli("verify", "--repair", "--home", copy).code == 0
+    assert (copy / "models" / "session_purchase" / version).is_dir() or ModelStore(copy / "models").champion(
+        "session_purchase"
+    )
+    assert run_cli("verify", "--home", copy).code == 0
 
 
 def test_one_step_back(grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> None:

@@ -298,11 +298,11 @@ class ScoreBuilder:
                 for day, rows in score(model, key, stale):
                     part = _part(day, model.version)
                     written.append(target.write(part, expected[part], [rows]))
-        unknown = {p for p in present if p != NONE and not self._is_scored(recipe, p)}  # its version is gone
-        if not kept | unknown:
+        kept |= self._of_old_recipes(recipe, present)
+        if not kept:
             written = [] if NONE in present else [target.write(NONE, VERSION, [])]
             kept = {NONE}
-        gone = sorted(set(present) - kept - unknown)
+        gone = sorted(set(present) - kept)
         if written or gone:
             target.commit(written, drop=gone)
         return [f.part for f in written]
@@ -322,12 +322,12 @@ class ScoreBuilder:
             if model.told.get("recipe") == recipe.number and self.days:
                 yield model, wanted(model) if version == serving else [d for d in mine if holds(d)]
 
-    def _is_scored(self, recipe: Recipe, part: str) -> bool:
-        """Whether the version of a part is there and of this recipe, so that its days are known to be right."""
-        for version in self.store.versions(recipe.name):
-            if part.endswith(f".{version[-8:]}"):
-                return self.store.load(recipe.name, version).told.get("recipe") == recipe.number
-        return False
+    def _of_old_recipes(self, recipe: Recipe, parts: Iterable[str]) -> set[str]:
+        """Parts of versions that this program cannot score with any more: what they told stays."""
+        known = {v[-8:]: v for v in self.store.versions(recipe.name)}
+        told = {p.partition(".")[2] for p in parts} & known.keys()
+        old = {s for s in told if self.store.load(recipe.name, known[s]).told.get("recipe") != recipe.number}
+        return {p for p in parts if p.partition(".")[2] in old}
 
 
 def _part(day: str, version: str) -> str:
