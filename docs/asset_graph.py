@@ -14,7 +14,10 @@ from pathlib import Path
 
 TARGET = Path(__file__).with_name("asset_graph.svg")
 BOX_WIDTH, BOX_HEIGHT, COLUMN, ROW, MARGIN, HEAD = 190, 30, 250, 42, 24, 40
-COLOURS = {"ingestion": "#e8d5b5", "privacy": "#d9c9ea", "sessions": "#c4dff0", "star": "#cfe8cf", "exports": "#f3c9c9"}
+COLOURS = {
+    "ingestion": "#e8d5b5", "privacy": "#d9c9ea", "sessions": "#c4dff0", "segmentation": "#f7e3a1",
+    "prediction": "#f5d0b0", "forecasting": "#bfe3dd", "star": "#cfe8cf", "exports": "#f3c9c9",
+}  # fmt: skip
 SWEEPS = 8  # passes of the barycentre heuristic that untangles the lines
 
 Graph = dict[str, tuple[str, frozenset[str]]]

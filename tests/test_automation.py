@@ -19,7 +19,7 @@ from behavior_assets.automation import GAP_DAYS, RANGE_END, RANGE_START, changed
 from behavior_assets.definitions import build_definitions
 from behavior_assets.partitions import asset_key
 from behavior_assets.sessions import assets as session_assets
-from behavior_assets.star.order import GOLD_INPUTS
+from behavior_assets.star.order import GOLD_INPUTS, MODELS
 from expectations.rules import parse_rules
 from resources.home import HomeResource
 from resources.settings import create_home
@@ -55,7 +55,7 @@ def test_definitions_load_and_name_every_table(definitions: dg.Definitions) -> N
     """Keys, groups and partitions as they are meant to be."""
     dg.Definitions.validate_loadable(definitions)
     graph = definitions.resolve_asset_graph()
-    expected = {"bronze/deliveries", "quarantine/events", "exports/snapshot", *BY_DAY, *SUBSTRATE,
+    expected = {"bronze/deliveries", "quarantine/events", "exports/snapshot", *BY_DAY, *SUBSTRATE, *MODELS,
                 *(f"gold/{n}" for n in GOLD_INPUTS)}  # fmt: skip
     assert {"/".join(k.path) for k in graph.get_all_asset_keys()} == expected
     partitioned = {"/".join(k.path) for k in graph.get_all_asset_keys() if graph.get(k).is_partitioned}
@@ -64,7 +64,8 @@ def test_definitions_load_and_name_every_table(definitions: dg.Definitions) -> N
         node = graph.get(key)
         assert node.owners, key
         assert node.description, key
-        assert node.group_name in {"ingestion", "privacy", "sessions", "star", "exports"}, key
+        assert node.group_name in {"ingestion", "privacy", "sessions", "segmentation", "prediction", "forecasting",
+                                   "star", "exports"}, key  # fmt: skip
 
 
 def test_gold_checks_block_and_day_checks_do_not(definitions: dg.Definitions) -> None:
@@ -117,7 +118,7 @@ def test_the_way_of_a_file_without_a_hand_on_it(tmp_path: Path) -> None:
             assert isinstance(next(iter(changed_days_sensor(context))), dg.SkipReason)  # type: ignore[call-overload]
 
         tick = dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=before.cursor)
-        star = {asset_key(t) for t in (*SUBSTRATE, *(f"gold/{n}" for n in GOLD_INPUTS), "exports/snapshot")}
+        star = {asset_key(t) for t in (*SUBSTRATE, *MODELS, *(f"gold/{n}" for n in GOLD_INPUTS), "exports/snapshot")}
         assert {k for k in star if tick.get_num_requested(k)} == star
         assert defs_job("star").execute_in_process(instance=instance).success
         after = dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=tick.cursor)

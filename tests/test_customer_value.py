@@ -79,7 +79,7 @@ def trained(made: tuple[Activity, np.ndarray]) -> Trained:
 def stored(folder: Path, found: Trained) -> StoredModel:
     """The model as the store gives it back."""
     store = ModelStore(folder)
-    return store.load(model.NAME, store.save(model.NAME, found.told, found.arrays))
+    return store.load(model.NAME, store.save(model.NAME, ENDS[-1], found.told, found.arrays))
 
 
 def same(one: model.Scores, other: model.Scores) -> bool:

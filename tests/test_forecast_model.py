@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from behavior_assets.training import NotEnough, Trained
 from resources.engine import engine
 from resources.errors import UsageError
 from resources.models import ModelStore, StoredModel
-from tests.conftest import REPOSITORY, Chain, shuffled
+from tests.conftest import REPOSITORY, Chain, require_packages, shuffled
 
 MONDAY = 4  # 1970-01-05, the first day
 WEEK = np.array([20, 20, 20, 20, 20, 8, 0])  # units a day of a series of size 1: quiet Saturdays, shut on Sundays
@@ -47,7 +48,7 @@ def stored(trained: Trained | NotEnough, root: Path) -> StoredModel:
     """The model as the store gives it back."""
     assert isinstance(trained, Trained)
     store = ModelStore(root)
-    return store.load("forecast", store.save("forecast", trained.told, trained.arrays))
+    return store.load("forecast", store.save("forecast", date(2024, 1, 1), trained.told, trained.arrays))
 
 
 def small(demand: Demand) -> Trained:
@@ -66,8 +67,7 @@ def demand() -> Demand:
 @pytest.fixture(scope="module")
 def trained(demand: Demand) -> Trained:
     """A model of all methods."""
-    for package in ("statsforecast", "sklearn", "keras"):
-        pytest.importorskip(package)
+    require_packages("statsforecast", "sklearn", "keras")
     return small(demand)
 
 
@@ -265,8 +265,7 @@ def test_ratios_by_hand() -> None:
 
 
 def test_trees_and_network_are_what_their_libraries_tell(demand: Demand) -> None:
-    pytest.importorskip("sklearn")
-    pytest.importorskip("keras")
+    require_packages("sklearn", "keras")
     calendar = learn_calendar(demand)
     features, _ = ways.training_rows(demand, calendar, HORIZON)
     boosting = ways.fit_boosting(demand, calendar, HORIZON)

@@ -63,6 +63,13 @@ _PRODUCT = {"product_durable_key": 10, "product_id": "p", "product_name": "(no n
 _LINE = {"order_key": 5, "session_key": -1, "date_key": 20240501, "hour_key": 12, "customer_key": 7,
          "product_key": 11, "category_key": -1, "channel_key": -1, "device_key": -1, "country_key": -1,
          "source_key": -1, "is_first_order": "No", "is_refund": "No"}  # fmt: skip
+_MODEL: dict[str, object] = {"model": "toy", "version": "20240501-aaaaaaaa", "dataset": "rees46", "reason": "",
+                             "is_champion": "No"}  # fmt: skip
+_CHANCE: dict[str, object] = {"customer_key": 7, "model_key": 5, "probability": 0.25, "decile": 8,
+                              "is_out_of_sample": "Yes"}  # fmt: skip
+_FORECAST: dict[str, object] = {"origin_date_key": 20240501, "date_key": 20240502, "category_key": -1,
+                                "product_durable_key": -1, "model_key": 5, "lower_80": 2, "lower_95": 1,
+                                "is_champion": "Yes"}  # fmt: skip
 GOLD_ROWS: dict[str, list[dict[str, object]]] = {
     "dim_customer": [
         {"customer_key": -1, "customer_id": "(unknown)", "rfm_segment": "(unknown)", "behaviour_type": "(unknown)",
@@ -118,6 +125,28 @@ GOLD_ROWS: dict[str, list[dict[str, object]]] = {
          "r_score": 5, "f_score": 1, "m_score": 1, "rfm_segment": "New", "cluster": "1 of 2",
          "behaviour_type": "Absent", "lifecycle": "Active", "churn_risk": 0.9, "p_alive": 1.0,
          "expected_purchases": 0.2, "expected_value": 4.5},
+    ],
+    "dim_model": [
+        {**_MODEL, "model_key": -1, "model": "(unknown)", "version": "(unknown)", "state": "(unknown)"},
+        {**_MODEL, "model_key": 5, "state": "serving", "is_champion": "Yes"},
+        {**_MODEL, "model_key": 6, "version": "none", "state": "not enough data", "reason": "two rows"},
+    ],
+    "fact_session_prediction": [
+        {**_CHANCE, "session_key": 1, "date_key": 20240501, "prefix": 3, "outcome": 1},
+        {**_CHANCE, "session_key": 1, "date_key": 20240501, "prefix": 5},
+    ],
+    "fact_customer_prediction": [
+        {**_CHANCE, "date_key": 20240501, "horizon_days": 7, "outcome": 0},
+        {**_CHANCE, "date_key": 20240501, "horizon_days": 30},
+    ],
+    "fact_sales_forecast": [
+        {**_FORECAST, "level": "total", "forecast": 5, "upper_80": 6, "upper_95": 8, "actual": 4},
+        {**_FORECAST, "level": "product", "product_durable_key": 3, "forecast": 5, "upper_80": 6, "upper_95": 8},
+    ],
+    "model_card": [
+        {"model_key": 5, "metric": "ap", "slice": "all", "value": 0.3, "lower": 0.2, "upper": 0.4, "baseline": "rule",
+         "baseline_value": 0.1},
+        {"model_key": 6, "metric": "not enough data", "slice": "all", "baseline": ""},
     ],
     "fact_data_quality": [
         {"date_key": 20240502, "source_key": -1, "rows_in": 10, "accepted": 8, "quarantined": 1, "duplicate": 1,
@@ -349,6 +378,52 @@ BREACHES: dict[str, tuple[str, str, set[str]]] = {
     "a lifecycle without an order": (
         "UPDATE gold_dim_customer SET lifecycle = 'Alive' WHERE customer_key = 7", "gold/dim_customer",
         {"lifecycle_is_known"},
+    ),
+    "two versions serve": (
+        "UPDATE gold_dim_model SET is_champion = 'Yes' WHERE model = 'toy'", "gold/dim_model", {"one_version_serves"},
+    ),
+    "no model and no reason": (
+        "UPDATE gold_dim_model SET reason = '' WHERE model_key = 6", "gold/dim_model", {"a_reason_is_given"},
+    ),
+    "a state that nobody describes": (
+        "UPDATE gold_dim_model SET state = 'good'", "gold/dim_model", {"states_are_known"},
+    ),
+    "a chance above one": (
+        "UPDATE gold_fact_session_prediction SET probability = 1.01", "gold/fact_session_prediction",
+        {"probabilities_and_deciles_are_such"},
+    ),
+    "a prefix that no model is asked at": (
+        "UPDATE gold_fact_session_prediction SET prefix = 4 WHERE prefix = 5", "gold/fact_session_prediction",
+        {"prefixes_are_known"},
+    ),
+    "a horizon without a model": (
+        "UPDATE gold_fact_customer_prediction SET horizon_days = 8 WHERE horizon_days = 7",
+        "gold/fact_customer_prediction", {"horizons_are_known"},
+    ),
+    "a score of a version that is not there": (
+        "UPDATE gold_fact_customer_prediction SET model_key = 99", "gold/fact_customer_prediction", {"model_exists"},
+    ),
+    "parts that do not add up": (
+        "UPDATE gold_fact_sales_forecast SET forecast = 5.5 WHERE level = 'product'", "gold/fact_sales_forecast",
+        {"parts_add_up"},
+    ),
+    "an interval without its forecast": (
+        "UPDATE gold_fact_sales_forecast SET upper_80 = 4.9", "gold/fact_sales_forecast",
+        {"intervals_hold_the_forecast"},
+    ),
+    "a forecast of yesterday": (
+        "UPDATE gold_fact_sales_forecast SET date_key = 20240430", "gold/fact_sales_forecast", {"days_lie_ahead"},
+    ),
+    "a level that nobody describes": (
+        "UPDATE gold_fact_sales_forecast SET level = 'brand' WHERE level = 'product'", "gold/fact_sales_forecast",
+        {"levels_are_known"},
+    ),
+    "an interval upside down": (
+        "UPDATE gold_model_card SET lower = 0.5", "gold/model_card", {"intervals_hold_their_value"},
+    ),
+    "a share above one": ("UPDATE gold_model_card SET value = 1.5", "gold/model_card", {"shares_are_shares"}),
+    "a figure without a name": (
+        "UPDATE gold_model_card SET metric = '' WHERE baseline = ''", "gold/model_card", {"names_are_given"},
     ),
     "a record is lost": (
         "UPDATE gold_fact_data_quality SET accepted = 7", "gold/fact_data_quality", {"rows_add_up"},
