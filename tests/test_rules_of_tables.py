@@ -123,7 +123,7 @@ GOLD_ROWS: dict[str, list[dict[str, object]]] = {
          "lifecycle": "New"},
         {"date_key": 20240630, "customer_key": 7, "recency_days": 60, "frequency": 1, "monetary": -6.5,
          "r_score": 5, "f_score": 1, "m_score": 1, "rfm_segment": "New", "cluster": "1 of 2",
-         "behaviour_type": "Absent", "lifecycle": "Active", "churn_risk": 0.9, "p_alive": 1.0,
+         "behaviour_type": "Churn risk", "lifecycle": "Active", "churn_risk": 0.9, "p_alive": 1.0,
          "expected_purchases": 0.2, "expected_value": 4.5},
     ],
     "dim_model": [

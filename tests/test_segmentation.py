@@ -67,7 +67,7 @@ def test_behaviours() -> None:
     table = ibis.memtable([{"n": n, **dict(zip(names, row, strict=False))} for n, row in enumerate(cases)])
     found = told(table, rules.behaviour(*(table[n] for n in names)))
     assert [f for (f,) in found] == [name for *_, name in cases]
-    assert {name for *_, name in cases} | {"Absent"} == set(rules.BEHAVIOURS)
+    assert {name for *_, name in cases} | {"Churn risk"} == set(rules.BEHAVIOURS)
 
 
 def test_clusters_are_those_that_the_data_has() -> None:

@@ -13,7 +13,7 @@ NEW_DAYS, ACTIVE_DAYS, SLIPPING_DAYS = 30, 60, 120
 LOYAL_ORDERS, EXPLORED_CATEGORIES, QUICK_MINUTES = 3, 5, 10
 BEHAVIOUR_DAYS = 90  # of events before the month's end that behaviour types look at
 
-ABSENT = "Absent"
+ABSENT = "Churn risk"
 NO_SEGMENT, NO_LIFECYCLE = "None yet", "No order yet"  # of customers without an order by then
 
 # Segment: what it means in words, for cards and documentation; the conditions stand in rfm_segment, in this order.
