@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import ibis
 
 from behavior_assets.expressions import count, is_sale, money
-from behavior_assets.segmentation.rules import ABSENT, BEHAVIOUR_DAYS, QUICK_MINUTES, behaviour, lifecycle, with_scores
+from behavior_assets.segmentation.rules import CHURN_RISK, BEHAVIOUR_DAYS, QUICK_MINUTES, behaviour, lifecycle, with_scores
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -111,4 +111,4 @@ def months(days: ir.Table, came: ir.Table, ends: ir.Table) -> ir.Table:
     found = with_scores(orders_known(days, ends))
     done = behaviours(days, came, ends)
     joined = found.left_join(done, _KEY).drop("month_end_right", "customer_key_right")
-    return joined.mutate(behaviour_type=ibis.coalesce(joined.behaviour_type, ABSENT))
+    return joined.mutate(behaviour_type=ibis.coalesce(joined.behaviour_type, CHURN_RISK))

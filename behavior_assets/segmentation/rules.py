@@ -13,7 +13,7 @@ NEW_DAYS, ACTIVE_DAYS, SLIPPING_DAYS = 30, 60, 120
 LOYAL_ORDERS, EXPLORED_CATEGORIES, QUICK_MINUTES = 3, 5, 10
 BEHAVIOUR_DAYS = 90  # of events before the month's end that behaviour types look at
 
-ABSENT = "Churn risk"
+CHURN_RISK = "Churn risk"
 NO_SEGMENT, NO_LIFECYCLE = "None yet", "No order yet"  # of customers without an order by then
 
 # Segment: what it means in words, for cards and documentation; the conditions stand in rfm_segment, in this order.
@@ -42,7 +42,7 @@ BEHAVIOURS = {
     "Explorer": f"looked at {EXPLORED_CATEGORIES} categories or more on one day",
     "Buyer": "has ordered, and nothing of the above",
     "Browser": "comes, and puts nothing into the cart",
-    ABSENT: f"has not come within {BEHAVIOUR_DAYS} days",
+    CHURN_RISK: f"has not come within {BEHAVIOUR_DAYS} days",
 }
 
 
