@@ -15,8 +15,9 @@ from behavior_assets.ingestion.assets import DELIVERIES, landed_source
 from behavior_assets.ingestion.names import shown, to_config
 from behavior_assets.ingestion.sources import FORMATS
 from behavior_assets.partitions import asset_key
+from behavior_assets.recipes import NAMES
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
-from behavior_assets.star.scores import NAMES, drifted
+from behavior_assets.star.cards import drifted
 from resources.errors import UsageError
 from resources.home import HomeResource
 from resources.models import ModelStore

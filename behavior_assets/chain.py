@@ -160,7 +160,7 @@ def _run_chain(
     from behavior_assets.automation import RANGE_END, RANGE_START
     from behavior_assets.definitions import build_definitions
     from behavior_assets.partitions import PROGRESS
-    from behavior_assets.star.scores import NAMES
+    from behavior_assets.recipes import NAMES
     from expectations.bridge import prepare
 
     warnings.simplefilter("ignore", dg.BetaWarning)

@@ -33,7 +33,7 @@ def _store(home: Path | None) -> tuple[Settings, ModelStore]:
 
 
 def _recipe(name: str) -> Recipe:
-    from behavior_assets.star.scores import RECIPES
+    from behavior_assets.recipes import RECIPES
 
     if name not in RECIPES:
         msg = f"{name}: no such model. There are: {', '.join(RECIPES)}."
@@ -44,8 +44,8 @@ def _recipe(name: str) -> Recipe:
 @app.command("list")
 def list_models(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Every model with its versions."""
+    from behavior_assets.recipes import NAMES
     from behavior_assets.star.registry import dim_model
-    from behavior_assets.star.scores import NAMES
 
     _, store = _store(home)
     rows = [r for r in dim_model(store, NAMES).to_pylist() if r["model_key"] >= 0]

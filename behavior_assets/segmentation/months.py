@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import ibis
 
 from behavior_assets.expressions import count, is_sale, money
-from behavior_assets.segmentation.rules import CHURN_RISK, BEHAVIOUR_DAYS, QUICK_MINUTES, behaviour, lifecycle, with_scores
+from behavior_assets.segmentation.rules import (
+    BEHAVIOUR_DAYS,
+    CHURN_RISK,
+    QUICK_MINUTES,
+    behaviour,
+    lifecycle,
+    with_scores,
+)
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

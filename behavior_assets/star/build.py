@@ -41,6 +41,7 @@ from behavior_assets.segmentation.recipe import month_ends
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star import dimensions, facts
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY, read_customer_days
+from behavior_assets.star.cards import CardBuilder
 from behavior_assets.star.carts import fact_cart_item
 from behavior_assets.star.scores import ScoreBuilder
 from exports.contract import gold
@@ -106,6 +107,11 @@ class StarBuilder:
     def scores(self) -> ScoreBuilder:
         """The builder of the tables that models fill."""
         return ScoreBuilder(self.backend, self.lake, self.settings, self.progress)
+
+    @cached_property
+    def cards(self) -> CardBuilder:
+        """The builder of the tables that tell of models."""
+        return CardBuilder(self.backend, self.lake, self.settings)
 
     # Dimensions and other whole tables
 

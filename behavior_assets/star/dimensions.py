@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from behavior_assets.expressions import DIGITS, money
 from behavior_assets.segmentation.months import behaviours, orders_known
-from behavior_assets.segmentation.rules import ABSENT, NO_LIFECYCLE, NO_SEGMENT, with_scores
+from behavior_assets.segmentation.rules import CHURN_RISK, NO_LIFECYCLE, NO_SEGMENT, with_scores
 from exports.contract import UNKNOWN, UNKNOWN_KEY, gold
 from resources.engine import surrogate_key
 
@@ -128,7 +128,7 @@ def dim_customer(days: ir.Table, came: ir.Table, newest: ir.Table, month_end: ir
     )
     said = (
         (with_scores(orders_known(days, month_end)), "rfm_segment", NO_SEGMENT),
-        (behaviours(days, came, newest), "behaviour_type", ABSENT),
+        (behaviours(days, came, newest), "behaviour_type", CHURN_RISK),
         (orders_known(days, newest), "lifecycle", NO_LIFECYCLE),
     )
     for table, column, otherwise in said:

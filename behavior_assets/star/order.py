@@ -42,12 +42,11 @@ GOLD_INPUTS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-SCORES = ("dim_model", "fact_session_prediction", "fact_customer_prediction", "fact_sales_forecast", "model_card")
-
-
 def build_table(builder: Any, name: str) -> list[str]:
     """Bring one gold table up to date with a StarBuilder; returns the parts written."""
-    if name in SCORES:
+    if name in {"dim_model", "model_card"}:
+        builder = builder.cards
+    elif name in {"fact_session_prediction", "fact_customer_prediction", "fact_sales_forecast"}:
         builder = builder.scores
     if name in {"dim_channel", "dim_device", "dim_country"}:
         parts: list[str] = builder.simple(name.removeprefix("dim_"))

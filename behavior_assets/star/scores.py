@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from behavior_assets.forecasting import published as forecasts
 from behavior_assets.forecasting.recipe import FORECAST
-from behavior_assets.forecasting.serve import BOUNDS
 from behavior_assets.incremental import (
     Progress,
     chunks,
@@ -26,7 +25,6 @@ from behavior_assets.incremental import (
     fingerprint,
     next_day,
     quiet,
-    read_files,
     read_parts,
     split,
 )
@@ -39,7 +37,6 @@ from behavior_assets.segmentation import model as value_model
 from behavior_assets.segmentation.published import scored_rows
 from behavior_assets.segmentation.recipe import VALUE
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
-from behavior_assets.star import registry
 from behavior_assets.star.dimensions import AHEAD_DAYS
 from behavior_assets.star.registry import model_key
 from exports.contract import gold
@@ -52,13 +49,11 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
     from behavior_assets.trainer import Recipe
-    from behavior_assets.training import Figure
     from resources.lake import Lake, LakeTable
     from resources.parquet import DataFile
     from resources.settings import Settings
 
 VERSION = "scores-1"
-WHOLE = "all"
 NONE = "none"  # the part of a table that no model has filled yet
 _REACH = 2  # days after its beginning in which a session's events may lie
 _MINUTE_US = 60_000_000
@@ -66,25 +61,9 @@ _SUNDAY = 3  # days since 1970 modulo 7
 _EPOCH = "1970-01-01"
 
 
-RECIPES = {recipe.name: recipe for recipe in (recipes.SESSIONS, recipes.CUSTOMERS, VALUE, FORECAST)}
-NAMES = tuple(RECIPES)
-# Tables whose rows tell how good a serving version is: its recipe, and the column that parts the rows.
-LIVE = {
-    "fact_session_prediction": (recipes.SESSIONS, "prefix"),
-    "fact_customer_prediction": (recipes.CUSTOMERS, "horizon_days"),
-}
-WORDS = {"prefix": "prefix {}", "horizon_days": "{} days ahead"}
-DRIFT_DAYS = 7  # newest days with rows whose scores are compared with those of the calibration
-
-
 def number_of(day: str) -> int:
     """Days since 1970."""
     return int(np.datetime64(day, "D").astype(np.int64))
-
-
-def compact(day: str) -> int:
-    """Yyyymmdd."""
-    return int(day.replace("-", ""))
 
 
 def day_of(number: int) -> str:
@@ -127,72 +106,6 @@ class ScoreBuilder:
         """The digest of what is known by a day, which need not hold events."""
         known = self._known_by(recipe)
         return known[max((d for d in self.days if d <= day), default=self.days[0])]
-
-    def dim_model(self) -> list[str]:
-        """Versions of models."""
-        target = self.lake.table(gold("dim_model"))
-        before = {f.path for f in target.files()}
-        file = target.write(WHOLE, VERSION, [registry.dim_model(self.store, NAMES)])
-        target.commit([file])
-        return [] if file.path in before else [WHOLE]
-
-    def model_card(self) -> list[str]:
-        """What is known of each version; made again when a version, or what a serving one told, changed."""
-        target = self.lake.table(gold("model_card"))
-        facts = [self.lake.table(gold(name)) for name in (*LIVE, forecasts.NAME)]
-        store = self.store
-        state = [(n, store.served(n), store.versions(n), store.attempt(n), store.remarks(n)) for n in NAMES]
-        expected = fingerprint(VERSION, state, *(content(t.files()) for t in facts))
-        if target.fingerprints().get(WHOLE) == expected:
-            return []
-        live = {recipe.name: self._live(table, column) for table, (recipe, column) in LIVE.items()}
-        live[FORECAST.name] = self._live_forecasts()
-        target.commit([target.write(WHOLE, expected, [registry.model_card(self.store, NAMES, live)])])
-        return [WHOLE]
-
-    def _live(self, name: str, column: str) -> list[Figure]:
-        """Figures of what the serving version told of days that did not make it; ``column`` parts the rows."""
-        recipe, _ = LIVE[name]
-        version = self.store.champion(recipe.name)
-        if version is None:
-            return []
-        table = self.lake.table(gold(name))
-        files = [f for f in table.files() if f.part.endswith(f".{version[-8:]}")]
-        rows = read_files(self.backend, table.spec, table.absolute(files))
-        rows = rows.filter(rows.is_out_of_sample == "Yes")
-        names = ("date_key", "customer_key", "probability", "decile", "outcome")
-        told = self.backend.to_pyarrow(rows.select(*names, part=column))
-        part, newest = told["part"].to_numpy(), told["date_key"].to_numpy()
-        known = told["outcome"].is_valid().to_numpy()
-        label = told["outcome"].fill_null(0).to_numpy() > 0
-        chance, customer = told["probability"].to_numpy(), told["customer_key"].to_numpy()
-        found: list[Figure] = []
-        for value in np.unique(part).tolist():
-            mine = part == value
-            rows_known = mine & known
-            found += registry.live_figures(
-                label[rows_known], chance[rows_known], customer[rows_known], f"served, {WORDS[column].format(value)}"
-            )
-            days = np.unique(newest[mine])[-DRIFT_DAYS:]
-            recent = mine & np.isin(newest, days)
-            found += registry.drift(told["decile"].to_numpy()[recent], f"served, {WORDS[column].format(value)}")
-        return found
-
-    def _live_forecasts(self) -> list[Figure]:
-        """Figures of what the serving forecast told after its training, of days that have come since."""
-        version = self.store.champion(FORECAST.name)
-        if version is None:
-            return []
-        trained = compact(self.store.load(FORECAST.name, version).told["last_day"])
-        table = self.lake.table(gold(forecasts.NAME))
-        files = [f for f in table.files() if f.part.endswith(f".{version[-8:]}")]
-        rows = read_files(self.backend, table.spec, table.absolute(files))
-        rows = rows.filter((rows.origin_date_key >= trained) & rows.actual.notnull())
-        told = self.backend.to_pyarrow(rows)
-        column = {n: told[n].to_numpy() for n in ("level", "forecast", "actual", *BOUNDS)}
-        return forecasts.live_figures(
-            column["level"].astype(str), column["forecast"], column["actual"], {n: column[n] for n in BOUNDS}
-        )
 
     def fact_session_prediction(self) -> list[str]:
         """Sessions by day and version."""
@@ -350,15 +263,3 @@ def split_days(table: pa.Table) -> dict[str, pa.Table]:
     """Rows by the day of their date_key."""
     found: Mapping[int, pa.Table] = split(table, table["date_key"].to_numpy())
     return {f"{key // 10000:04d}-{key // 100 % 100:02d}-{key % 100:02d}": rows for key, rows in found.items()}
-
-
-def drifted(backend: Backend, lake: Lake) -> list[str]:
-    """Names of models whose serving version's scores are spread otherwise than they were when it was made."""
-    card, models = (lake.table(gold(name)) for name in ("model_card", "dim_model"))
-    if not card.files():
-        return []
-    told = read_files(backend, card.spec, card.absolute(card.files()))
-    versions = read_files(backend, models.spec, models.absolute(models.files()))
-    wrong = told.filter((told.metric == registry.DRIFT) & (told.value > registry.DRIFTED))
-    found = wrong.inner_join(versions.filter(versions.is_champion == "Yes"), "model_key").model
-    return sorted(set(backend.to_pyarrow(found).to_pylist()))
