@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DOTS = 80  # per inch
 _POINTS = 200  # of a curve
+_BEFORE = 28  # days of sales that are shown before the first origin
 
 
 def _figure(columns: int) -> tuple[Any, Any]:
@@ -62,4 +63,39 @@ def precision_recall(rows: Rows) -> bytes:
         axes.axhline(float(label.mean()), color=line.get_color(), linewidth=0.6, linestyle="--")
     axes.set(title="Precision and recall", xlabel="share of buyers found", ylabel="share of found that buy")
     axes.legend(fontsize="small")
+    return _png(figure)
+
+
+def backtest(origin: NDArray[np.int64], day: NDArray[np.int64], told: Mapping[str, Floats], sold: Floats) -> bytes:
+    """Forecasts of the total [n] as they would have been made at each origin, with their intervals, over what was sold.
+
+    ``day`` and ``origin`` count from the first of the days of ``sold`` [D]; ``told`` has forecast and bounds.
+    """
+    figure, (axes,) = _figure(1)
+    figure.set_size_inches(9.6, 3.6)
+    shown = max(int(origin.min()) - _BEFORE, 0)
+    axes.plot(np.arange(shown, len(sold)), sold[shown:], color="black", linewidth=0.9, label="sold")
+    for number, at in enumerate(np.unique(origin).tolist()):
+        mine = origin == at
+        (line,) = axes.plot(day[mine], told["forecast"][mine], linewidth=1.2, label="told" if number == 0 else None)
+        for share, strength in (("95", 0.12), ("80", 0.22)):
+            lower, upper = (told[f"{side}_{share}"][mine] for side in ("lower", "upper"))
+            axes.fill_between(day[mine], lower, upper, color=line.get_color(), alpha=strength, linewidth=0)
+    axes.set(title="Backtest of the total: told at each origin, and sold", xlabel="day of data", ylabel="units")
+    axes.legend(fontsize="small")
+    return _png(figure)
+
+
+def profiles(label: NDArray[np.str_], values: Mapping[str, Floats]) -> bytes:
+    """Groups of customers [n]: how many there are in each, and the median of each value by group."""
+    names = np.unique(label)
+    figure, axes = _figure(len(values) + 1)
+    short = [str(n).partition(":")[0] for n in names.tolist()]
+    axes[0].bar(short, [int((label == n).sum()) for n in names], color="#7a9cc6")
+    axes[0].set(title="customers")
+    for place, (name, value) in zip(axes[1:], values.items(), strict=True):
+        place.bar(short, [float(np.median(value[label == n])) for n in names], color="#9cc67a")
+        place.set(title=f"median {name}")
+    for place in axes:
+        place.tick_params(axis="x", rotation=45)
     return _png(figure)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -46,7 +47,10 @@ def remove_drafts(folders: Iterable[Path], since: float) -> None:
     for folder in folders:
         for entry in os.scandir(folder) if folder.is_dir() else ():
             if is_draft(entry.name) and entry.stat().st_mtime < since:
-                os.unlink(entry)  # noqa: PTH108 - a name that is listed already
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry)
+                else:
+                    os.unlink(entry)  # noqa: PTH108 - a name that is listed already
 
 
 def _found(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -25,8 +25,8 @@ KINDS = {
     "home.settings": "first", "home.dagster": "first", "home.key": "first", "lake.create": "first",
     "journal.mend": "torn", "archive.copy": "second-elsewhere", "export.copy": "second-unlinked",
 }  # fmt: skip
-ONCE = {"home.settings", "home.dagster", "home.key", "staging.replay", "export.manifest", "export.views", "export.name",
-        "export.current", "export.clean"}  # fmt: skip
+ONCE = {"models.save", "models.promote", "models.note", "home.settings", "home.dagster", "home.key", "staging.replay",
+        "export.manifest", "export.views", "export.name", "export.current", "export.clean"}  # fmt: skip
 # Killed in the middle of many too: there one table, day or file is done and the next is not.
 MANY = {"parquet.name", "lake.commit", "lake.committed", "journal.note", "ingest.committed", "export.link"}
 KILLS = [(place, when) for place in PLACES for when in ("first", "later") if when == "first" or place in MANY]

@@ -20,6 +20,7 @@ from behavior_assets.forecasting.methods import Method
 from behavior_assets.forecasting.series import Calendar, Demand, learn_calendar
 from behavior_assets.forecasting.serve import (
     BOOSTING,
+    BOUNDS,
     NETWORK,
     RECIPE,
     STATISTICAL,
@@ -166,7 +167,17 @@ def train(loaded: Loaded, seed: int, progress: Callable[[str], None] = lambda _w
         **{f"intervals_{level}": stored_intervals(i) for level, i in champion.intervals.items()},
         **_weights(demand, candidates), "backtest": _backtest(demand, judged),
     }  # fmt: skip
-    return Trained(told, arrays, found, card(told, origins, found))
+    return Trained(told, arrays, found, card(told, origins, found), {"backtest": _picture(demand, arrays["backtest"])})
+
+
+def _picture(demand: Demand, rows: Rows) -> bytes:
+    """The backtest's totals over what was sold."""
+    from behavior_assets.plots import backtest
+
+    mine = rows["series"] == TOTAL
+    told = {name: rows[name][mine] for name in ("forecast", *BOUNDS)}
+    first = demand.first
+    return backtest(rows["origin"][mine] - first, rows["day"][mine] - first, told, demand.values.sum(axis=0))
 
 
 def _candidates(demand: Demand, planned: Plan, seed: int) -> Candidates:

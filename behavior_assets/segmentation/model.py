@@ -239,5 +239,18 @@ def train(
             return NotEnough(f"On {day_of(ends[-1])}: {'; '.join(fits[-1].reasons.values())}.")
         progress("customer value, what the fits are worth")
         figures, card = report.told(activity, fits, seed)
+        pictures = _picture(activity, fits[-1])
     told, arrays = kept(fits)
-    return Trained(told, arrays, figures, card)
+    return Trained(told, arrays, figures, card, pictures)
+
+
+def _picture(activity: Activity, fit: Fit) -> dict[str, bytes]:
+    """The groups of the newest fit by what they were made from; none where there are no groups."""
+    if fit.groups is None:
+        return {}
+    from behavior_assets.plots import profiles
+
+    known = customers_at(activity, fit.day)
+    values = cluster_features(activity, known, fit.day)
+    named = {name.replace("_", " "): values[:, column] for column, name in enumerate(CLUSTER_FEATURES)}
+    return {"segment_profile": profiles(score_with(fit, activity, fit.day).cluster, named)}
