@@ -38,8 +38,8 @@ SUBSTRATE = (
     (aggregates.PRODUCT_DAY, aggregates.product_day),
     (aggregates.COMMERCE_EVENTS, aggregates.commerce_events),
 )
-# What tells of the deliveries themselves, and so may differ with their order and grouping.
-ABOUT_DELIVERIES = {"fact_data_quality", "refresh_info"}
+# What tells of the deliveries themselves or of trainings, and so may differ with their order and grouping.
+ABOUT_DELIVERIES = {"fact_data_quality", "refresh_info", "dim_model", "model_card"}
 REES46_HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"
 
 

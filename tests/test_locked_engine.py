@@ -271,6 +271,8 @@ MAY = {
     "behavior_assets/ingestion/deduplicate.py: read_parquet": OWN,
     "behavior_assets/ingestion/quarantine.py: read_table": OWN,
     "behavior_assets/incremental.py: read_parquet": OWN,
+    "behavior_assets/star/aggregates.py: read_parquet": OWN,
+    "resources/models.py: pickle": "an error's words: nothing is kept that would need it",
     "behavior_assets/simulation/writers.py: pyarrow.csv": "writes made-up deliveries",
     "behavior_assets/quality.py: read_parquet": OWN,
     "behavior_assets/quality.py: read_table": OWN,
