@@ -36,17 +36,23 @@ $(READY): requirements.lock pyproject.toml
 demo: setup  ## a made-up shop of 180 days: simulated, run, published, and how to open it
 	$(BIN)/behavior simulate --home "$(HOME_DIR)" --days 180 --customers 20000 --seed 7
 	$(BIN)/behavior run --home "$(HOME_DIR)" --format rees46 --source "$(HOME_DIR)/simulated/rees46"
+	@echo "How close the model of sessions comes to what the simulator knows:"
+	$(BIN)/python benchmarks/recovery.py --home "$(HOME_DIR)"
+	$(BIN)/behavior run --home "$(HOME_DIR)" >/dev/null  # publishes what was found
+	$(BIN)/behavior models list --home "$(HOME_DIR)"
 	@home="$$(cd "$(HOME_DIR)" && pwd)"; \
 	echo; \
 	echo "What you see is SYNTHETIC: a simulated shop, no real customer and no real sale."; \
 	echo "  star schema   $$home/exports/behavior.duckdb      (DuckDB views over the published Parquet files)"; \
 	echo "  Parquet       $$home/exports/tables/<table>/      (exports/current.json names the files that count)"; \
 	echo "  Delta         $$home/lake/{bronze,silver,gold}/<table>"; \
+	echo "  models        $$home/models/<model>/<version>/     (what they tell lies in the star schema)"; \
 	echo; \
 	echo "Open it:"; \
 	echo "  Dagster UI    make ui HOME_DIR=$(HOME_DIR)        then http://127.0.0.1:3000"; \
 	echo "  SQL           $(BIN)/python -c \"import duckdb; duckdb.connect('$$home/exports/behavior.duckdb', read_only=True).sql('FROM fact_product_day LIMIT 5').show()\""; \
 	echo "  account       $(BIN)/behavior status --home $(HOME_DIR)"; \
+	echo "  model card    $(BIN)/behavior models card session_purchase --home $(HOME_DIR)"; \
 	echo; \
 	echo "Not made yet by this version: the Power BI project and the report. The Parquet files can be loaded by hand."
 

@@ -78,19 +78,20 @@ def past_of(
     visited, last_visit = before(asked, visits)
     ordered, last_order = before(asked, orders)
     carted, last_cart = before(asked, carts)
-    pairs = np.stack([np.append(visits.customer, asked.customer), np.append(visit_day, day)], axis=1)
-    pair = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
     split = len(visits.customer)
+    who = np.unique(np.append(visits.customer, asked.customer), return_inverse=True)[1].reshape(-1)
+    days = np.append(visit_day, day)
+    pair = who * (int(np.ptp(days)) + 1 if len(days) else 1) + days  # one number for each customer and day
     today, _ = before(Moments(pair[split:], asked.time_us), Moments(pair[:split], visits.time_us))
 
-    def days(last: Integers, known: NDArray[np.bool_]) -> Floats:
+    def since(last: Integers, known: NDArray[np.bool_]) -> Floats:
         return np.where(known & ~stranger, (asked.time_us - last) / DAY_US, np.nan)
 
     return Past(
         visits=np.where(stranger, 0, visited),
         orders=np.where(stranger, 0, ordered),
-        days_since_visit=days(last_visit, visited > 0),
-        days_since_order=days(last_order, ordered > 0),
-        open_cart_days=days(last_cart, (carted > 0) & (last_cart > last_order)),
+        days_since_visit=since(last_visit, visited > 0),
+        days_since_order=since(last_order, ordered > 0),
+        open_cart_days=since(last_cart, (carted > 0) & (last_cart > last_order)),
         today=np.where(stranger, 0, today),
     )

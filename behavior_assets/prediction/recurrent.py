@@ -56,18 +56,23 @@ def normaliser(features: Floats) -> Arrays:
 
 def _inputs(features: Floats) -> Floats:
     """The inputs [n, I] of features [n, F]; what happened long ago and what never did are near each other."""
-    chosen = features[:, INPUTS]
-    ages = chosen[:, _AGES]
-    chosen[:, _AGES] = np.where(np.isfinite(ages), 1 / (1 + ages), 0.0)
+    chosen = np.take(features, INPUTS, axis=1)
+    for column in _AGES:
+        ages = chosen[:, column]
+        chosen[:, column] = np.where(np.isfinite(ages), 1 / (1 + ages), 0.0)
     return chosen
 
 
 def sequences(steps: Steps, features: Floats, norm: Arrays) -> Sequences:
     """What the network reads, from the steps and their features [E, F]; what is unknown is 0 after scaling."""
     kept = steps.step <= MOST_STEPS
-    scaled = (_inputs(features[kept]) - norm["mean"]) / norm["deviation"]
+    scaled = _inputs(features if kept.all() else features[kept])
+    scaled -= norm["mean"]
+    scaled /= norm["deviation"]
+    np.nan_to_num(scaled, copy=False)
+    np.clip(scaled, -8, 8, out=scaled)
     return Sequences(
-        np.clip(np.nan_to_num(scaled), -8, 8).astype(np.float32),
+        scaled.astype(np.float32),
         folded(steps.category[kept], CATEGORIES), folded(steps.product[kept], PRODUCTS),
         np.minimum(steps.length, MOST_STEPS),
     )  # fmt: skip
