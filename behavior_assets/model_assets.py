@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 import dagster as dg
@@ -14,6 +15,8 @@ from resources.home import HomeResource
 from resources.models import ModelStore, StoredModel
 
 SEED = 7
+HEADLINES = ("ap", "auc", "brier_skill", "ece", "lift_at_10", "wrmsse", "bias", "coverage_80", "coverage_95",
+             "churn_auc", "stability")  # fmt: skip
 NOTHING = "none: there was nothing to look at"
 
 
@@ -88,6 +91,11 @@ def _metadata(recipe: Recipe, ended: dict[str, Any], shown: StoredModel | None) 
         return {**told, "card": dg.MetadataValue.md(f"# {recipe.title}\n\n{NOT_ENOUGH}: {ended.get('reason', '')}")}
     told["card"] = dg.MetadataValue.md(shown.papers[CARD].decode())
     told["figures"] = dg.MetadataValue.md(cards.table(figures_of(shown)))
+    # Numbers are drawn over time, one line for each training.
+    told |= {
+        f"{f.metric} ({f.slice})": f.value
+        for f in figures_of(shown) if f.metric in HEADLINES and "," not in f.slice and isfinite(f.value)
+    }  # fmt: skip
     for name, raw in shown.papers.items():
         if name.endswith(".png"):
             picture = base64.b64encode(raw).decode()
