@@ -241,7 +241,7 @@ def train(
         figures, card = report.told(activity, fits, seed)
         pictures = _picture(activity, fits[-1])
     told, arrays = kept(fits)
-    return Trained(told, arrays, figures, card, pictures)
+    return Trained({**told, "seed": seed}, arrays, figures, card, pictures)
 
 
 def _picture(activity: Activity, fit: Fit) -> dict[str, bytes]:
