@@ -74,6 +74,7 @@ def training_asset(
 
 GUARDS = {
     "prefix_invariance": "What happens after a moment changes no feature of that moment.",
+    "past_invariance": "What a visitor does from a session's beginning on changes nothing of what was known before it.",
     "single_feature": "No feature tells the label by itself; the canary, which does, is found.",
     "model_auc": "The model is not too good to be true.",
     "label_shuffle": "Labels drawn by lot cannot be learnt.",

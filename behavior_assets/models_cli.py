@@ -87,6 +87,27 @@ def rollback(name: NameArgument, home: HomeOption = None, as_json: JsonOption = 
 
 
 @app.command()
+def promote(
+    name: NameArgument,
+    version: Annotated[str, typer.Argument(help="The version; `behavior models list` has them.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a version that is kept serve; the next run publishes what it tells."""
+    from resources.lock import exclusive
+
+    settings, store = _store(home)
+    _recipe(name)
+    with exclusive(settings.home.dagster):
+        left = store.champion(name)
+        store.promote(name, version)
+    if as_json:
+        terminal.tell_json({"model": name, "serves": version, "served_before": left})
+    else:
+        typer.echo(f"{name}: {version} serves, instead of {left}. `behavior run` publishes what it tells.")
+
+
+@app.command()
 def recompute(
     name: NameArgument, version: VersionOption = "", home: HomeOption = None, as_json: JsonOption = False
 ) -> None:

@@ -121,11 +121,11 @@ class ModelStore:
         return [t["version"] for t in self._served(name)]
 
     def promote(self, name: str, version: str) -> None:
-        """Let a version serve from now on. Raises UsageError for one that is not kept."""
+        """Let a version serve from now on. Raises UsageError for one that is not kept, IntegrityError for damage."""
         if version not in self.versions(name):
             msg = f"{name} {version}: no such version. There are: {', '.join(self.versions(name)) or 'none'}."
             raise UsageError(msg)
-        digest = hashlib.sha256((self.root / name / version / MANIFEST).read_bytes()).hexdigest()
+        _, digest = self._load(name, version)  # nothing that is damaged serves
         told = [t for t in self._served(name) if t["version"] != version]
         self._write_served(name, [*told, {"version": version, "manifest_sha256": digest}])
 
@@ -135,8 +135,9 @@ class ModelStore:
         if len(told) < 2:  # noqa: PLR2004 - the one that serves, and one before it
             msg = f"{name}: no version served before {told[-1]['version'] if told else 'any'}."
             raise UsageError(msg)
+        self._load(name, told[-2]["version"])
         self._write_served(name, told[:-1])
-        return str(told[-2]["version"])
+        return told[-2]["version"]
 
     def load(self, name: str, version: str | None = None) -> StoredModel:
         """A version, else the one that serves. Raises IntegrityError, naming the file, for any byte that changed."""
@@ -144,6 +145,9 @@ class ModelStore:
         wanted = version or self.champion(name)
         if wanted is None:
             msg = f"{name}: no version serves. Train one with `behavior run --train`."
+            raise UsageError(msg)
+        if wanted != self.champion(name) and wanted not in self.versions(name):
+            msg = f"{name} {wanted}: no such version. There are: {', '.join(self.versions(name)) or 'none'}."
             raise UsageError(msg)
         model, digest = self._load(name, wanted)
         if served.get(wanted, digest) != digest:  # the manifest is what its version's name says

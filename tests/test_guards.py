@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from behavior_assets.prediction import guards, session_model
+from behavior_assets.prediction import guards, past, session_model
 from behavior_assets.prediction.features import FEATURES, prefix_features
+from behavior_assets.prediction.load import Visitors
 from behavior_assets.prediction.past import Moments, past_of
 from behavior_assets.prediction.session_model import Data
 from behavior_assets.prediction.steps import BY_EVENT, BY_SESSION, CART, PURCHASE, VIEW, Steps
@@ -49,6 +50,34 @@ def test_nothing_is_found_where_nothing_leaks(sound: Data) -> None:
     assert verdicts[0].told["steps_looked_at"] > 1000
     assert verdicts[1].told["canary_is_found"]
     assert 0.25 < guards.adversarial(sound) < 0.65  # few days: what one of them has is not what the next has
+
+
+def test_a_past_that_knows_the_future_is_named(sound: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session's own purchase is counted among the orders before it, as if it had been known a day ahead."""
+    steps = sound.steps
+    event = np.repeat(steps.customer, steps.length)
+
+    def moments(kind: int) -> Moments:
+        return Moments(event[steps.kind == kind], steps.time_us[steps.kind == kind])
+
+    starts = Moments(steps.customer, steps.time_us[steps.begin])
+    visitors = Visitors(starts, steps.day, moments(PURCHASE), moments(CART))
+
+    def whoever(some: Steps, known: Visitors) -> np.ndarray:
+        return prefix_features(some, known.before(some), np.zeros(len(some)))
+
+    verdict = guards.past_invariance(steps, visitors, whoever, FEATURES)
+    assert verdict.passed, verdict
+    assert verdict.told["sessions"] > 50
+    before = past.before
+
+    def ahead(asked: Moments, happened: Moments) -> tuple[np.ndarray, np.ndarray]:
+        return before(Moments(asked.customer, asked.time_us + DAY), happened)
+
+    monkeypatch.setattr(past, "before", ahead)
+    verdict = guards.past_invariance(steps, visitors, whoever, FEATURES)
+    assert not verdict.passed
+    assert "log_orders_before" in verdict.told["changed_features"]
 
 
 def test_a_feature_that_knows_the_future_is_named(sound: Data) -> None:

@@ -48,6 +48,16 @@ def test_rollback_is_one_step(tmp_path: Path) -> None:
     assert [store.rollback("toy") for _ in range(2)] == [third, second]
     with pytest.raises(UsageError, match="no version served before"):
         store.rollback("toy")
+    for version in (first, third):
+        store.promote("toy", version)
+    (tmp_path / "models/toy" / first / "weights.npz").write_bytes(b"")
+    for serve in (lambda: store.promote("toy", first), lambda: store.rollback("toy")):
+        with pytest.raises(IntegrityError, match=r"weights\.npz"):
+            serve()
+    assert store.champion("toy") == third
+    for wrong in ("20260109-00000000", "../toy", ""):
+        with pytest.raises(UsageError, match="no such version" if wrong else "no version serves"):
+            ModelStore(tmp_path / "models").load("toy" if wrong else "nothing", wrong or None)
     with pytest.raises(UsageError, match="no such version"):
         store.promote("toy", "20260109-00000000")
 

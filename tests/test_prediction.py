@@ -196,9 +196,10 @@ def test_metrics_by_hand() -> None:
     assert metrics.average_precision(label, np.full(4, 0.5)) == 0.5
     assert ranked("brier", label, chance) == pytest.approx((0.01 + 0.64 + 0.09 + 0.01) / 4)
     assert ranked("brier_skill", label, np.full(4, 0.5)) == 0.0
-    assert ranked("ece", label, np.full(4, 0.5)) == pytest.approx(0.5)  # bins of one row each
+    assert ranked("ece", label, np.full(4, 0.5)) == pytest.approx(0.0)  # half of them came
+    assert ranked("ece", label, np.full(4, 0.7)) == pytest.approx(0.2)
     assert ranked("lift_at_10", np.arange(100) < 10, -np.arange(100.0)) == pytest.approx(10)
-    assert ranked("lift_at_10", np.arange(100) < 10, np.zeros(100)) == pytest.approx(10)  # ties stand in their order
+    assert ranked("lift_at_10", np.arange(100) < 10, np.zeros(100)) == pytest.approx(1)  # ties are shared out
     assert np.isnan(metrics.auc(np.ones(3, dtype=bool), np.arange(3.0)))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from behavior_assets.prediction import recipes
 from behavior_assets.prediction.features import FEATURES
-from behavior_assets.prediction.load import load_sessions, load_visitors
+from behavior_assets.prediction.load import days_of, load_sessions, load_visitors
 from behavior_assets.prediction.steps import CART, PURCHASE, VIEW
 from resources.engine import engine
 from tests.conftest import Chain, rees46_row, write_rees46
@@ -60,6 +63,24 @@ def test_nothing_depends_on_what_is_read_together(chain: Chain) -> None:
     for key, told in whole.items():
         for name, values in told.items():
             assert np.array_equal(np.array(values), np.array(apart[key][name]), equal_nan=True), name
+
+
+def test_what_cost_nothing_has_no_usual_price(tmp_path: Path) -> None:
+    """Free for days, then sold: no discount is told, and nothing breaks."""
+    lines = ["InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"]
+    lines += [f"{536000 + 10 * day + n},A,GIFT,1,2011-01-{day:02d} 10:0{n}:00,{price},1234{n},France"
+              for day, price in ((3, "0.00"), (4, "0.00"), (5, "2.50")) for n in range(3)]  # fmt: skip
+    path = tmp_path / "free.csv"
+    path.write_text("\n".join([*lines, ""]), "utf-8")
+    chain = Chain.at(tmp_path / "home", "Europe/London")
+    assert not chain.ingest([path], "online_retail").refused
+    chain.build(star=True)
+    with engine(chain.settings) as backend:
+        days = days_of(chain.lake)
+        found = load_sessions(backend, chain.lake, days, load_visitors(backend, chain.lake, days[-1]))
+        assert np.isnan(found.steps.usual_price).all()
+        assert np.isnan(found.discount).all()
+        assert recipes._load_sessions(backend, chain.lake, days[-1]) is None, "nobody looks at anything"
 
 
 def test_the_shop_s_prices_of_the_day_before_are_known(chain: Chain) -> None:

@@ -19,6 +19,7 @@ from behavior_assets.prediction.customer_model import (
     WINDOWS,
     Activity,
     CustomerModel,
+    Dates,
     Scored,
     baselines,
     dates,
@@ -27,6 +28,7 @@ from behavior_assets.prediction.customer_model import (
     train,
 )
 from behavior_assets.prediction.guards import MOST_BY_MODEL, MOST_BY_ONE, Verdict
+from behavior_assets.prediction.session_model import FEWEST_BETWEEN
 from behavior_assets.training import Figure, NotEnough, Trained
 
 if TYPE_CHECKING:
@@ -57,9 +59,8 @@ def fit(
             need = WINDOWS[-1][1] + 3 * horizon
             reasons.append(f"{horizon} days ahead: {last - first + 1} days of data, {need} are wanted")
             continue
-        buyers = int(outcome(activity, features_at(activity, when.test[0]), horizon).sum())
-        if buyers < FEWEST_BUYERS:
-            reasons.append(f"{horizon} days ahead: {buyers:,} customers buy in the test, {FEWEST_BUYERS} are wanted")
+        if short := _shortage(activity, when, horizon):
+            reasons.append(f"{horizon} days ahead: {short}")
             continue
         progress(f"{horizon} days ahead")
         model = train(activity, when, horizon, seed)
@@ -78,6 +79,17 @@ def fit(
     verdicts = judged.verdicts()
     told["guards"] = {v.name: {"passed": v.passed, **v.told} for v in verdicts}
     return Trained(told, arrays, judged.figures(), judged.texts(verdicts), judged.curves())
+
+
+def _shortage(activity: Activity, when: Dates, horizon: int) -> str:
+    """Why a horizon has not enough data; empty where it has."""
+    fewest = {"training": FEWEST_BETWEEN, "calibration": FEWEST_BETWEEN, "test": FEWEST_BUYERS}
+    for part, days in (("training", when.training), ("calibration", when.calibration), ("test", when.test)):
+        came = np.concatenate([outcome(activity, features_at(activity, day), horizon) for day in days])
+        for words, count in (("buy", int(came.sum())), ("do not buy", int((~came).sum()))):
+            if count < fewest[part]:
+                return f"{count:,} customers {words} in the {part}, {fewest[part]} are wanted"
+    return ""
 
 
 def again(

@@ -19,6 +19,8 @@ from behavior_assets.prediction.steps import PURCHASE, Steps, overall
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from behavior_assets.prediction.load import Visitors
+
     Floats = NDArray[np.float64]
 
 MOST_BY_ONE, MOST_BY_MODEL = 0.85, 0.97  # an AUC above is too good to be true
@@ -62,6 +64,25 @@ def prefix_invariance(
     })  # fmt: skip
     return Verdict("prefix_invariance", not wrong, {"changed_features": wrong, "sessions": len(some),
                                                     "steps_looked_at": int(early.sum())})  # fmt: skip
+
+
+def past_invariance(
+    steps: Steps, visitors: Visitors, features: Callable[[Steps, Visitors], Floats], names: Sequence[str]
+) -> Verdict:
+    """No feature changes when all that a visitor does from the session's first moment on is taken away, or made more.
+
+    Of each of the newest visitors one session is looked at, so that what is changed lies before none of them.
+    """
+    newest = np.flatnonzero((np.arange(len(steps)) >= len(steps) - _SESSIONS) & (steps.customer >= 0))
+    chosen = newest[np.unique(steps.customer[newest], return_index=True)[1]]
+    some = steps.only(np.isin(np.arange(len(steps)), chosen))
+    begun = dict(zip(some.customer.tolist(), some.time_us[some.begin].tolist(), strict=True))
+    whole = features(some, visitors)
+    wrong: set[str] = set()
+    for other in (visitors.cut(begun), visitors.more(begun)):
+        found = features(some, other)
+        wrong |= {names[c] for c in range(len(names)) if not np.array_equal(found[:, c], whole[:, c], equal_nan=True)}
+    return Verdict("past_invariance", not wrong, {"changed_features": sorted(wrong), "sessions": len(some)})
 
 
 def single_feature(data: Data, names: Sequence[str], waived: Sequence[str] = ()) -> Verdict:

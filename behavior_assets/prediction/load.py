@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from behavior_assets.incremental import next_day, read_parts
 from behavior_assets.prediction.customer_model import MEASURES, Activity
 from behavior_assets.prediction.features import prefix_features, shop_discounts
-from behavior_assets.prediction.past import Moments, Past, past_of
+from behavior_assets.prediction.past import DAY_US, Moments, Past, past_of
 from behavior_assets.prediction.steps import USUAL_DAYS, Steps, from_arrow, session_events, shop_hours
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
@@ -20,7 +20,7 @@ from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, PRODUCT_DAY, read_customer_days
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ibis.backends.duckdb import Backend
     from numpy.typing import NDArray
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from resources.lake import Lake, TableSpec
 
     Floats = NDArray[np.float64]
+
+
+_MINUTE_US, _NEVER_US = 60_000_000, 2**62
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,25 @@ class Visitors:
         """What was known of the visitor of each session of ``steps``."""
         asked = Moments(steps.customer, steps.time_us[steps.begin])
         return past_of(asked, steps.day, self.visits, self.visit_day, self.orders, self.carts)
+
+
+    def cut(self, begun: Mapping[int, int]) -> Visitors:
+        """Without what some visitors (by key) did from a moment on (microseconds)."""
+        kept = _before(self.visits, begun)
+        orders, carts = (m.only(_before(m, begun)) for m in (self.orders, self.carts))
+        return Visitors(self.visits.only(kept), self.visit_day[kept], orders, carts)
+
+    def more(self, begun: Mapping[int, int]) -> Visitors:
+        """With a visit, an order and a cart more of each of some visitors (by key), a minute after a moment."""
+        who = np.array(list(begun), dtype=np.int64)
+        more = Moments(who, np.array(list(begun.values()), dtype=np.int64) + _MINUTE_US)
+        return Visitors(self.visits.and_(more), np.append(self.visit_day, more.time_us // DAY_US),
+                        self.orders.and_(more), self.carts.and_(more))  # fmt: skip
+
+
+def _before(moments: Moments, begun: Mapping[int, int]) -> NDArray[np.bool_]:
+    edge = np.array([begun.get(who, _NEVER_US) for who in moments.customer.tolist()], dtype=np.int64)
+    return moments.time_us < edge
 
 
 @dataclass(frozen=True)

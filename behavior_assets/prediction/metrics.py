@@ -82,18 +82,26 @@ class Ranked:
         return float(np.average(-np.where(self.label, np.log(safe), np.log1p(-safe)), weights=self._mine(weight)))
 
     def ece(self, weight: Floats | None = None) -> float:
-        """Expected calibration error over ten bins of equally many rows."""
-        w = np.ones(len(self.label)) if weight is None else weight[self.order]
-        starts = np.cumsum([0, *(len(rows) for rows in np.array_split(self.label, BINS))])[:-1]
-        starts = np.unique(starts[starts < len(w)])
-        gaps = np.add.reduceat(w * (self.label - self.chance), starts)
-        return float(np.abs(gaps).sum() / w.sum())
+        """Expected calibration error over ten bins of equal weight; equal chances are shared out evenly."""
+        came, told, total = self._until(np.arange(BINS + 1) / BINS, weight)
+        return float(np.abs(np.diff(came) - np.diff(told)).sum() / total)
+
+    def _until(self, shares: Floats, weight: Floats | None) -> tuple[Floats, Floats, float]:
+        """Buyers and the sum of chances among the given shares of rows with the best chances, and all weight.
+
+        Where a share ends amid equal chances these count in part, whatever their order.
+        """
+        yes, no = self._ends(weight)
+        both = yes + no
+        mass = np.cumsum(np.diff(both, prepend=0.0) * self.chance[self.last])
+        at, begin = shares * both[-1], [0.0]
+        found = (np.interp(at, np.append(begin, both), np.append(begin, values)) for values in (yes, mass))
+        return next(found), next(found), float(both[-1])
 
     def lift(self, weight: Floats | None = None, share: float = 0.1) -> float:
         """How many times more buyers the tenth with the highest chances holds than a tenth drawn blindly."""
-        w = np.ones(len(self.label)) if weight is None else weight[self.order]
-        inside = np.clip(share * w.sum() - (np.cumsum(w) - w), 0, w)
-        return float((inside * self.label).sum() / max((w * self.label).sum() * share, 1e-300))
+        (found, everyone), _, _ = self._until(np.array([share, 1.0]), weight)
+        return float(found / max(everyone * share, 1e-300))
 
     def _mine(self, weight: Floats | None) -> Floats | None:
         return None if weight is None else weight[self.order]
@@ -153,8 +161,8 @@ def bootstrap_weights(group: NDArray[np.int64], draws: int, seed: int) -> Iterat
 
 
 def reliability(label: Flags, chance: Floats) -> list[dict[str, float]]:
-    """By tenth of the rows: the mean chance told, the share that bought, and how many rows there are."""
-    return [
-        {"told": float(chance[rows].mean()), "came": float(label[rows].mean()), "rows": float(len(rows))}
-        for rows in np.array_split(np.argsort(chance, kind="stable"), BINS) if len(rows)
-    ]  # fmt: skip
+    """By tenth of the rows, from the lowest chances up: the mean chance told, the share that bought, how many rows."""
+    came, told, total = Ranked.of(label, chance)._until(np.arange(BINS + 1) / BINS, None)  # noqa: SLF001 - of this module
+    rows = total / BINS
+    both = zip(np.diff(told)[::-1].tolist(), np.diff(came)[::-1].tolist(), strict=True)
+    return [{"told": t / rows, "came": c / rows, "rows": rows} for t, c in both]

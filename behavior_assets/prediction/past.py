@@ -23,6 +23,14 @@ class Moments:
     customer: Integers
     time_us: Integers
 
+    def only(self, which: NDArray[np.bool_]) -> Moments:
+        """Some of them."""
+        return Moments(self.customer[which], self.time_us[which])
+
+    def and_(self, more: Moments) -> Moments:
+        """These and others."""
+        return Moments(np.append(self.customer, more.customer), np.append(self.time_us, more.time_us))
+
 
 @dataclass(frozen=True)
 class Past:

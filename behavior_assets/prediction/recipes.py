@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from behavior_assets.incremental import read_parts
 from behavior_assets.prediction import customer_training, session_training
 from behavior_assets.prediction.load import days_of, load_activity, load_sessions, load_visitors
+from behavior_assets.prediction.session_model import NO_BROWSING
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
 from behavior_assets.trainer import Recipe
+from behavior_assets.training import NotEnough
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     from behavior_assets.prediction.customer_model import Activity
     from behavior_assets.prediction.load import Sessions
-    from behavior_assets.training import Figure, NotEnough, Trained
+    from behavior_assets.training import Figure, Trained
     from resources.lake import Lake
     from resources.models import StoredModel
 
@@ -38,7 +41,11 @@ def newest_days(lake: Lake, until: str) -> list[str]:
     return found[::-1]
 
 
-def _load_sessions(backend: Backend, lake: Lake, until: str) -> Sessions:
+def _load_sessions(backend: Backend, lake: Lake, until: str) -> Sessions | None:
+    """None where nobody is seen to look at anything: nothing else needs to be read to know that."""
+    found = read_parts(backend, lake.table(SILVER_SESSIONS), [d for d in days_of(lake) if d <= until])
+    if not backend.execute(found.views.sum()):
+        return None
     return load_sessions(backend, lake, newest_days(lake, until), load_visitors(backend, lake, until))
 
 
@@ -47,8 +54,10 @@ def _load_customers(backend: Backend, lake: Lake, until: str) -> Activity:
 
 
 def _train_sessions(
-    loaded: Sessions, seed: int, synthetic: bool, _before: StoredModel | None, progress: Callable[[str], None]  # noqa: FBT001
+    loaded: Sessions | None, seed: int, synthetic: bool, _before: StoredModel | None, progress: Callable[[str], None]  # noqa: FBT001
 ) -> Trained | NotEnough:
+    if loaded is None:
+        return NotEnough(NO_BROWSING)
     return session_training.train(loaded, seed, synthetic=synthetic, progress=progress)
 
 
@@ -58,7 +67,9 @@ def _train_customers(
     return customer_training.fit(loaded, seed, synthetic=synthetic, progress=progress)
 
 
-def _sessions_again(loaded: Sessions, model: StoredModel) -> tuple[Figure, ...]:
+def _sessions_again(loaded: Sessions | None, model: StoredModel) -> tuple[Figure, ...]:
+    if loaded is None:
+        return ()
     return session_training.again(loaded, model.told, model.arrays, synthetic=_synthetic(model))
 
 
@@ -74,7 +85,7 @@ def _synthetic(model: StoredModel) -> bool:
 SESSIONS = Recipe(
     session_training.NAME, "Will this session buy?", session_training.RECIPE,
     (SILVER_SESSIONS, SILVER_EVENTS, COMMERCE_EVENTS, PRODUCT_DAY),
-    ("prefix_invariance", "single_feature", "model_auc", "label_shuffle", "boundary", "no_copies"),
+    ("prefix_invariance", "past_invariance", "single_feature", "model_auc", "label_shuffle", "boundary", "no_copies"),
     _load_sessions, _train_sessions, _sessions_again,
 )  # fmt: skip
 CUSTOMERS = Recipe(

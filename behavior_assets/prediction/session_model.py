@@ -29,6 +29,8 @@ PARTS = ("training", "validation", "calibration", "test")
 SHARES = (0.10, 0.05, 0.15)  # of the days: validation, calibration, test
 PREFIXES = (1, 3, 5, 10)
 FEWEST_TRAINING, FEWEST_TEST = 1_000, 200  # sessions of each class, buyers (DESIGN §8)
+FEWEST_BETWEEN = 20  # sessions of each class in validation and in calibration
+NO_BROWSING = "the sources have no browsing events"
 MOST_SESSIONS = 150_000  # trained on: the newest
 MOST_ROWS = 400_000  # of prefixes that trees are trained on
 GRU, BOOSTING = "gru", "boosting"
@@ -94,17 +96,15 @@ def trimmed(steps: Steps, days: Days) -> NDArray[np.int64]:
 def shortage(steps: Steps) -> str:
     """Why there is not enough data for a model; empty where there is."""
     if not (steps.kind == VIEW).any():
-        return "the sources have no browsing events"
+        return NO_BROWSING
     data = Data(steps, np.zeros((len(steps.kind), 0)), split(steps.day))
     buys = np.add.reduceat(data.label & data.counts, steps.begin) > 0
-    training, test = data.part == 0, data.part == len(PARTS) - 1
-    for name, count, fewest in (
-        ("sessions with a purchase in training", int((training & buys).sum()), FEWEST_TRAINING),
-        ("sessions without a purchase in training", int((training & ~buys).sum()), FEWEST_TRAINING),
-        ("sessions with a purchase in the test", int((test & buys).sum()), FEWEST_TEST),
-    ):
-        if count < fewest:
-            return f"{count:,} {name}, {fewest:,} are wanted"
+    for number, (part, fewest) in enumerate(zip(PARTS, (FEWEST_TRAINING, FEWEST_BETWEEN, FEWEST_BETWEEN, FEWEST_TEST),
+                                                strict=True)):  # fmt: skip
+        for name, wanted in (("with", buys), ("without", ~buys)):
+            count = int((wanted & (data.part == number)).sum())
+            if count < fewest:
+                return f"{count:,} sessions {name} a purchase in {part}, {fewest:,} are wanted"
     return ""
 
 

@@ -161,8 +161,12 @@ class Judged:
         def features(some: Any) -> Floats:
             return type(sessions)(some, sessions.visitors, sessions.discount[-len(some) :]).features()
 
+        def whoever(some: Any, visitors: Any) -> Floats:
+            return type(sessions)(some, visitors, np.zeros(len(some))).features()
+
         return [
             guards.prefix_invariance(sessions.steps, features, FEATURES),
+            guards.past_invariance(sessions.steps, sessions.visitors, whoever, FEATURES),
             guards.single_feature(data, FEATURES),
             guards.too_good(data.label[test], self.chances[self.served][test]),
             guards.label_shuffle(data),

@@ -146,7 +146,7 @@ def session_events(events: ir.Table, sessions: ir.Table, product_days: ir.Table)
 
 def usual_prices(product_days: ir.Table) -> ir.Table:
     """What a product usually costs on a day: the mean of its last prices on the 28 days before, none of the day's."""
-    priced = product_days.filter(product_days.price.notnull()).select(
+    priced = product_days.filter(product_days.price > 0).select(
         "product_id", known="event_date", was=product_days.price
     )
     days = product_days.select("product_id", "event_date").distinct()
