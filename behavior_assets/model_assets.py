@@ -59,11 +59,13 @@ def training_asset(
         if due:
             tell("loading")
             with home.engine() as backend:  # the lake is locked for no longer than reading takes
-                loaded = recipe.load(backend, lake, days[-1])
+                days = days_of(lake)
+                data, loaded = about(lake, recipe, days), recipe.load(backend, lake, days[-1])
             ended = train(recipe, store, loaded, data, config.seed, tell)
         else:
             ended = store.attempt(recipe.name) or {}
-        version = ended.get("version") or store.champion(recipe.name)
+        told = [ended.get("version"), store.champion(recipe.name)]  # what this run made, else what serves
+        version = next(filter(None, told if due else reversed(told)), None)
         shown = store.load(recipe.name, version) if version else None
         return dg.MaterializeResult(
             metadata=_metadata(recipe, ended, shown), check_results=list(_checks(recipe, shown, trained_now=due))

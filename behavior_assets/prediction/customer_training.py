@@ -28,7 +28,7 @@ from behavior_assets.prediction.customer_model import (
     train,
 )
 from behavior_assets.prediction.guards import MOST_BY_MODEL, MOST_BY_ONE, Verdict
-from behavior_assets.prediction.session_model import FEWEST_BETWEEN
+from behavior_assets.prediction.session_model import FEWEST_BETWEEN, deciles
 from behavior_assets.training import Figure, NotEnough, Trained
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 NAME = "customer_purchase"
-RECIPE = 1  # raised when features or the way of training change: older versions are not scored any more
+RECIPE = 2  # raised when features or the way of training change: older versions are not scored any more
 FAILURES = "Customers who have not come for 90 days are not scored. A season that was not seen cannot be foreseen."
 _DECILES = 10
 
@@ -52,7 +52,7 @@ def fit(
     if not len(activity.day):
         return NotEnough("no customer is known by an id")
     first, last = int(activity.day.min()), int(activity.day.max())
-    horizons, arrays, reasons = {}, {}, []
+    horizons, arrays, rows, reasons = {}, {}, {}, []
     for horizon in HORIZONS:
         when = dates(first, last, horizon)
         if when is None:
@@ -65,16 +65,18 @@ def fit(
         progress(f"{horizon} days ahead")
         model = train(activity, when, horizon, seed)
         later = model.chance(features_at(activity, when.calibration[0]).features)
+        edges = np.quantile(later, np.arange(1, _DECILES) / _DECILES).tolist()
+        rows[str(horizon)] = np.bincount(deciles(later, edges) - 1, minlength=_DECILES).tolist()
         horizons[str(horizon)] = {
             "calibration": list(model.calibration), "training_days": list(when.training),
             "calibration_day": when.calibration[0], "test_day": when.test[0],
-            "decile_edges": np.quantile(later, np.arange(1, _DECILES) / _DECILES).tolist(),
+            "decile_edges": edges,
         }  # fmt: skip
         arrays[f"trees_{horizon}"] = model.arrays
     if not horizons:
         return NotEnough("; ".join(reasons))
-    told = {"recipe": RECIPE, "seed": seed, "horizons": horizons, "features": list(FEATURES), "not_enough": reasons,
-            "first_day": first, "last_day": last}  # fmt: skip
+    told = {"recipe": RECIPE, "seed": seed, "horizons": horizons, "features": list(FEATURES), "decile_rows": rows,
+            "not_enough": reasons, "first_day": first, "last_day": last}  # fmt: skip
     judged = Judged(activity, told, arrays, synthetic)
     verdicts = judged.verdicts()
     told["guards"] = {v.name: {"passed": v.passed, **v.told} for v in verdicts}

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from behavior_assets.prediction import customer_model
-from behavior_assets.prediction.session_model import PREFIXES, logits, probabilities
+from behavior_assets.prediction.session_model import PREFIXES, deciles, logits, probabilities
 from behavior_assets.star.dimensions import date_keys
 from exports.contract import UNKNOWN_KEY, gold
 
@@ -39,7 +39,7 @@ def score_sessions(model: StoredModel, model_key: int, sessions: Sessions, over_
     slope, intercept = model.told["calibration"][kind]
     chance = probabilities(logits(kind, model.arrays[kind], steps, features, wanted)[wanted], (slope, intercept))
     session, prefix = steps.session[wanted], steps.step[wanted]
-    edges = {int(k): np.array(v) for k, v in model.told["decile_edges"].items()}
+    edges = {int(k): v for k, v in model.told["decile_edges"].items()}
     is_over = whole.time_us[whole.begin + whole.length - 1] < over_us if len(whole) else np.zeros(0, dtype=bool)
     rows = {
         "session_key": steps.key[session],
@@ -74,7 +74,7 @@ def score_customers(model: StoredModel, model_key: int, activity: Activity, day:
             "model_key": np.full(count, model_key),
             "horizon_days": np.full(count, horizon),
             "probability": chance,
-            "decile": _deciles(chance, np.full(count, horizon), {horizon: np.array(told["decile_edges"])}),
+            "decile": _deciles(chance, np.full(count, horizon), {horizon: told["decile_edges"]}),
             "outcome": pa.array(came, mask=np.full(count, newest < day + horizon)),
             "is_out_of_sample": _flags(np.full(count, day >= told["test_day"])),
         })  # fmt: skip
@@ -82,12 +82,12 @@ def score_customers(model: StoredModel, model_key: int, activity: Activity, day:
     return pa.concat_tables(tables)
 
 
-def _deciles(chance: Floats, group: Integers, edges: dict[int, Floats]) -> Integers:
+def _deciles(chance: Floats, group: Integers, edges: dict[int, list[float]]) -> Integers:
     """1 to 10, ten being the chances as high as the highest tenth of the calibration's, by prefix or horizon."""
     found = np.zeros(len(chance), dtype=np.int64)
     for name, at in edges.items():
         mine = group == name
-        found[mine] = 1 + np.searchsorted(at, chance[mine], side="right")
+        found[mine] = deciles(chance[mine], at)
     return found
 
 

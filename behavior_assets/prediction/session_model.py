@@ -17,7 +17,7 @@ from behavior_assets.prediction.features import FEATURES
 from behavior_assets.prediction.steps import CART, VIEW, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -212,6 +212,12 @@ def calibrate(logit: Floats, label: Flags) -> tuple[float, float]:
 def probabilities(logit: Floats, calibration: tuple[float, float]) -> Floats:
     """Calibrated chances of log-odds."""
     found: Floats = 1 / (1 + np.exp(-(calibration[0] * logit + calibration[1])))
+    return found
+
+
+def deciles(chance: Floats, edges: Sequence[float]) -> NDArray[np.int64]:
+    """1 to 10 by nine edges: ten are the chances as high as the highest tenth of those that gave the edges."""
+    found: NDArray[np.int64] = 1 + np.searchsorted(np.asarray(edges), chance, side="right")
     return found
 
 

@@ -25,6 +25,7 @@ from behavior_assets.prediction.session_model import (
     Days,
     baselines,
     calibrate,
+    deciles,
     logits,
     probabilities,
     shortage,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 NAME = "session_purchase"
-RECIPE = 1  # raised when features, network or the way of training change: older versions are not scored any more
+RECIPE = 2  # raised when features, network or the way of training change: older versions are not scored any more
 KINDS = (GRU, BOOSTING)
 SLICE_PREFIX = 3
 SHORT, LONG = 5, 10  # events of a session, for slices
@@ -87,16 +88,20 @@ def _choose(data: Data, arrays: dict[str, Arrays]) -> dict[str, Any]:
     """Which model serves, how both are calibrated, and the deciles' edges by prefix."""
     validation, later = data.rows("validation"), data.rows("calibration")
     asked = validation | later
-    precision, calibration, edges = {}, {}, {}
+    precision, calibration, edges, chance_of = {}, {}, {}, {}
     for kind in KINDS:
         logit = logits(kind, arrays[kind], data.steps, data.features, asked)
         precision[kind] = metrics.average_precision(data.label[validation], logit[validation])
         calibration[kind] = list(calibrate(logit[later], data.label[later]))
-        chance = probabilities(logit, (calibration[kind][0], calibration[kind][1]))
+        chance = chance_of[kind] = probabilities(logit, (calibration[kind][0], calibration[kind][1]))
         inner = np.arange(1, _DECILES) / _DECILES
         edges[kind] = {str(k): _quantiles(chance[later & (data.steps.step == k)], inner) for k in PREFIXES}
     served = max(KINDS, key=lambda kind: precision[kind])
+    rows = {
+        str(k): deciles(chance_of[served][later & (data.steps.step == k)], edges[served][str(k)]) for k in PREFIXES
+    }  # fmt: skip
     return {
+        "decile_rows": {k: np.bincount(found - 1, minlength=_DECILES).tolist() for k, found in rows.items()},
         "served": served, "validation_ap": precision, "calibration": calibration, "decile_edges": edges[served],
         "days": {"validation": data.days.validation, "calibration": data.days.calibration, "test": data.days.test},
         "first_day": int(data.steps.day.min()), "last_day": int(data.steps.day.max()),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from behavior_assets.segmentation import churn
 from behavior_assets.segmentation.churn import Churn
@@ -17,10 +20,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from behavior_assets.prediction.customer_model import Activity
     from behavior_assets.training import Trained
     from resources.models import StoredModel
 
-RECIPE = 1  # raised when fits mean something else: those of another recipe are not carried over
+RECIPE = 2  # raised when fits mean something else: those of another recipe are not carried over
 UNIT_DAYS = 7.0
 EXPECTED_DAYS = 90
 CLUSTER_FEATURES = ("days_since_order", "order_days", "revenue_so_far", "days_since_visit")
@@ -40,9 +44,13 @@ class Groups:
 
 @dataclass(frozen=True)
 class Fit:
-    """What was fitted from what was known at the end of a day (since 1970). ``reasons``: of parts that are missing."""
+    """What was fitted from what was known at the end of a day (since 1970). ``reasons``: of parts that are missing.
+
+    ``inputs`` is a digest of what was known: only a fit to the same is taken over into a later version.
+    """
 
     day: int
+    inputs: str = ""
     value: BgNbd | None = None
     worth: GammaGamma | None = None
     groups: Groups | None = None
@@ -53,6 +61,15 @@ class Fit:
     def is_empty(self) -> bool:
         """Whether nothing could be fitted."""
         return self.value is None and self.groups is None and self.churn is None
+
+
+def digest(activity: Activity, day: int) -> str:
+    """Sixteen hex digits that stand for all that was known at the end of a day (since 1970)."""
+    known = activity.until(day)
+    found = hashlib.sha256()
+    for column in (known.customer, known.day, known.values):
+        found.update(np.ascontiguousarray(column).tobytes())
+    return found.hexdigest()[:16]
 
 
 def number_of(day: date) -> int:
@@ -69,7 +86,7 @@ def kept(fits: Sequence[Fit]) -> tuple[dict[str, Any], dict[str, dict[str, NDArr
     """Fits as plain JSON and arrays."""
     told, arrays = [], {}
     for f in fits:
-        entry: dict[str, Any] = {"day": day_of(f.day).isoformat(), "reasons": f.reasons}
+        entry: dict[str, Any] = {"day": day_of(f.day).isoformat(), "inputs": f.inputs, "reasons": f.reasons}
         if f.value is not None:
             entry["value"] = asdict(f.value)
         if f.worth is not None:
@@ -110,4 +127,4 @@ def _fit_of(entry: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]]) -
         slope, middle = entry["churn"]["calibration"]
         trees = Churn(arrays[f"churn_{name}"], (slope, middle))
     day = number_of(date.fromisoformat(name))
-    return Fit(day, value, worth, groups, trees, dict(entry["reasons"]))
+    return Fit(day, entry["inputs"], value, worth, groups, trees, dict(entry["reasons"]))

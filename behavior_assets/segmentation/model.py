@@ -22,6 +22,7 @@ from behavior_assets.segmentation.fits import (
     Fit,
     Groups,
     day_of,
+    digest,
     fits_of,
     kept,
     number_of,
@@ -113,7 +114,7 @@ def fit_value(activity: Activity, day: int) -> Fit:
     known = customers_at(activity, day)
     reasons: dict[str, str] = {}
     value = _part(reasons, "value", lambda: _value(known))
-    return Fit(day, value, _part(reasons, "worth", lambda: _worth(known)), reasons=reasons)
+    return Fit(day, digest(activity, day), value, _part(reasons, "worth", lambda: _worth(known)), reasons=reasons)
 
 
 def _part(reasons: dict[str, str], name: str, make: Callable[[], T]) -> T | None:
@@ -194,7 +195,7 @@ def score_with(fit: Fit, activity: Activity, day: int) -> Scores:
     alive = expected = money = risk = nothing
     label = np.full(len(known.key), "", dtype=_LABEL)
     if fit.value is not None:
-        alive = fit.value.alive(known.history)
+        alive = fit.value.alive(known.history) if fit.value.tells_leaving else nothing
         expected = fit.value.expected(known.history, EXPECTED_DAYS / UNIT_DAYS)
         if fit.worth is not None:
             count = np.where(known.repeat_value > 0, known.history.frequency, 0.0)
@@ -218,7 +219,7 @@ def train(
     activity: Activity, month_ends: Sequence[date], before: StoredModel | None = None, seed: int = SEED,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Trained | NotEnough:
-    """Fits for all closed months' ends; those of ``before`` are taken over as they are, if the recipe is the same."""
+    """Fits for all closed months' ends; those of ``before`` are taken over where recipe and data are the same."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     from behavior_assets.segmentation import report
@@ -226,7 +227,8 @@ def train(
     ends = sorted(number_of(d) for d in month_ends)
     if not ends or not len(activity.day):
         return NotEnough("No month is over yet: customers are looked at on the last days of months.")
-    known = {f.day: f for f in (fits_of(before) if before is not None else []) if f.day in set(ends)}
+    earlier = fits_of(before) if before is not None else []
+    known = {f.day: f for f in earlier if f.day in set(ends) and f.inputs == digest(activity, f.day)}
     # The order of sums must not change with the number of threads, or the same data would give another model.
     with threadpool_limits(1):
         for place, day in enumerate(ends):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _STARTS = (0.0, 0.7, -0.7)  # logarithms of all parameters at which the search begins; the best end counts
+_EDGE = 12.0  # logarithms of parameters between which is searched
 _NEAR_ONE = 1e-7  # the expectation has a removable gap where a is one
 
 
@@ -54,6 +55,11 @@ class BgNbd:
     alpha: float
     a: float
     b: float
+
+    @property
+    def tells_leaving(self) -> bool:
+        """Whether the data tell how often customers leave: not where the search ended at the edge of what it tries."""
+        return bool(np.abs(np.log([self.a, self.b])).max() < _EDGE - 0.1)
 
     def log_likelihood(self, history: History) -> float:
         """Log-likelihood of histories, summed over customers."""
@@ -175,7 +181,7 @@ def _fit(name: str, likelihood: Callable[[Floats], tuple[float, Floats]], parame
         return (-value, -gradient) if np.isfinite(value) else (1e300, np.zeros(parameters))
 
     found = [
-        minimize(loss, np.full(parameters, start), jac=True, method="L-BFGS-B", bounds=[(-12, 12)] * parameters,
+        minimize(loss, np.full(parameters, start), jac=True, method="L-BFGS-B", bounds=[(-_EDGE, _EDGE)] * parameters,
                  options={"ftol": 1e-14, "gtol": 1e-9, "maxiter": 2000})
         for start in _STARTS
     ]  # fmt: skip

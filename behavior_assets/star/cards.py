@@ -84,19 +84,21 @@ class CardBuilder:
         names = ("date_key", "customer_key", "probability", "decile", "outcome")
         told = self.backend.to_pyarrow(rows.select(*names, part=column))
         part, newest = told["part"].to_numpy(), told["date_key"].to_numpy()
-        known = told["outcome"].is_valid().to_numpy()
+        usual = self.store.load(recipe.name, version).told["decile_rows"]
+        is_known = told["outcome"].is_valid().to_numpy()
         label = told["outcome"].fill_null(0).to_numpy() > 0
         chance, customer = told["probability"].to_numpy(), told["customer_key"].to_numpy()
         found: list[Figure] = []
         for value in np.unique(part).tolist():
             mine = part == value
-            rows_known = mine & known
+            rows_known = mine & is_known
             found += registry.live_figures(
                 label[rows_known], chance[rows_known], customer[rows_known], f"served, {WORDS[column].format(value)}"
             )
             days = np.unique(newest[mine])[-DRIFT_DAYS:]
             recent = mine & np.isin(newest, days)
-            found += registry.drift(told["decile"].to_numpy()[recent], f"served, {WORDS[column].format(value)}")
+            known = usual.get(str(value), [])
+            found += registry.drift(told["decile"].to_numpy()[recent], known, f"served, {WORDS[column].format(value)}")
         return found
 
     def _live_forecasts(self) -> list[Figure]:
@@ -123,6 +125,6 @@ def drifted(backend: Backend, lake: Lake) -> list[str]:
         return []
     told = read_files(backend, card.spec, card.absolute(card.files()))
     versions = read_files(backend, models.spec, models.absolute(models.files()))
-    wrong = told.filter((told.metric == registry.DRIFT) & (told.value > registry.DRIFTED))
+    wrong = told.filter((told.metric == registry.DRIFT) & (told.value > told.baseline_value))
     found = wrong.inner_join(versions.filter(versions.is_champion == "Yes"), "model_key").model
     return sorted(set(backend.to_pyarrow(found).to_pylist()))

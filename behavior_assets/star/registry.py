@@ -103,13 +103,16 @@ def live_figures(
     return found
 
 
-def drift(decile: NDArray[np.int64], name: str) -> list[Figure]:
-    """Population stability index of deciles [n], a tenth of the calibration's rows having been in each.
+def drift(decile: NDArray[np.int64], usual: Sequence[int], name: str) -> list[Figure]:
+    """Population stability index of deciles [n], against how many rows of the calibration were in each.
 
-    Siddiqi (2006), "Credit risk scorecards"; nothing is told of few rows, whose index is high by chance.
+    Siddiqi (2006), "Credit risk scorecards". Chance alone gives (deciles - 1) (1/n + 1/m); few rows must differ more.
     """
-    if len(decile) < _FEWEST:
+    known, rows = np.array(usual, dtype=float), len(decile)
+    if rows < _FEWEST or known.sum() < _FEWEST:
         return []
-    share = np.maximum(np.bincount(decile - 1, minlength=_TENTHS) / len(decile), 1e-4)
-    value = float(((share - 1 / _TENTHS) * np.log(share * _TENTHS)).sum())
-    return [Figure(DRIFT, value, name, baseline="drifted above", baseline_value=DRIFTED)]
+    share = np.maximum(np.bincount(decile - 1, minlength=_TENTHS) / rows, 1e-4)
+    before = np.maximum(known / known.sum(), 1e-4)
+    value = float(((share - before) * np.log(share / before)).sum())
+    by_chance = (_TENTHS - 1) * (1 / rows + 1 / known.sum())
+    return [Figure(DRIFT, value, name, baseline="drifted above", baseline_value=max(DRIFTED, 3 * by_chance))]

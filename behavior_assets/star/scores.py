@@ -1,7 +1,8 @@
 """Gold tables that models fill: which days of which version are stale, scoring them, and keeping what was told before.
 
 A part is a day as one version told it. The version that serves scores every day from its validation on; what served
-before keeps the days that it scored, and is asked again only where the data of those days changed.
+before keeps the days up to the last that the next one was trained on, and is asked again where the data of those
+changed, or where what it told was lost.
 """
 
 from __future__ import annotations
@@ -118,9 +119,9 @@ class ScoreBuilder:
             ends_us = day_end_us(reach, self.settings.timezone)
             return fingerprint(self._until(recipes.SESSIONS, reach), min(over_us, ends_us))
 
-        def wanted(model: StoredModel) -> list[str]:
+        def wanted(model: StoredModel, newest: str) -> list[str]:
             first = day_of(int(model.told["days"]["validation"]))
-            return [d for d in self.days if d >= first]
+            return [d for d in self.days if first <= d <= newest]
 
         def score(model: StoredModel, key: int, days: Sequence[str]) -> Iterable[tuple[str, pa.Table]]:
             visitors = load_visitors(self.backend, self.lake, self.days[-1])
@@ -142,11 +143,11 @@ class ScoreBuilder:
         def inputs(_model: StoredModel, day: str) -> str:
             return self._until(recipes.CUSTOMERS, min(next_day(day, max(HORIZONS)), last))
 
-        def wanted(model: StoredModel) -> list[str]:
+        def wanted(model: StoredModel, newest: str) -> list[str]:
             horizons = model.told["horizons"].values()
-            tests, newest = {int(told["test_day"]) for told in horizons}, number_of(last)
+            tests, end = {int(told["test_day"]) for told in horizons}, number_of(newest)
             first = min(int(told["calibration_day"]) for told in horizons)
-            return [day_of(n) for n in range(first, newest + 1) if n % 7 == _SUNDAY or n in tests or n == newest]
+            return [day_of(n) for n in range(first, end + 1) if n % 7 == _SUNDAY or n in tests or n == end]
 
         def score(model: StoredModel, key: int, days: Sequence[str]) -> Iterable[tuple[str, pa.Table]]:
             activity = load_activity(self.backend, self.lake, self.days)
@@ -171,17 +172,16 @@ class ScoreBuilder:
     def fact_sales_forecast(self) -> list[str]:
         """Forecasts by origin and version: those of the training's backtest, its end, Sundays since, the newest day."""
         loaded = FORECAST.load(self.backend, self.lake, self.days[-1])
-        last = number_of(self.days[-1])
         serving = self.store.champion(FORECAST.name)
 
         def inputs(model: StoredModel, day: str) -> str:
             known = forecasts.digest(loaded.demand, number_of(day) + AHEAD_DAYS)
             return fingerprint(known, loaded.level, model.version == serving)
 
-        def wanted(model: StoredModel) -> list[str]:
-            told = forecasts.origins(model)
-            since = [n for n in range(max(told), last + 1) if n % 7 == _SUNDAY or n == last]
-            return [day_of(n) for n in sorted({*told, *since}) if n <= last]
+        def wanted(model: StoredModel, newest: str) -> list[str]:
+            told, end = forecasts.origins(model), number_of(newest)
+            since = [n for n in range(max(told), end + 1) if n % 7 == _SUNDAY or n == end]
+            return [day_of(n) for n in sorted({*told, *since}) if n <= end]
 
         def score(model: StoredModel, key: int, days: Sequence[str]) -> Iterable[tuple[str, pa.Table]]:
             for day in days:
@@ -190,13 +190,13 @@ class ScoreBuilder:
         return self._write(forecasts.NAME, FORECAST, wanted, lambda day: day <= self.days[-1], inputs, score)
 
     def _write(
-        self, name: str, recipe: Recipe, wanted: Callable[[StoredModel], list[str]], holds: Callable[[str], bool],
+        self, name: str, recipe: Recipe, wanted: Callable[[StoredModel, str], list[str]], holds: Callable[[str], bool],
         inputs: Callable[[StoredModel, str], str],
         score: Callable[[StoredModel, int, Sequence[str]], Iterable[tuple[str, pa.Table]]],
     ) -> list[str]:  # fmt: skip
         """Score what is stale of every version, and commit it at once.
 
-        ``wanted`` are the days of the version that serves; ``holds`` tells whether a day may have rows at all.
+        ``wanted`` are the days of a version that serves until a day; ``holds`` tells whether a day may have rows.
         """
         target = self.lake.table(gold(name))
         present = target.fingerprints()
@@ -221,19 +221,30 @@ class ScoreBuilder:
         return [f.part for f in written]
 
     def _versions(
-        self, recipe: Recipe, target: LakeTable, wanted: Callable[[StoredModel], list[str]],
+        self, recipe: Recipe, target: LakeTable, wanted: Callable[[StoredModel, str], list[str]],
         holds: Callable[[str], bool],
     ) -> Iterable[tuple[StoredModel, list[str]]]:
         """Versions that can score, with the days that each is to have told."""
-        serving = self.store.champion(recipe.name)
+        served = self.store.served(recipe.name)
         present = target.parts()
         for version in self.store.versions(recipe.name):
-            mine = sorted(p.partition(".")[0] for p in present if p.endswith(f".{version[-8:]}"))
-            if not mine and version != serving:
+            mine = {p.partition(".")[0] for p in present if p.endswith(f".{version[-8:]}")}
+            if not (mine or version in served) or not self.days:
                 continue
             model = self.store.load(recipe.name, version)
-            if model.told.get("recipe") == recipe.number and self.days:
-                yield model, wanted(model) if version == serving else [d for d in mine if holds(d)]
+            if model.told.get("recipe") != recipe.number:
+                continue
+            if version in served:
+                mine = set(wanted(model, self._served_until(recipe, version)))
+            yield model, sorted(d for d in mine if holds(d))
+
+    def _served_until(self, recipe: Recipe, version: str) -> str:
+        """The last day that a version is asked about: the newest, or the last that the next one was trained on."""
+        served = self.store.served(recipe.name)
+        following = served[served.index(version) + 1 :]
+        if not following:
+            return self.days[-1]
+        return min(str(self.store.load(recipe.name, following[0]).told["data"]["last"]), self.days[-1])
 
     def _of_old_recipes(self, recipe: Recipe, parts: Iterable[str]) -> set[str]:
         """Parts of versions that this program cannot score with any more: what they told stays."""
