@@ -180,23 +180,39 @@ def test_a_month_is_scored_with_the_newest_fit_that_is_not_later(
 
 
 def test_fits_are_carried_over(made: tuple[Activity, np.ndarray], trained: Trained, tmp_path: Path) -> None:
-    """A model of three months is given a fourth: the three stay, though late events have changed their past."""
+    """A model of three months is given a fourth: the three stay as long as what they were fitted to does."""
     earlier = model.train(made[0].until(number_of(ENDS[2])), ENDS[:3])
     assert isinstance(earlier, Trained)
-    late = replace(made[0], values=made[0].values * np.where(made[0].day[:, None] == JANUARY_1 + 5, 2.0, 1.0))
-    told: list[str] = []
-    found = model.train(late, ENDS, stored(tmp_path, earlier), progress=told.append)
-    assert isinstance(found, Trained)
-    assert found.told["fits"][:3] == earlier.told["fits"]
-    assert told[0] == "customer value, 2024-04-30"
-    other_recipe = replace(stored(tmp_path, earlier), told={**earlier.told, "recipe": "customer-value-0"})
-    anew = model.train(late, ENDS, other_recipe)
-    assert isinstance(anew, Trained)
-    assert anew.told["fits"][0] != earlier.told["fits"][0]
+
+    def fitted(activity: Activity, before: StoredModel) -> tuple[Trained, list[str]]:
+        told: list[str] = []
+        found = model.train(activity, ENDS, before, progress=told.append)
+        assert isinstance(found, Trained)
+        return found, [words.removeprefix("customer value, ") for words in told[:-1]]
+
     # Groups go on from those before, so the fourth fit is what training at once gives where nothing has changed.
-    calm = model.train(made[0], ENDS, stored(tmp_path, earlier))
-    assert isinstance(calm, Trained)
-    assert calm.told == trained.told
+    calm, days = fitted(made[0], stored(tmp_path, earlier))
+    assert (calm.told, days) == (trained.told, ["2024-04-30"])
+    # A late event in March: February's fit stays, March's and April's are made again.
+    march = number_of(ENDS[1]) + 5
+    late = replace(made[0], values=made[0].values * np.where(made[0].day[:, None] == march, 2.0, 1.0))
+    found, days = fitted(late, stored(tmp_path, calm))
+    assert days == ["2024-03-31", "2024-04-30"]
+    assert found.told["fits"][:2] == calm.told["fits"][:2]
+    assert found.told["fits"][2] != calm.told["fits"][2]
+    other_recipe = replace(stored(tmp_path, earlier), told={**earlier.told, "recipe": 0})
+    assert fitted(made[0], other_recipe)[1] == [str(d) for d in ENDS]
+
+
+def test_where_nobody_is_seen_to_leave_it_is_not_told_who_has(made: tuple[Activity, np.ndarray]) -> None:
+    fit = model.fit_at(made[0], number_of(ENDS[3]), None, None)
+    assert fit.value is not None
+    at_the_edge = replace(fit, value=replace(fit.value, a=float(np.exp(-12.0))))
+    assert (fit.value.tells_leaving, at_the_edge.value and at_the_edge.value.tells_leaving) == (True, False)
+    scores = [model.score_with(f, made[0], number_of(ENDS[3])) for f in (fit, at_the_edge)]
+    assert np.isfinite(scores[0].p_alive).all()
+    assert np.isnan(scores[1].p_alive).all()
+    assert np.isfinite(scores[1].expected_purchases).all()
 
 
 def test_parts_that_cannot_be_fitted_say_why(trained: Trained) -> None:

@@ -147,10 +147,22 @@ def test_live_figures_and_remarks_stand_in_the_card_of_the_version_that_serves(t
 
 
 def test_scores_that_are_spread_otherwise_have_drifted() -> None:
-    even, odd = np.repeat(np.arange(1, 11), 50), np.repeat([1, 10], 250)
-    assert [(f.metric, f.value) for f in drift(even, "all")] == [(DRIFT, pytest.approx(0.0, abs=1e-9))]
-    assert drift(odd, "all")[0].value > 1
-    assert drift(odd[:100], "all") == []
+    even, odd, usual = np.repeat(np.arange(1, 11), 50), np.repeat([1, 10], 250), [100] * 10
+    assert [(f.metric, f.value) for f in drift(even, usual, "all")] == [(DRIFT, pytest.approx(0.0, abs=1e-9))]
+    assert drift(odd, usual, "all")[0].value > 1
+    assert drift(odd[:100], usual, "all") == []
+    ties = [200, 0, 150, 50, 100, 100, 100, 100, 100, 100]  # equal chances leave tenths that are none
+    assert drift(np.repeat(np.arange(1, 11), ties), ties, "all")[0].value == pytest.approx(0.0)
+
+
+def test_few_rows_do_not_drift_by_chance() -> None:
+    dice = np.random.default_rng(3)
+    told = []
+    for _ in range(200):
+        usual = np.bincount(dice.integers(0, 10, 250), minlength=10)
+        told += drift(dice.integers(1, 11, 220), usual.tolist(), "all")
+    assert len(told) == 200
+    assert sum(f.value > f.baseline_value for f in told) <= 2
 
 
 def test_nothing_is_told_of_few_buyers() -> None:

@@ -266,6 +266,9 @@ def _failures(newest: Fit, tested: ChurnTest | None, by_name: dict[str, Figure])
         "A customer with one order counts as alive for certain: BG/NBD lets nobody leave before a second order.",
         "Seasons, sales and what the shop does are not known to it; customers who buy once a year need years of data.",
     ]
+    if newest.value is not None and not newest.value.tells_leaving:
+        said.append("**These data do not tell how often customers leave**: the fit ended at the edge of what "
+                    "it may try, so `p_alive` is empty.")  # fmt: skip
     ratio = by_name.get("purchases_told_per_purchase")
     if ratio is not None and abs(ratio.value - 1) > _OFF:
         said.append(f"**{ratio.value:.2f} purchases are told for each that came**: trust the order of customers more "
