@@ -28,6 +28,7 @@ from resources.disk import disk_errors, draft_in, make_folder, sync_path, write_
 from resources.errors import IntegrityError, UsageError
 from resources.failpoints import reach
 from resources.integrity import Problem
+from resources.lock import exclusive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,8 +109,11 @@ class ModelStore:
 
     def names(self) -> list[str]:
         """Every model of which a version is kept."""
+        return [name for name in self._folders() if self.versions(name)]
+
+    def _folders(self) -> list[str]:
         found = sorted(p.name for p in self.root.iterdir()) if self.root.is_dir() else []
-        return [name for name in found if _NAME.fullmatch(name) and self.versions(name)]
+        return [name for name in found if _NAME.fullmatch(name)]
 
     def champion(self, name: str) -> str | None:
         """The version that serves, None where none was promoted."""
@@ -126,18 +130,20 @@ class ModelStore:
             msg = f"{name} {version}: no such version. There are: {', '.join(self.versions(name)) or 'none'}."
             raise UsageError(msg)
         _, digest = self._load(name, version)  # nothing that is damaged serves
-        told = [t for t in self._served(name) if t["version"] != version]
-        self._write_served(name, [*told, {"version": version, "manifest_sha256": digest}])
+        with exclusive(self.root):
+            told = [t for t in self._served(name) if t["version"] != version]
+            self._write_served(name, [*told, {"version": version, "manifest_sha256": digest}])
 
     def rollback(self, name: str) -> str:
         """Let what served before serve again, and return it. Raises UsageError where nothing did."""
-        told = self._served(name)
-        if len(told) < 2:  # noqa: PLR2004 - the one that serves, and one before it
-            msg = f"{name}: no version served before {told[-1]['version'] if told else 'any'}."
-            raise UsageError(msg)
-        self._load(name, told[-2]["version"])
-        self._write_served(name, told[:-1])
-        return told[-2]["version"]
+        with exclusive(self.root):
+            told = self._served(name)
+            if len(told) < 2:  # noqa: PLR2004 - the one that serves, and one before it
+                msg = f"{name}: no version served before {told[-1]['version'] if told else 'any'}."
+                raise UsageError(msg)
+            self._load(name, told[-2]["version"])
+            self._write_served(name, told[:-1])
+            return told[-2]["version"]
 
     def load(self, name: str, version: str | None = None) -> StoredModel:
         """A version, else the one that serves. Raises IntegrityError, naming the file, for any byte that changed."""
@@ -176,7 +182,7 @@ class ModelStore:
     def problems(self) -> list[Problem]:
         """Everything that is wrong with any version, with what serves, and with the account of the last training."""
         found = []
-        for name in sorted(p.name for p in self.root.iterdir()) if self.root.is_dir() else []:
+        for name in self._folders():
             digests: dict[str, str] = {}
             for version in self.versions(name):
                 try:
@@ -204,7 +210,7 @@ class ModelStore:
     def mend(self, away: Callable[[Path], object]) -> list[str]:
         """Put what is damaged out of the way by ``away``, so that what is whole serves; says what was done."""
         done = []
-        for name in sorted(p.name for p in self.root.iterdir()) if self.root.is_dir() else []:
+        for name in self._folders():
             folder = self.root / name
             for version in [v for v in self.versions(name) if not self._whole(name, v)]:
                 away(folder / version)
@@ -242,9 +248,12 @@ class ModelStore:
         if not path.exists():
             return None
         try:
-            return dict(json.loads(path.read_text("utf-8")))
-        except (ValueError, TypeError) as error:
+            told = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
             raise self._damaged(path) from error
+        if not isinstance(told, dict):
+            raise self._damaged(path)
+        return told
 
     def remarks(self, name: str) -> dict[str, list[dict[str, Any]]]:
         """By version, figures that were found out after its training."""
@@ -253,10 +262,11 @@ class ModelStore:
     def remark(self, name: str, version: str, figures: list[dict[str, Any]]) -> None:
         """Keep figures of a version, instead of those with the same metrics that it has."""
         metrics = {f["metric"] for f in figures}
-        told = self.remarks(name)
-        kept = [f for f in told.get(version, []) if f["metric"] not in metrics]
-        text = _account({**told, version: [*kept, *figures]}).decode()
-        write_whole(self.root / name / REMARKS, text, "models.note")
+        with exclusive(self.root):
+            told = self.remarks(name)
+            kept = [f for f in told.get(version, []) if f["metric"] not in metrics]
+            text = _account({**told, version: [*kept, *figures]}).decode()
+            write_whole(self.root / name / REMARKS, text, "models.note")
 
     def note(self, name: str, attempt: Mapping[str, Any]) -> None:
         """Keep how a training ended; the same again writes nothing."""
@@ -288,10 +298,10 @@ class ModelStore:
         return raw
 
     def _damaged(self, path: Path, how: str = "has other bytes than were saved") -> IntegrityError:
-        where, name = path.relative_to(self.root.parent).as_posix(), path.relative_to(self.root).parts[0]
+        where = path.relative_to(self.root.parent).as_posix()
         return IntegrityError(
-            f"{where}: {how}. Nothing is scored with it: `behavior models rollback {name}` serves the version before, "
-            "`behavior verify --repair` puts it aside, and the next run makes a new one."
+            f"{where}: {how}. Nothing is scored with it. `behavior verify --repair` puts it aside: what served before "
+            "serves again, or the next run trains."
         )
 
 
