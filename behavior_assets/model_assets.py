@@ -93,11 +93,12 @@ def _metadata(recipe: Recipe, ended: dict[str, Any], shown: StoredModel | None) 
     if shown is None:
         return {**told, "card": dg.MetadataValue.md(f"# {recipe.title}\n\n{NOT_ENOUGH}: {ended.get('reason', '')}")}
     told["card"] = dg.MetadataValue.md(shown.papers[CARD].decode())
-    told["figures"] = dg.MetadataValue.md(cards.table(figures_of(shown)))
+    figures = figures_of(shown)
+    told["figures"] = dg.MetadataValue.md(cards.table(figures))
     # Numbers are drawn over time, one line for each training.
     told |= {
         f"{f.metric} ({f.slice})": f.value
-        for f in figures_of(shown) if f.metric in HEADLINES and "," not in f.slice and isfinite(f.value)
+        for f in figures if f.metric in HEADLINES and "," not in f.slice and isfinite(f.value)
     }  # fmt: skip
     for name, raw in shown.papers.items():
         if name.endswith(".png"):

@@ -13,6 +13,8 @@ from resources.errors import IntegrityError, UsageError
 from resources.settings import Settings, existing_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from behavior_assets.trainer import Recipe
     from resources.models import ModelStore
 
@@ -74,16 +76,7 @@ def card(name: NameArgument, version: VersionOption = "", home: HomeOption = Non
 @app.command()
 def rollback(name: NameArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Let the version that served before serve again; the next run publishes what it tells."""
-    from resources.lock import exclusive
-
-    settings, store = _store(home)
-    _recipe(name)
-    with exclusive(settings.home.dagster):
-        left, version = store.champion(name), store.rollback(name)
-    if as_json:
-        terminal.tell_json({"model": name, "serves": version, "served_before": left})
-    else:
-        typer.echo(f"{name}: {version} serves again, instead of {left}. `behavior run` publishes what it tells.")
+    _serve(name, home, "serves again", lambda store: store.rollback(name), as_json=as_json)
 
 
 @app.command()
@@ -94,17 +87,25 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Let a version that is kept serve; the next run publishes what it tells."""
+    _serve(name, home, "serves", lambda store: store.promote(name, version), as_json=as_json)
+
+
+def _serve(
+    name: str, home: Path | None, word: str, change: Callable[[ModelStore], object], *, as_json: bool
+) -> None:
+    """Change which version serves while no run goes on, and say which does now and which did."""
     from resources.lock import exclusive
 
     settings, store = _store(home)
     _recipe(name)
     with exclusive(settings.home.dagster):
         left = store.champion(name)
-        store.promote(name, version)
+        change(store)
+        version = store.champion(name)
     if as_json:
         terminal.tell_json({"model": name, "serves": version, "served_before": left})
     else:
-        typer.echo(f"{name}: {version} serves, instead of {left}. `behavior run` publishes what it tells.")
+        typer.echo(f"{name}: {version} {word}, instead of {left}. `behavior run` publishes what it tells.")
 
 
 @app.command()

@@ -17,6 +17,7 @@ import pytest
 from behavior_assets import automation, quality, staleness
 from behavior_assets.automation import GAP_DAYS, RANGE_END, RANGE_START, changed_days_sensor, landing_sensor
 from behavior_assets.definitions import build_definitions
+from behavior_assets.ingestion import arrivals
 from behavior_assets.partitions import asset_key
 from behavior_assets.sessions import assets as session_assets
 from behavior_assets.star.order import GOLD_INPUTS, MODELS
@@ -77,10 +78,11 @@ def test_gold_checks_block_and_day_checks_do_not(definitions: dg.Definitions) ->
     assert {k for k, v in blocking.items() if v} == {*SUBSTRATE, *(f"gold/{n}" for n in GOLD_INPUTS)}
 
 
-def test_landing_sensor_requests_settled_files_once(tmp_path: Path) -> None:
+def test_landing_sensor_requests_settled_files_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A settled file is requested with a key of its own; one that still grows is left alone."""
+    monkeypatch.setattr(arrivals, "_SETTLED_SECONDS", 600.0)  # a busy machine takes more than two seconds for this
     settings = create_home(tmp_path)
-    settled = land(tmp_path, "a.csv", HEADER + ROWS)
+    settled = land(tmp_path, "a.csv", HEADER + ROWS, age=3600)
     land(tmp_path, "growing.csv", HEADER, age=0)
     home = HomeResource(home=str(tmp_path))
     with dg.DagsterInstance.ephemeral() as instance:

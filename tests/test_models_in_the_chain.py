@@ -158,7 +158,8 @@ def test_a_card_can_be_computed_again_and_damage_is_named(
         assert told.code == 5, (words, told.out, told.err)
         assert "gru.npz" in told.err + told.out
     assert run_cli("verify", "--repair", "--home", copy).code == 0
-    served, lost = (ModelStore(place / "models").load("session_purchase").told["data"]["last"] for place in (copy, home))
+    stores = (ModelStore(place / "models") for place in (copy, home))
+    served, lost = (store.load("session_purchase").told["data"]["last"] for store in stores)
     assert served > lost, "trained again, on the days that came since as well"
     assert list((copy / "damaged").glob(f"*/models/session_purchase/{version}/gru.npz"))
     assert run_cli("verify", "--home", copy).code == 0

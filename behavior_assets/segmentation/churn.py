@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from behavior_assets.prediction import trees
-from behavior_assets.prediction.customer_model import MEASURES, Activity
+from behavior_assets.prediction.customer_model import MEASURES, Activity, Scored
 from behavior_assets.prediction.session_model import calibrate, probabilities, trainable
 from resources.errors import TrainingError
 
@@ -39,16 +39,7 @@ _STEP_DAYS, _MOST_DAYS, _MOST_ROWS = 7, 12, 200_000
 _CALIBRATED = 4  # of so many customers one is for the calibration
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Customers [n] with an order by the end of a day, by key: what was known of them [n, F]."""
-
-    day: int
-    customer: Integers
-    features: Floats
-
-
-def asked_at(activity: Activity, day: int) -> Asked:
+def asked_at(activity: Activity, day: int) -> Scored:
     """Every customer with an order by the end of a day."""
     known = activity.until(day)
     orders, revenue = (known.values[:, MEASURES.index(n)] for n in ("orders", "revenue"))
@@ -76,10 +67,10 @@ def asked_at(activity: Activity, day: int) -> Asked:
         day - last_visit, day - last_order, day - first_order, order_days,
         np.bincount(place, revenue[mine], count), between, (day - last_order) / between,
     ], axis=1)  # fmt: skip
-    return Asked(day, customers, found)
+    return Scored(day, customers, found)
 
 
-def stays_away(activity: Activity, asked: Asked) -> Flags:
+def stays_away(activity: Activity, asked: Scored) -> Flags:
     """Whether each customer [n] had no order within HORIZON_DAYS after the day."""
     orders = activity.values[:, MEASURES.index("orders")] > 0
     inside = orders & (activity.day > asked.day) & (activity.day <= asked.day + HORIZON_DAYS)
@@ -93,7 +84,7 @@ class Churn:
     arrays: dict[str, NDArray[Any]]
     calibration: tuple[float, float]
 
-    def risk(self, asked: Asked) -> Floats:
+    def risk(self, asked: Scored) -> Floats:
         """P(no order within HORIZON_DAYS) [n]."""
         return probabilities(_odds(self.arrays, asked.features), self.calibration)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from behavior_assets.prediction.customer_model import Activity
+    from behavior_assets.prediction.customer_model import Activity, Scored
     from behavior_assets.segmentation.fits import Fit
 
     Floats = NDArray[np.float64]
@@ -42,7 +42,7 @@ class ChurnTest:
     """
 
     day: int
-    asked: churn.Asked
+    asked: Scored
     away: Flags
     risk: Floats
     rule: str

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     from ibis.backends.duckdb import Backend
 
+    from behavior_assets.forecasting.load import Loaded
     from behavior_assets.trainer import Recipe
     from resources.lake import Lake, LakeTable
     from resources.parquet import DataFile
@@ -108,16 +109,24 @@ class ScoreBuilder:
         known = self._known_by(recipe)
         return known[max((d for d in self.days if d <= day), default=self.days[0])]
 
+    @cached_property
+    def _over_us(self) -> int:
+        """Sessions whose last event lies before are over."""
+        sessions = read_parts(self.backend, self.lake.table(SILVER_SESSIONS), self.days)
+        return int(self.backend.execute(sessions.end_ts_us.max()) or 0) - self.settings.session_gap_minutes * _MINUTE_US
+
+    @cached_property
+    def _sold(self) -> Loaded:
+        """Demand until the newest day; read only where a version is to forecast it."""
+        loaded: Loaded = FORECAST.load(self.backend, self.lake, self.days[-1])
+        return loaded
+
     def fact_session_prediction(self) -> list[str]:
         """Sessions by day and version."""
-        newest = read_parts(self.backend, self.lake.table(SILVER_SESSIONS), self.days)
-        over_us = int(self.backend.execute(newest.end_ts_us.max()) or 0)
-        over_us -= self.settings.session_gap_minutes * _MINUTE_US
-
         def inputs(_model: StoredModel, day: str) -> str:
             reach = next_day(day, _REACH)
             ends_us = day_end_us(reach, self.settings.timezone)
-            return fingerprint(self._until(recipes.SESSIONS, reach), min(over_us, ends_us))
+            return fingerprint(self._until(recipes.SESSIONS, reach), min(self._over_us, ends_us))
 
         def wanted(model: StoredModel, newest: str) -> list[str]:
             first = day_of(int(model.told["days"]["validation"]))
@@ -129,7 +138,7 @@ class ScoreBuilder:
             for group in chunks(days, rows, self.settings.chunk_rows):
                 for run in _runs(group):
                     sessions = load_sessions(self.backend, self.lake, run, visitors)
-                    found = split_days(score_sessions(model, key, sessions, over_us))
+                    found = split_days(score_sessions(model, key, sessions, self._over_us))
                     yield from ((d, found.get(d, gold("fact_session_prediction").schema.empty_table())) for d in run)
                 self.progress("gold/fact_session_prediction", sum(rows.get(d, 0) for d in group))
 
@@ -171,12 +180,11 @@ class ScoreBuilder:
 
     def fact_sales_forecast(self) -> list[str]:
         """Forecasts by origin and version: those of the training's backtest, its end, Sundays since, the newest day."""
-        loaded = FORECAST.load(self.backend, self.lake, self.days[-1])
         serving = self.store.champion(FORECAST.name)
 
         def inputs(model: StoredModel, day: str) -> str:
-            known = forecasts.digest(loaded.demand, number_of(day) + AHEAD_DAYS)
-            return fingerprint(known, loaded.level, model.version == serving)
+            known = forecasts.digest(self._sold.demand, number_of(day) + AHEAD_DAYS)
+            return fingerprint(known, self._sold.level, model.version == serving)
 
         def wanted(model: StoredModel, newest: str) -> list[str]:
             told, end = forecasts.origins(model), number_of(newest)
@@ -185,7 +193,7 @@ class ScoreBuilder:
 
         def score(model: StoredModel, key: int, days: Sequence[str]) -> Iterable[tuple[str, pa.Table]]:
             for day in days:
-                yield day, forecasts.table(model, key, loaded, number_of(day), serving=model.version == serving)
+                yield day, forecasts.table(model, key, self._sold, number_of(day), serving=model.version == serving)
 
         return self._write(forecasts.NAME, FORECAST, wanted, lambda day: day <= self.days[-1], inputs, score)
 
