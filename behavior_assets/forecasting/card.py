@@ -20,7 +20,7 @@ _FAILURES = """- Promotions, prices, stock-outs and news to come are not known t
 - Moving holidays and short closures are not foreseen; a closure of five days or more is expected again a year later.
 - Under a year of history no season of the year can be learnt.
 - A lone day of very large orders is not expected again: days count up to the 98 % quantile of a series.
-- The total is the sum of what has sold so far: where much of the sales is of new products, it is too low (see the bias)."""
+- The total is the sum of what has sold so far: where much of what sells is new, it is too low (see the bias)."""
 _LABEL = """Units sold on each of the {horizon} days after the origin. What a customer takes back on the day of the
 order does not count as sold; what comes back later does, as it was demand. Units of unknown customers always count."""
 _LEAKAGE = """- Days after an origin are cut off before any method, calendar, scale or weight sees them. A test changes
