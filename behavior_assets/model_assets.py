@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from behavior_assets import cards
+from behavior_assets.leakage import GUARDS
 from behavior_assets.partitions import OWNERS, PROGRESS, asset_key
 from behavior_assets.prediction.load import days_of
 from behavior_assets.trainer import CARD, NOT_ENOUGH, Recipe, about, figures_of, is_due, train
@@ -17,7 +18,8 @@ from resources.models import ModelStore, StoredModel
 SEED = 7
 HEADLINES = ("ap", "auc", "brier_skill", "ece", "lift_at_10", "wrmsse", "bias", "coverage_80", "coverage_95",
              "churn_auc", "stability")  # fmt: skip
-NOTHING = "none: there was nothing to look at"
+_NOTHING = "No version is kept, so there is nothing to look at: this says nothing of a model."
+_UNTOLD = "The training of this version tells nothing of this guard. Train it anew: `behavior run --train`."
 
 
 class Training(dg.Config):
@@ -68,21 +70,10 @@ def training_asset(
         version = next(filter(None, told if due else reversed(told)), None)
         shown = store.load(recipe.name, version) if version else None
         return dg.MaterializeResult(
-            metadata=_metadata(recipe, ended, shown), check_results=list(_checks(recipe, shown, trained_now=due))
+            metadata=_metadata(recipe, ended, shown), check_results=list(verdicts_of(recipe, shown, trained_now=due))
         )
 
     return model
-
-
-GUARDS = {
-    "prefix_invariance": "What happens after a moment changes no feature of that moment.",
-    "past_invariance": "What a visitor does from a session's beginning on changes nothing of what was known before it.",
-    "single_feature": "No feature tells the label by itself; the canary, which does, is found.",
-    "model_auc": "The model is not too good to be true.",
-    "label_shuffle": "Labels drawn by lot cannot be learnt.",
-    "boundary": "Nothing of a later part of the split is in an earlier one.",
-    "no_copies": "Each session is in one part, once.",
-}
 
 
 def _metadata(recipe: Recipe, ended: dict[str, Any], shown: StoredModel | None) -> dict[str, Any]:
@@ -107,14 +98,18 @@ def _metadata(recipe: Recipe, ended: dict[str, Any], shown: StoredModel | None) 
     return told
 
 
-def _checks(recipe: Recipe, shown: StoredModel | None, *, trained_now: bool) -> Iterable[dg.AssetCheckResult]:
-    """What the guards found at the training of the version that is shown; by horizon where there are several."""
+def verdicts_of(recipe: Recipe, shown: StoredModel | None, *, trained_now: bool) -> Iterable[dg.AssetCheckResult]:
+    """What the guards found at the training of the version that is shown; by part where it has several.
+
+    A guard that the version's training tells nothing of has failed. Without a version there is nothing to look at.
+    """
     found = shown.told.get("guards", {}) if shown else {}
     for name in recipe.guards:
         mine = {k: v for k, v in found.items() if k == name or k.startswith(f"{name}_")}
         looked = {k: dg.MetadataValue.json(v) for k, v in mine.items()}
+        told = "" if mine else _UNTOLD if shown else _NOTHING
         yield dg.AssetCheckResult(
-            passed=all(v["passed"] for v in mine.values()), check_name=name, asset_key=model_key(recipe.name),
-            severity=dg.AssetCheckSeverity.ERROR,
-            metadata={"trained_now": trained_now, "version": shown.version if shown else NOTHING, **looked},
+            passed=shown is None or (bool(mine) and all(v["passed"] for v in mine.values())), check_name=name,
+            asset_key=model_key(recipe.name), severity=dg.AssetCheckSeverity.ERROR, description=told or None,
+            metadata={"trained_now": trained_now, "version": shown.version if shown else "none", **looked},
         )  # fmt: skip

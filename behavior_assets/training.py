@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,3 +54,21 @@ class NotEnough:
     """No model, and why: ``reason`` says how much data there is of what, and how much is wanted."""
 
     reason: str
+
+
+def seconds_of(work: Callable[[], object], times: int) -> list[float]:
+    """Seconds that each of so many runs takes."""
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return found
+
+
+def latency(what: str, seconds: Sequence[float]) -> str:
+    """A line for the card: the median and the 99th percentile of runs, or the slowest where they are few."""
+    few = len(seconds) < 100  # noqa: PLR2004 - below, the percentile is no other than the slowest
+    middle, high = float(np.median(seconds)) * 1e3, float(np.quantile(seconds, 1.0 if few else 0.99)) * 1e3
+    return (f"{what}: median {middle:,.3g} ms, {'slowest' if few else '99th percentile'} {high:,.3g} ms of "
+            f"{len(seconds)} runs.")  # fmt: skip

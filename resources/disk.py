@@ -109,9 +109,18 @@ def sync_path(path: Path) -> None:
 
 
 def make_folder(folder: Path, mode: int = 0o777) -> None:
-    """Make a folder, and those above it, so that their names outlive a power cut."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    """Make a folder, and those above it, so that their names outlive a power cut.
+
+    Raises StorageError where a file stands in the way.
+    """
+    places = (folder, *folder.parents)
+    new = [path for path in places if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    except (FileExistsError, NotADirectoryError) as error:
+        wrong = next(path for path in places if path.exists() and not path.is_dir())
+        msg = f"{wrong}: a file is in the way, where a folder is wanted. Move it away and run the same command again."
+        raise StorageError(msg) from error
     for path in new:
         sync_path(path.parent)
 

@@ -140,6 +140,15 @@ def test_nobody_is_a_quick_buyer_where_only_orders_are_known() -> None:
     assert told(found, "customer_key", "behaviour_type") == [(1, "Buyer")]
 
 
+def test_who_only_sends_something_back_has_not_come() -> None:
+    """The order is long ago; the refund's day has neither views nor carts, the other customer looked at something."""
+    made = days((1, 0, 1, 5.0), (1, 95, 0, -5.0), (2, 0, 1, 5.0), (2, 95, 0, 0.0))
+    refund = (made.customer_key == 1) & (made.revenue_net < 0)
+    made = made.mutate(views=ibis.ifelse(refund, 0, made.views))
+    found = months.behaviours(made, no_visits(), ends(100))
+    assert told(found, "customer_key", "behaviour_type") == [(2, "Browser")]
+
+
 def test_customers_now() -> None:
     """RFM of the newest closed month (May), the rest of the newest day (9 June)."""
     made = days((1, 1, 1, 10), (2, 36, 1, 10), (3, 38, 0, 0))

@@ -7,12 +7,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from behavior_assets import leakage
+from behavior_assets.forecasting import backtest, judge, model
+from behavior_assets.forecasting import guards as forecast_guards
+from behavior_assets.forecasting.methods import Method, seasonal_naive, smoothed
+from behavior_assets.forecasting.series import Calendar, Demand
+from behavior_assets.model_assets import verdicts_of
 from behavior_assets.prediction import guards, past, session_model
+from behavior_assets.prediction.customer_model import Activity
 from behavior_assets.prediction.features import FEATURES, prefix_features
 from behavior_assets.prediction.load import Visitors
 from behavior_assets.prediction.past import Moments, past_of
 from behavior_assets.prediction.session_model import Data
 from behavior_assets.prediction.steps import BY_EVENT, BY_SESSION, CART, PURCHASE, VIEW, Steps
+from behavior_assets.recipes import RECIPES
+from behavior_assets.segmentation import churn, report
+from behavior_assets.segmentation import guards as value_guards
+from behavior_assets.trainer import Recipe
+from resources.models import StoredModel
+from tests import test_customer_value as customers
+from tests import test_forecast_model as sales
 from tests.test_prediction import DAY, shop
 
 
@@ -110,8 +124,8 @@ def test_a_purchase_count_among_the_features_is_named(sound: Data) -> None:
 def test_a_difference_of_two_features_that_is_the_label_is_too_good(sound: Data) -> None:
     """Neither tells anything by itself: only what a model makes of both."""
     rows = sound.rows("test")
-    assert not guards.too_good(sound.label[rows], sound.label[rows] + 0.0).passed
-    assert guards.too_good(sound.label[rows], sound.features[rows, FEATURES.index("carts")]).passed
+    assert not leakage.too_good(sound.label[rows], sound.label[rows] + 0.0).passed
+    assert leakage.too_good(sound.label[rows], sound.features[rows, FEATURES.index("carts")]).passed
 
 
 def test_a_fold_that_was_oversampled_before_the_cut_is_found(sound: Data) -> None:
@@ -147,3 +161,124 @@ def test_a_boundary_that_was_not_trimmed_is_found(sound: Data) -> None:
     moved.part = sound.days.part(steps.day)
     found = guards.boundary(moved)
     assert (found.passed, found.told["sessions_over_the_boundary"]["training"]) == (False, 1)
+
+
+# Sales forecasts
+
+
+def looked_at(demand: Demand, method: Method) -> leakage.Verdict:
+    """What the guard finds at the first origin, of this method beside the naive one."""
+    methods = {level: {backtest.NAIVE: seasonal_naive, "other": method} for level in (backtest.TOTAL, backtest.PARTS)}
+    origin = backtest.run(demand, [56], model.HORIZON, methods)[0]
+    return forecast_guards.prefix_invariance(demand, origin, model.HORIZON, methods)
+
+
+def test_a_forecast_that_sees_the_days_ahead_is_found() -> None:
+    """Days that are cut off still lie behind the array that is left, where a careless method can find them."""
+
+    def peeking(demand: Demand, _calendar: Calendar, horizon: int) -> np.ndarray:
+        values = demand.values
+        whole = values if values.base is None else values.base.reshape(len(values), -1)
+        return whole[:, demand.days : demand.days + horizon]
+
+    honest, dishonest = looked_at(sales.shop(140), smoothed), looked_at(sales.shop(140), peeking)
+    assert (honest.passed, honest.told["methods"], honest.told["days_changed"]) == (True, 4, 84)
+    assert (dishonest.passed, dishonest.told["changed"]) == (False, ["parts: other", "total: other"])
+
+
+def test_series_weighed_by_what_they_will_sell_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def until(demand: Demand, days: int) -> Demand:
+        return Demand(demand.names, demand.first, demand.values[:, :days], demand.worth)
+
+    monkeypatch.setattr(Demand, "until", until)
+    found = looked_at(sales.shop(140), smoothed)
+    assert (found.passed, found.told["changed"]) == (False, ["parts: weights", "total: weights"])
+
+
+def test_an_origin_judged_by_methods_chosen_too_late_is_found() -> None:
+    methods = {level: {backtest.NAIVE: seasonal_naive} for level in (backtest.TOTAL, backtest.PARTS)}
+    origins = backtest.run(sales.shop(140), [56, 70, 84, 98], model.HORIZON, methods)
+    assert forecast_guards.boundary(judge.judge(origins, model.HORIZON), model.HORIZON).passed
+    found = forecast_guards.boundary(judge.judge(origins, model.HORIZON - 14), model.HORIZON)
+    assert (found.passed, found.told["origins_not_over"]) == (False, 3)
+
+
+# Values of customers
+
+
+@pytest.fixture(scope="module")
+def activity() -> Activity:
+    """A shop of which churn can be told."""
+    return customers.shop()[0]
+
+
+def churn_test(activity: Activity) -> report.ChurnTest:
+    pytest.importorskip("sklearn")
+    found, why_not = report.churn_test(activity, 7)
+    assert found is not None, why_not
+    return found
+
+
+def failed(found: list[leakage.Verdict]) -> list[str]:
+    return [v.name for v in found if not v.passed]
+
+
+def test_values_that_know_nothing_of_later_days_pass(activity: Activity) -> None:
+    found = value_guards.verdicts(activity, churn_test(activity), "", 7)
+    assert failed(found) == []
+    assert [v.name for v in found] == ["prefix_invariance", "single_feature", "model_auc", "boundary"]
+    assert min(found[0].told["customers"], found[0].told["customer_days_changed"]) > 100
+    untold = value_guards.verdicts(activity, None, "too few", 7)
+    assert [v.told.get("not_looked_at") for v in untold] == [None, "too few", "too few", "too few"]
+
+
+def test_values_that_know_later_days_are_found(activity: Activity, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = churn_test(activity)
+    honest = Activity.until
+
+    def until(known: Activity, day: int) -> Activity:
+        """Cut off as it should be, but for each customer's revenue, which is of all days."""
+        cut = honest(known, day)
+        revenue = np.bincount(known.customer, known.values[:, -1])[cut.customer]
+        return replace(cut, values=np.column_stack([cut.values[:, :-1], revenue]))
+
+    monkeypatch.setattr(Activity, "until", until)
+    found = value_guards.verdicts(activity, tested, "", 7)
+    assert failed(found) == ["prefix_invariance"]
+    assert found[0].told["changed"] == ["churn_risk", "cluster_features", "expected_value"]
+
+
+def test_churn_learnt_from_outcomes_that_were_not_known_is_found(
+    activity: Activity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested = churn_test(activity)
+    monkeypatch.setattr(churn, "training_days", lambda _activity, day: [day - 30, day - 90])
+    assert failed(value_guards.verdicts(activity, tested, "", 7)) == ["boundary"]
+
+
+def test_churn_that_is_told_by_one_number_is_found(activity: Activity) -> None:
+    tested = churn_test(activity)
+    features = tested.asked.features.copy()
+    features[:, 3] = ~tested.away
+    leaking = replace(tested, asked=replace(tested.asked, features=features), risk=tested.away + 0.0)
+    found = value_guards.verdicts(activity, leaking, "", 7)
+    assert failed(found) == ["single_feature", "model_auc"]
+    assert found[1].told["suspects"] == [churn.FEATURES[3]]
+
+
+# As checks of assets
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.name)
+def test_a_guard_that_did_not_look_has_not_passed(recipe: Recipe) -> None:
+    """Every model has guards; a version that tells nothing of one fails its check, and without one nothing is said."""
+    assert {"prefix_invariance", "boundary"} <= set(recipe.guards) <= set(leakage.GUARDS)
+    fine = {name: {"passed": True} for name in recipe.guards}
+    for told, passed in ((fine, True), ({**fine, "boundary": {"passed": False}}, False),
+                         ({n: v for n, v in fine.items() if n != "boundary"}, False)):  # fmt: skip
+        shown = StoredModel(recipe.name, "v", {"guards": told}, {}, {})
+        results = {r.check_name: r for r in verdicts_of(recipe, shown, trained_now=True)}
+        assert results.pop("boundary").passed is passed
+        assert all(r.passed for r in results.values())
+    nothing = list(verdicts_of(recipe, None, trained_now=False))
+    assert all(r.passed and "nothing to look at" in (r.description or "") for r in nothing)

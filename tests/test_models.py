@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resources.errors import IntegrityError, UsageError
+from resources.errors import IntegrityError, StorageError, UsageError
 from resources.models import ModelStore
 
 ARRAYS = {"weights": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.array([1.5])}}
@@ -144,3 +144,9 @@ def test_nothing_that_could_run_is_kept(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         store.save("toy", date(2026, 1, 1), {"metrics": {"ap": float("nan")}}, {})
     assert store.names() == []
+
+
+def test_a_file_where_the_folder_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "models").touch()
+    with pytest.raises(StorageError, match=r"models: a file is in the way"):
+        saved(ModelStore(tmp_path / "models"), 1)

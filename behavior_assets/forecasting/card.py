@@ -23,18 +23,14 @@ _FAILURES = """- Promotions, prices, stock-outs and news to come are not known t
 - The total is the sum of what has sold so far: where much of what sells is new, it is too low (see the bias)."""
 _LABEL = """Units sold on each of the {horizon} days after the origin. What a customer takes back on the day of the
 order does not count as sold; what comes back later does, as it was demand. Units of unknown customers always count."""
-_LEAKAGE = """- Days after an origin are cut off before any method, calendar, scale or weight sees them. A test changes
-  all of them and finds every forecast unchanged.
-- What trains (boosting, network) learns from origins whose {horizon} days ahead ended before the origin that is judged.
-- At a judged origin the methods are chosen, and errors for adding up and intervals learnt, from origins whose days
-  ahead had all passed by then.
+LEAKAGE = """- What trains learns from origins whose days ahead had ended before the origin that is judged.
 - Whether the shop opens on a day ahead is told from the past; on which days it did open is used for judging only.
 - A series that had not sold by an origin is 0 there and has no rows.
 - One thing is known afterwards: products are counted in the category that they have now."""
 
 
 def card(told: Mapping[str, Any], origins: Sequence[Origin], figures: Sequence[Figure]) -> dict[str, str]:
-    """Texts by field of ``cards.FIELDS``; data, drift, training, latency and versions are for others to tell."""
+    """Texts by field of ``cards.FIELDS``; data, training, latency, leakage and versions are for others to tell."""
     names = {"level": told["level"], "horizon": told["horizon"]}
     judged, count = told["judged"], len(told["series"])
     return {
@@ -59,7 +55,9 @@ def card(told: Mapping[str, Any], origins: Sequence[Origin], figures: Sequence[F
         "slices": "Every figure is told for the total and for the parts by themselves: "
                   + "; ".join(f"{f.metric} of {f.slice} {f.value:,.3f}" for f in figures
                               if f.metric in {"wrmsse", "rmse"} and f.slice != "all") + ".",
-        "leakage": _LEAKAGE.format(**names),
+        "drift": "`change_of_demand` below: units of the last four weeks beside the four before. While it serves, "
+                 "`model_card` tells its error (`wape`), bias and coverage of days that came since (`served, ...`): a "
+                 "coverage_80 far below .8 says that sales no longer do what they did. It is trained anew each week.",
     }  # fmt: skip
 
 

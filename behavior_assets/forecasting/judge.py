@@ -26,11 +26,15 @@ _ENDS = (0.025, 0.975)
 
 @dataclass(frozen=True)
 class Judged:
-    """An origin with what would have been served there, by level: [1, H] and [S, H]."""
+    """An origin with what would have been served there, by level: [1, H] and [S, H].
+
+    ``taught_by`` are the origins (days of history) that its champion was chosen by.
+    """
 
     origin: Origin
     champion: Champion
     forecast: dict[str, Floats]
+    taught_by: tuple[int, ...]
 
 
 def judge(origins: Sequence[Origin], horizon: int) -> list[Judged]:
@@ -40,7 +44,7 @@ def judge(origins: Sequence[Origin], horizon: int) -> list[Judged]:
         past = [o for o in origins if o.days + horizon <= origin.days]
         if past:
             champion = choose(past)
-            found.append(Judged(origin, champion, champion.forecast(origin)))
+            found.append(Judged(origin, champion, champion.forecast(origin), tuple(o.days for o in past)))
     return found
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from behavior_assets import leakage
+from behavior_assets.forecasting import guards, neural
 from behavior_assets.forecasting import methods as ways
-from behavior_assets.forecasting import neural
 from behavior_assets.forecasting.backtest import AVERAGE, NAIVE, PARTS, TOTAL, WEIGHT_DAYS, choose, run, total_of
-from behavior_assets.forecasting.card import card
+from behavior_assets.forecasting.card import LEAKAGE, card
 from behavior_assets.forecasting.judge import Judged, figures, judge
 from behavior_assets.forecasting.load import Loaded
 from behavior_assets.forecasting.methods import Method
@@ -32,7 +33,8 @@ from behavior_assets.forecasting.serve import (
     stored_intervals,
 )
 from behavior_assets.prediction.trees import exported
-from behavior_assets.training import NotEnough, Trained
+from behavior_assets.training import Figure, NotEnough, Trained, latency, seconds_of
+from resources.models import StoredModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,8 +151,10 @@ def train(loaded: Loaded, seed: int, progress: Callable[[str], None] = lambda _w
     origins = run(demand, planned.origins, HORIZON, by_level, tell)
     judged = judge(origins, HORIZON)
     champion = choose(origins)
+    progress("guards against leakage")
+    verdicts = [guards.prefix_invariance(demand, origins[0], HORIZON, by_level), guards.boundary(judged, HORIZON)]
     progress("final weights")
-    found = figures(judged, candidates.quantiles, loaded.level, seed)
+    found = (*figures(judged, candidates.quantiles, loaded.level, seed), _change(demand))
     told = {
         "recipe": RECIPE, "level": loaded.level, "horizon": HORIZON, "seed": seed, "series": list(demand.names),
         "first_day": iso(demand.first), "last_day": iso(demand.first + demand.days - 1),
@@ -161,13 +165,26 @@ def train(loaded: Loaded, seed: int, progress: Callable[[str], None] = lambda _w
         "errors": {"total": champion.errors.total, "summed": champion.errors.summed,
                    "together": champion.errors.together},
         "powers": {level: intervals.power for level, intervals in champion.intervals.items()},
+        "guards": leakage.kept(verdicts),
     }  # fmt: skip
     arrays: dict[str, Arrays] = {
         "errors": {"parts": champion.errors.parts},
         **{f"intervals_{level}": stored_intervals(i) for level, i in champion.intervals.items()},
         **_weights(demand, candidates), "backtest": _backtest(demand, judged),
     }  # fmt: skip
-    return Trained(told, arrays, found, card(told, origins, found), {"backtest": _picture(demand, arrays["backtest"])})
+    served = StoredModel("sales_forecast", "", told, arrays, {})
+    texts = card(told, origins, found) | {
+        "leakage": f"{leakage.lines(verdicts)}\n{LEAKAGE}",
+        "latency": latency(f"{HORIZON} days of {len(demand.names):,} series and their total",
+                           seconds_of(lambda: forecast(served, demand), 3)),
+    }  # fmt: skip
+    return Trained(told, arrays, found, texts, {"backtest": _picture(demand, arrays["backtest"])})
+
+
+def _change(demand: Demand) -> Figure:
+    """Units of the last four weeks beside those of the four before."""
+    last, before = (demand.values[:, days].sum() for days in (slice(-28, None), slice(-56, -28)))
+    return Figure("change_of_demand", float(last / before - 1) if before > 0 else float("nan"), TOTAL)
 
 
 def _picture(demand: Demand, rows: Rows) -> bytes:

@@ -38,6 +38,6 @@ def _again(loaded: Loaded, model: StoredModel) -> tuple[Figure, ...]:
 
 
 FORECAST = Recipe(
-    "sales_forecast", "How much will be sold on the next 28 days?", RECIPE, (COMMERCE_EVENTS, PRODUCT_DAY), (),
-    _load, _train, _again,
+    "sales_forecast", "How much will be sold on the next 28 days?", RECIPE, (COMMERCE_EVENTS, PRODUCT_DAY),
+    ("prefix_invariance", "boundary"), _load, _train, _again,
 )  # fmt: skip

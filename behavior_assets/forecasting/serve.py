@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Rows = dict[str, NDArray[Any]]
 
-RECIPE = 1  # raised when the arrays mean something else: another one cannot be served by this code
+RECIPE = 2  # raised when the arrays mean something else: another one cannot be served by this code
 BOOSTING, NETWORK = "boosting", "network"
 STATISTICAL: dict[str, Method] = {"smoothed": ways.smoothed, "croston": ways.by_class, "ets": ways.auto_ets}
 BOUNDS = tuple(f"{side}_{level}" for level in LEVELS for side in ("lower", "upper"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from behavior_assets.prediction import trees
-from behavior_assets.prediction.session_model import calibrate, probabilities, trainable
+from behavior_assets.prediction.session_model import calibrate, probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,7 +157,7 @@ def train(activity: Activity, when: Dates, horizon: int, seed: int) -> CustomerM
         learning_rate=0.08, max_iter=60, max_leaf_nodes=8, min_samples_leaf=100, l2_regularization=10.0,
         early_stopping=False, random_state=seed,
     )  # fmt: skip
-    model.fit(trainable(features), label)
+    model.fit(trees.trainable(features), label)
     arrays = trees.exported(model)
     later = [features_at(activity, day) for day in when.calibration]
     logit = np.concatenate([trees.raw_scores(arrays, p.features) for p in later])

@@ -1,20 +1,19 @@
-"""Guards against leakage: each looks for one way in which the answer can creep into what a model is told.
-
-Kaufman, Rosset, Perlich & Stitelman (2012), "Leakage in data mining", ACM TKDD 6(4). A guard that finds nothing tells
-what it looked at, so that one that could not have found anything is seen.
-"""
+"""Guards of the model of sessions: each looks for one way in which the answer can creep into what a model is told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from behavior_assets import leakage
+from behavior_assets.leakage import Verdict
 from behavior_assets.prediction import metrics
-from behavior_assets.prediction.session_model import PARTS, Data, trainable
+from behavior_assets.prediction.session_model import PARTS, Data
 from behavior_assets.prediction.steps import PURCHASE, Steps, overall
+from behavior_assets.prediction.trees import trainable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,18 +22,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-MOST_BY_ONE, MOST_BY_MODEL = 0.85, 0.97  # an AUC above is too good to be true
 SHUFFLED = 0.03  # how far from one half a model may get that was taught made-up labels
 _SESSIONS, _ROWS = 2_000, 60_000
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a guard found. ``told`` are figures for the check's metadata."""
-
-    name: str
-    passed: bool
-    told: dict[str, Any] = field(default_factory=dict)
 
 
 def prefix_invariance(
@@ -86,28 +75,10 @@ def past_invariance(
 
 
 def single_feature(data: Data, names: Sequence[str], waived: Sequence[str] = ()) -> Verdict:
-    """No feature tells the label by itself; and the canary, which does, is found out, or the guard is blind."""
+    """No feature tells by itself what a session will do; the canary is the number of its purchases."""
     rows = _some(data, "training")
-    label = data.label[rows]
-    found = {}
-    for column, name in enumerate(names):
-        values = np.nan_to_num(data.features[rows, column], nan=-1e9)
-        area = metrics.auc(label, values)
-        found[name] = max(area, 1 - area)
-    canary = metrics.auc(label, overall(data.steps.kind == PURCHASE, data.steps)[rows])
-    wrong = sorted(n for n, area in found.items() if area > MOST_BY_ONE and n not in waived)
-    best = max(found, key=lambda n: found[n])
-    seen = canary > MOST_BY_ONE
-    return Verdict("single_feature", not wrong and seen, {
-        "suspects": wrong, "best_feature": best, "best_auc": round(found[best], 4), "canary_auc": round(canary, 4),
-        "canary_is_found": seen, "rows": len(rows),
-    })  # fmt: skip
-
-
-def too_good(label: NDArray[np.bool_], chance: Floats) -> Verdict:
-    """A model of what people will do is never nearly always right."""
-    area = metrics.auc(label, chance)
-    return Verdict("model_auc", bool(area <= MOST_BY_MODEL), {"auc": round(area, 4), "most": MOST_BY_MODEL})
+    canary = overall(data.steps.kind == PURCHASE, data.steps)[rows]
+    return leakage.single_feature(data.label[rows], data.features[rows], names, canary, waived)
 
 
 def label_shuffle(data: Data, seed: int = 7) -> Verdict:
@@ -157,16 +128,10 @@ def adversarial(data: Data, seed: int = 7) -> float:
 
     Learnt on every other day and judged on the days between: what is the same for all of an hour would give it away.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
     rows = np.concatenate([_some(data, "training"), _some(data, "test")])
     is_test = np.repeat(data.part == PARTS.index("test"), data.steps.length)[rows]
     learnt = np.repeat(data.steps.day % 2 == 0, data.steps.length)[rows]
-    if len(np.unique(is_test[learnt])) < 2 or len(np.unique(is_test[~learnt])) < 2:  # noqa: PLR2004 - both sorts
-        return float("nan")
-    model = HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=8, random_state=seed)
-    model.fit(trainable(data.features[rows[learnt]]), is_test[learnt])
-    return metrics.auc(is_test[~learnt], model.decision_function(data.features[rows[~learnt]]))
+    return leakage.told_apart(data.features[rows], is_test, learnt, seed)
 
 
 def _some(data: Data, part: str, seed: int = 7) -> NDArray[np.int64]:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from behavior_assets import leakage
 from behavior_assets.prediction import metrics
 from behavior_assets.prediction.features import BEFORE, SO_FAR, STEP
 from behavior_assets.prediction.session_model import FEWEST_TEST, GRU, PARTS, PREFIXES, SHARES
 from behavior_assets.prediction.steps import USUAL_DAYS
 
 if TYPE_CHECKING:
-    from behavior_assets.prediction.guards import Verdict
+    from behavior_assets.leakage import Verdict
     from behavior_assets.prediction.session_training import Judged
 
 WORDS = {GRU: "the recurrent network (a causal GRU over events, Keras)",
@@ -50,14 +51,12 @@ def card_texts(judged: Judged, verdicts: Iterable[Verdict]) -> dict[str, str]:
         "lift": "How many times more buyers the tenth with the highest chances holds: `lift_at_10` below.",
         "slices": "New and returning visitors, length of the session, month, and the moment of the first add_to_cart: "
                   "below. The length is known only afterwards.",
-        "leakage": "\n".join(f"- {v.name}: {'passed' if v.passed else 'FAILED'} ({_words(v)})" for v in verdicts),
+        "leakage": leakage.lines(verdicts),
+        "latency": judged.latency() + " The chain scores days at once: `benchmarks/scoring.py` tells how many sessions "
+                   "a second.",
         "drift": "`adversarial_auc` below: how well training and test are told apart by their features (.5: not at "
                  "all). While it serves, the drift of its scores is told in `model_card` as `drift_psi`.",
     }  # fmt: skip
-
-
-def _words(verdict: Verdict) -> str:
-    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in verdict.told.items())
 
 
 def _split(judged: Judged) -> str:

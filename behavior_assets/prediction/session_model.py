@@ -159,13 +159,8 @@ def train_trees(data: Data, seed: int) -> Arrays:
         learning_rate=0.1, max_iter=50, max_leaf_nodes=8, min_samples_leaf=500, l2_regularization=20.0,
         max_features=0.5, early_stopping=False, random_state=seed,
     )  # fmt: skip
-    model.fit(trainable(data.features[rows]), data.label[rows])
+    model.fit(trees.trainable(data.features[rows]), data.label[rows])
     return trees.exported(model)
-
-
-def trainable(features: Floats) -> Floats:
-    """Features [n, F] as scikit-learn takes them: a column of which nothing is known is 0, and never split by."""
-    return np.where(np.isfinite(features).any(axis=0), features, 0.0)
 
 
 def _newest(data: Data) -> Flags:

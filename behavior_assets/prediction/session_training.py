@@ -5,13 +5,14 @@ Fitting and judging are apart, so that every figure of a card can be computed ag
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from behavior_assets import leakage
+from behavior_assets.leakage import Verdict
 from behavior_assets.prediction import guards, metrics
 from behavior_assets.prediction.features import FEATURES
 from behavior_assets.prediction.past import DAY_US
@@ -34,7 +35,7 @@ from behavior_assets.prediction.session_model import (
     train_trees,
 )
 from behavior_assets.prediction.steps import CART, running
-from behavior_assets.training import Figure, NotEnough, Trained
+from behavior_assets.training import Figure, NotEnough, Trained, latency, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ def train(
     told = _choose(data, arrays) | {"recipe": RECIPE, "seed": seed, "features": list(FEATURES)}
     judged = Judged(sessions, data, told, arrays, synthetic=synthetic)
     verdicts = judged.verdicts()
-    told["guards"] = {v.name: {"passed": v.passed, **v.told} for v in verdicts}
+    told["guards"] = leakage.kept(verdicts)
     return Trained(told, arrays, judged.figures(), card_texts(judged, verdicts), judged.curves())
 
 
@@ -159,7 +160,7 @@ class Judged:
         found: Flags = self.test & (self.data.steps.step == prefix)
         return found
 
-    def verdicts(self) -> list[guards.Verdict]:
+    def verdicts(self) -> list[Verdict]:
         """The guards against leakage."""
         sessions, data, test = self.sessions, self.data, self.test
 
@@ -173,7 +174,7 @@ class Judged:
             guards.prefix_invariance(sessions.steps, features, FEATURES),
             guards.past_invariance(sessions.steps, sessions.visitors, whoever, FEATURES),
             guards.single_feature(data, FEATURES),
-            guards.too_good(data.label[test], self.chances[self.served][test]),
+            leakage.too_good(data.label[test], self.chances[self.served][test]),
             guards.label_shuffle(data),
             guards.boundary(data),
             guards.no_copies(data.steps.key, data.part),
@@ -243,18 +244,15 @@ class Judged:
         told = {name: rows for name, rows in told.items() if rows[0].any()}
         return {"reliability_and_lift": reliability_and_lift(told), "precision_recall": precision_recall(told)}
 
-    def seconds_by_session(self) -> tuple[float, float]:
-        """Median and 99th percentile of the seconds that scoring one session takes, features made beforehand."""
+    def latency(self) -> str:
+        """How long one session of the test takes, event by event all of them, its features made beforehand."""
         steps, found = self.data.steps, []
         chosen = self.data.part == PARTS.index("test")
         chosen &= np.cumsum(chosen) <= _TIMED
         some, features = steps.only(chosen), self.data.features[np.repeat(chosen, steps.length)]
+        weights = self.arrays[self.served]
         for number, (begin, length) in enumerate(zip(some.begin.tolist(), some.length.tolist(), strict=True)):
-            one, wanted = some.only(np.arange(len(some)) == number), np.ones(length, dtype=bool)
-            began = time.perf_counter()
-            logits(self.served, self.arrays[self.served], one, features[begin : begin + length], wanted)
-            found.append(time.perf_counter() - began)
-        middle, high = np.quantile(found, [0.5, 0.99]) if found else (float("nan"), float("nan"))
-        return float(middle), float(high)
-
-
+            one, mine = some.only(np.arange(len(some)) == number), features[begin : begin + length]
+            wanted = np.ones(length, dtype=bool)
+            found += seconds_of(lambda o=one, f=mine, w=wanted: logits(self.served, weights, o, f, w), 1)  # type: ignore[misc]
+        return latency("One session, its features made beforehand", found)

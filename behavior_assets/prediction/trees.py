@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 _ROWS = 65_536  # scored at once: they stay in a core's cache
 
 
+def trainable(features: Floats) -> Floats:
+    """Features [n, F] as scikit-learn takes them: a column of which nothing is known is 0, and never split by."""
+    return np.where(np.isfinite(features).any(axis=0), features, 0.0)
+
+
 def exported(model: Any) -> dict[str, NDArray[Any]]:
     """The trees of a fitted HistGradientBoosting classifier or regressor of one output, without categorical splits.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from behavior_assets.prediction import trees
 from behavior_assets.prediction.customer_model import MEASURES, Activity, Scored
-from behavior_assets.prediction.session_model import calibrate, probabilities, trainable
+from behavior_assets.prediction.session_model import calibrate, probabilities
 from resources.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def fit(activity: Activity, day: int, seed: int) -> Churn:
         learning_rate=0.08, max_iter=60, max_leaf_nodes=8, min_samples_leaf=100, l2_regularization=10.0,
         early_stopping=False, random_state=seed,
     )  # fmt: skip
-    model.fit(trainable(features[teach]), away[teach])
+    model.fit(trees.trainable(features[teach]), away[teach])
     arrays = {**trees.exported(model), "line": _line(features[teach], away[teach])}
     return Churn(arrays, calibrate(_odds(arrays, features[check]), away[check]))
 

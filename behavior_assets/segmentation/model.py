@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from behavior_assets import leakage
 from behavior_assets.prediction.customer_model import MEASURES, Activity
 from behavior_assets.segmentation import churn, clusters
 from behavior_assets.segmentation.clusters import Clusters
@@ -240,10 +241,10 @@ def train(
         if all(f.is_empty for f in fits):
             return NotEnough(f"On {day_of(ends[-1])}: {'; '.join(fits[-1].reasons.values())}.")
         progress("customer value, what the fits are worth")
-        figures, card = report.told(activity, fits, seed)
+        figures, card, verdicts = report.told(activity, fits, seed)
         pictures = _picture(activity, fits[-1])
     told, arrays = kept(fits)
-    return Trained({**told, "seed": seed}, arrays, figures, card, pictures)
+    return Trained({**told, "seed": seed, "guards": leakage.kept(verdicts)}, arrays, figures, card, pictures)
 
 
 def _picture(activity: Activity, fit: Fit) -> dict[str, bytes]:

@@ -92,7 +92,9 @@ def behaviours(days: ir.Table, came: ir.Table, ends: ir.Table) -> ir.Table:
     ``days``: ``silver/customer_day``; ``came``: ``visits``. A visit counts once it is over.
     """
     ends = ends.mutate(since=(ends.month_end - ibis.interval(days=BEHAVIOUR_DAYS)).cast("date"))
-    seen = days.select("customer_key", "event_date", "orders", "categories")
+    did = days.orders + ibis.coalesce(days.views, 0) + ibis.coalesce(days.carts, 0)
+    seen = days.filter((did > 0) | days.revenue_net.isnull())  # who only sent something back did not come
+    seen = seen.select("customer_key", "event_date", "orders", "categories")
     seen = seen.inner_join(ends, [seen.event_date > ends.since, seen.event_date <= ends.month_end])
     seen = seen.group_by(_KEY).agg(orders=seen.orders.sum().cast("int64"), categories=seen.categories.max())
     shopped = came.filter(came.has_cart | came.has_order)  # few do, and the others count for nothing here

@@ -53,4 +53,7 @@ def _again(loaded: Loaded, model: StoredModel) -> tuple[Figure, ...]:
     return getattr(train(*loaded, model, int(model.told["seed"])), "figures", ())
 
 
-VALUE = Recipe(NAME, "What will customers buy, and who stays away?", RECIPE, (CUSTOMER_DAY,), (), _load, _train, _again)
+VALUE = Recipe(
+    NAME, "What will customers buy, and who stays away?", RECIPE, (CUSTOMER_DAY,),
+    ("prefix_invariance", "single_feature", "model_auc", "boundary"), _load, _train, _again,
+)  # fmt: skip

@@ -1,0 +1,107 @@
+"""What every guard against leakage has in common: its verdict, its limits, and how a card and a check tell of it.
+
+Kaufman, Rosset, Perlich & Stitelman (2012), "Leakage in data mining", ACM TKDD 6(4). A guard that finds nothing tells
+what it looked at, so that one that could not have found anything is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from behavior_assets.prediction import metrics
+from behavior_assets.prediction.trees import trainable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+# Guard: what it holds to. A model's recipe names those that look at it.
+GUARDS = {
+    "prefix_invariance": "What happens after a moment changes nothing that is told at that moment.",
+    "past_invariance": "What a visitor does from a session's beginning on changes nothing of what was known before it.",
+    "single_feature": "No feature tells the label by itself; the canary, which does, is found.",
+    "model_auc": "The model is not too good to be true.",
+    "label_shuffle": "Labels drawn by lot cannot be learnt.",
+    "boundary": "Nothing of a later part of the split is in an earlier one.",
+    "no_copies": "Each session is in one part, once.",
+}
+MOST_BY_ONE, MOST_BY_MODEL = 0.85, 0.97  # an AUC above is too good to be true
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a guard found. ``told`` are figures for the check's metadata.
+
+    ``name`` is a guard's, with ``_<part>`` behind it where the parts of a model are looked at one by one.
+    """
+
+    name: str
+    passed: bool
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+def kept(verdicts: Iterable[Verdict]) -> dict[str, dict[str, Any]]:
+    """Verdicts as a model keeps them, by name."""
+    return {v.name: {"passed": bool(v.passed), **v.told} for v in verdicts}
+
+
+def lines(verdicts: Iterable[Verdict]) -> str:
+    """Verdicts as a card tells them."""
+    return "\n".join(f"- {v.name}: {'passed' if v.passed else 'FAILED'} ({_words(v)})" for v in verdicts)
+
+
+def _words(verdict: Verdict) -> str:
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in verdict.told.items())
+
+
+def by_one(
+    label: Flags, features: Floats, names: Sequence[str], canary: Floats, waived: Sequence[str] = ()
+) -> dict[str, Any]:
+    """How well each feature [n, F] tells the label [n] by itself; ``canary`` [n] is one that knows it."""
+    found = {}
+    for column, name in enumerate(names):
+        area = metrics.auc(label, np.nan_to_num(features[:, column], nan=-1e9))
+        if not np.isnan(area):
+            found[name] = max(area, 1 - area)
+    best = max(found, key=lambda n: found[n])
+    area = metrics.auc(label, canary)
+    return {
+        "suspects": sorted(n for n, found_area in found.items() if found_area > MOST_BY_ONE and n not in waived),
+        "best_feature": best, "best_auc": round(found[best], 4), "canary_auc": round(area, 4),
+        "canary_is_found": bool(area > MOST_BY_ONE), "rows": len(label),
+        **({"waived": sorted(waived)} if waived else {}),
+    }  # fmt: skip
+
+
+def single_feature(
+    label: Flags, features: Floats, names: Sequence[str], canary: Floats, waived: Sequence[str] = (), part: str = ""
+) -> Verdict:
+    """No feature tells the label by itself; and the canary, which does, is found out, or the guard is blind."""
+    told = by_one(label, features, names, canary, waived)
+    return Verdict(f"single_feature{part}", not told["suspects"] and told["canary_is_found"], told)
+
+
+def too_good(label: Flags, chance: Floats, part: str = "") -> Verdict:
+    """A model of what people will do is never nearly always right."""
+    area = metrics.auc(label, chance)
+    return Verdict(f"model_auc{part}", bool(area <= MOST_BY_MODEL), {"auc": round(area, 4), "most": MOST_BY_MODEL})
+
+
+def told_apart(features: Floats, is_test: Flags, learnt: Flags, seed: int = 7) -> float:
+    """How well rows [n, F] of the test are told from others by their features (AUC); one half if nothing drifts.
+
+    Adversarial validation: ``learnt`` rows [n] teach, the others are judged. NaN where either lacks one sort.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    if any(len(np.unique(is_test[rows])) < 2 for rows in (learnt, ~learnt)):  # noqa: PLR2004 - both sorts
+        return float("nan")
+    model = HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=8, random_state=seed)
+    model.fit(trainable(features[learnt]), is_test[learnt])
+    return metrics.auc(is_test[~learnt], model.decision_function(features[~learnt]))

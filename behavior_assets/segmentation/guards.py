@@ -1,0 +1,60 @@
+"""Guards of the value models: nothing after a fit's day changes it, and no number tells by itself who stays away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from behavior_assets import leakage
+from behavior_assets.leakage import Verdict
+from behavior_assets.segmentation import churn, model
+
+if TYPE_CHECKING:
+    from behavior_assets.prediction.customer_model import Activity
+    from behavior_assets.segmentation.report import ChurnTest
+
+# Who has not come for long will hardly come again, which is no leak: these may tell it nearly by themselves.
+WAIVED = tuple(n for n in churn.FEATURES if n.startswith(("days_since_visit", "days_since_order", "visits", "views")))
+
+
+def verdicts(activity: Activity, tested: ChurnTest | None, why_not: str, seed: int) -> list[Verdict]:
+    """All of them. Where churn could not be ``tested``, its guards tell ``why_not``."""
+    first, last = int(activity.day.min()), int(activity.day.max())
+    day = tested.day if tested is not None else (first + last) // 2
+    found = [_prefix_invariance(activity, day, seed)]
+    if tested is None:
+        nothing = {"not_looked_at": why_not}
+        return [*found, *(Verdict(name, True, nothing) for name in ("single_feature", "model_auc", "boundary"))]  # noqa: FBT003
+    days = churn.training_days(activity, tested.day)
+    over = sum(d + churn.HORIZON_DAYS > tested.day for d in days)
+    away = tested.away
+    return [
+        *found, leakage.single_feature(away, tested.asked.features, churn.FEATURES, away.astype(float), WAIVED),
+        leakage.too_good(away, tested.risk),
+        Verdict("boundary", not over, {"outcomes_not_over": over, "days_in_training": len(days)}),
+    ]  # fmt: skip
+
+
+def _prefix_invariance(activity: Activity, day: int, seed: int) -> Verdict:
+    """A fit to a day, and its scores, stay the same when what customers do later is made another, or taken away."""
+    after = activity.day > day
+    more = replace(activity, values=np.where(after[:, None], activity.values * 3 + 1, activity.values))
+    told = _told(activity, day, seed)
+    wrong = {
+        name for other in (more, activity.until(day)) for name, values in _told(other, day, seed).items()
+        if not np.array_equal(values, told[name])
+    }  # fmt: skip
+    return Verdict("prefix_invariance", not wrong, {
+        "changed": sorted(wrong), "customers": len(model.customers_at(activity, day).key),
+        "customer_days_changed": int(after.sum()),
+    })  # fmt: skip
+
+
+def _told(activity: Activity, day: int, seed: int) -> dict[str, np.ndarray]:
+    """All that a fit at the end of a day tells then; as bytes, so that what is not known equals itself."""
+    scores = model.score_with(model.fit_at(activity, day, None, None, seed), activity, day)
+    found = {name: np.frombuffer(np.ascontiguousarray(v).tobytes(), np.uint8) for name, v in vars(scores).items()}
+    groups = model.cluster_features(activity, model.customers_at(activity, day), day)
+    return {**found, "cluster_features": np.frombuffer(groups.tobytes(), np.uint8)}
