@@ -25,7 +25,7 @@ from resources import errors
 from resources.disk import dagster_unheard, disk_errors, draft_of, refusal
 from resources.errors import BehaviorError
 from resources.failpoints import reach
-from resources.lake import Lake
+from resources.lake import Lake, shared_views
 from resources.lock import exclusive
 from resources.process import peak_memory_mb
 from resources.settings import Settings, with_zone
@@ -104,7 +104,7 @@ def run_chain(
     with disk_errors(home.root), exclusive(home.dagster):
         config = {"paths": [to_config(placed(p)) for p in paths], "format": format_name,
                   "mapping": to_config(mapping) if mapping else "", "replay": replay}  # fmt: skip
-        with tidied(settings):
+        with tidied(settings), shared_views():
             return _run_chain(settings, config if deliver else None, progress, train=train)
 
 

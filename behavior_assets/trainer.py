@@ -144,8 +144,6 @@ def _keep(
     }  # fmt: skip
     licence = "made by this project's simulator" if data.synthetic else "the shop's own data"
     texts = {
-        "drift": "Not measured for this model.",
-        "latency": "Scored in batches by the chain; `behavior run --json` tells the seconds of the stage.",
         **found.card,
         "data": f"{data.dataset}; {licence}; {data.rows:,} rows of {recipe.tables[0].name}; digest of all that was "
                 f"read {data.inputs}.",

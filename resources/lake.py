@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,30 @@ class Batch:
     digest: str
 
 
+@dataclass
+class _View:
+    """What is known of a table: a handle, and the files of the version that was listed last."""
+
+    handle: DeltaTable | None = None
+    listed: tuple[int, list[DataFile]] = (-1, [])
+
+
+_VIEWS: ContextVar[dict[Path, _View] | None] = ContextVar("views", default=None)
+
+
+@contextmanager
+def shared_views() -> Iterator[None]:
+    """While this lasts, a table is opened once, however often it is asked for: a run asks hundreds of times.
+
+    Commits of others are seen as before. What is done to a log by hand meanwhile need not be.
+    """
+    token = _VIEWS.set({})
+    try:
+        yield
+    finally:
+        _VIEWS.reset(token)
+
+
 class LakeTable:
     """One Delta table, read at its newest version and written by whole parts."""
 
@@ -106,8 +131,8 @@ class LakeTable:
         self.root = root
         self.spec = spec
         self.journal = Journal(root)
-        self._handle: DeltaTable | None = None
-        self._listed: tuple[int, list[DataFile]] = (-1, [])
+        views = _VIEWS.get()
+        self._view = _View() if views is None else views.setdefault(root, _View())
 
     def require_log(self) -> None:
         """Raise IntegrityError where the log is damaged in what is read of it: of originals all, for the ledger."""
@@ -122,15 +147,15 @@ class LakeTable:
         if not self.exists():
             return None
         try:
-            if self._handle is None:
-                self._handle = DeltaTable(str(self.root), without_files=False)
+            if self._view.handle is None:
+                self._view.handle = DeltaTable(str(self.root), without_files=False)
             else:
-                self._handle.update_incremental()
+                self._view.handle.update_incremental()
         except TableNotFoundError:
             return None
         except DeltaError as error:
             raise self._unreadable(error) from error
-        return self._handle
+        return self._view.handle
 
     def _unreadable(self, error: Exception) -> IntegrityError:
         return IntegrityError(f"{self.spec.name}: the Delta log cannot be read ({type(error).__name__}). {REMEDY}")
@@ -147,13 +172,13 @@ class LakeTable:
         return [] if handle is None else self._files(handle)
 
     def _files(self, handle: DeltaTable) -> list[DataFile]:
-        if self._listed[0] == handle.version():
-            return list(self._listed[1])
+        if self._view.listed[0] == handle.version():
+            return list(self._view.listed[1])
         actions = pa.table(handle.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records"])
         rows = actions.to_pylist()
         found = [DataFile.parse(r["path"], r["num_records"], r["size_bytes"]) for r in rows]
-        self._listed = (handle.version(), sorted(found, key=lambda f: f.path))
-        return list(self._listed[1])
+        self._view.listed = (handle.version(), sorted(found, key=lambda f: f.path))
+        return list(self._view.listed[1])
 
     def parts(self) -> dict[str, list[DataFile]]:
         """Live files by part, parts in order."""
@@ -235,7 +260,7 @@ class LakeTable:
             try:
                 self._commit(handle, fresh, gone, metadata or {}, batch)
             except CommitFailedError as error:
-                self._handle = None
+                self._view.handle = None
                 if refusal(error):
                     raise
                 if attempt == COMMIT_ATTEMPTS:
@@ -243,7 +268,7 @@ class LakeTable:
                     raise ConflictError(msg) from error
             else:
                 break
-        self._handle = None
+        self._view.handle = None
         return self.version
 
     def _applied(self, handle: DeltaTable, batch: Batch, *, replace: bool) -> bool:
@@ -375,7 +400,7 @@ class LakeTable:
             msg = f"{self.spec.name}: another process has changed the table. Run the same command again."
             raise ConflictError(msg) from error
         finally:
-            self._handle = None
+            self._view.handle = None
         return self._created()
 
     def _sync_folders(self, files: Iterable[DataFile]) -> None:

@@ -169,7 +169,7 @@ def test_one_step_back(grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path)
     """Training anew makes a version that serves; rolling back lets the first serve again, with its rows."""
     home, runs = grown
     copy = tmp_path / "home"
-    shutil.copytree(home, copy, ignore=shutil.ignore_patterns("archive"))
+    shutil.copytree(home, copy)
     first = runs[0]["models"]["customer_purchase"]["version"]
     before = told_by(copy, first)
     told = run_cli("run", "--home", copy, "--train", "--json")

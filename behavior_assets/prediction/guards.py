@@ -97,10 +97,14 @@ def label_shuffle(data: Data, seed: int = 7) -> Verdict:
     )
     model.fit(trainable(data.features[rows]), drawn[rows])
     area = metrics.auc(drawn[judged], model.decision_function(data.features[judged]))
-    # Labels are drawn by session: the deviation of an AUC that knows nothing is sqrt((1/yes + 1/no) / 12).
-    sessions = len(np.unique(data.steps.session[judged]))
-    allowed = max(SHUFFLED, 3 / np.sqrt(3 * max(sessions, 1)))
-    return Verdict("label_shuffle", abs(area - 0.5) <= allowed, {"auc": round(area, 4), "allowed": round(allowed, 4)})
+    # The deviation of an AUC that knows nothing is sqrt((1/yes + 1/no) / 12), of rows that are drawn one by one. Here
+    # a session is drawn with all of its rows, so that there are only so many draws (Kish 1965, "Survey sampling").
+    rows_of = np.unique(data.steps.session[judged], return_counts=True)[1].astype(float)
+    draws = rows_of.sum() ** 2 / max((rows_of**2).sum(), 1.0)
+    allowed = max(SHUFFLED, 3 / np.sqrt(3 * max(draws, 1.0)))
+    return Verdict("label_shuffle", abs(area - 0.5) <= allowed, {
+        "auc": round(area, 4), "allowed": round(allowed, 4), "sessions_worth": round(draws),
+    })  # fmt: skip
 
 
 def boundary(data: Data) -> Verdict:
