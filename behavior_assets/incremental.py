@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import date, datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import ibis
 import ibis.expr.types as ir
@@ -20,11 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
+from behavior_assets.days import day_of
 from resources.lake import LakeTable, TableSpec
 from resources.parquet import DataFile
 
 FINGERPRINT_DIGITS = 16
-_EPOCH = date(1970, 1, 1)
 _MOST_RUNS = 2_000  # more slices than that cost more than sorting
 Progress = Callable[[str, int], None]
 
@@ -105,7 +103,7 @@ def split(table: pa.Table, values: npt.NDArray[np.integer[Any]]) -> dict[int, pa
 def split_by_day(table: pa.Table, column: str = "event_date") -> dict[str, pa.Table]:
     """Rows by day, days in order, the order inside a day kept."""
     found = split(table, table[column].cast(pa.int32()).to_numpy())
-    return {(_EPOCH + timedelta(days=ordinal)).isoformat(): rows for ordinal, rows in found.items()}
+    return {day_of(ordinal): rows for ordinal, rows in found.items()}
 
 
 def write_days(
@@ -164,14 +162,3 @@ def derive_days(
         if writing is not None:
             target.commit(writing.result(), metadata=metadata)
     return stale
-
-
-def next_day(day: str, offset: int = 1) -> str:
-    """The day so many days later (earlier if negative)."""
-    return (date.fromisoformat(day) + timedelta(days=offset)).isoformat()
-
-
-def day_end_us(day: str, timezone: str) -> int:
-    """UTC microseconds at which a shop's day ends."""
-    following = datetime.combine(date.fromisoformat(day) + timedelta(days=1), time(), ZoneInfo(timezone))
-    return round(following.timestamp()) * 1_000_000

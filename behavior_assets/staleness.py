@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from behavior_assets.incremental import content, fingerprint, next_day
+from behavior_assets.days import next_day
+from behavior_assets.incremental import content, fingerprint
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
 from behavior_assets.quality import QUALITY_DAYS, held_days, held_now

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
+from behavior_assets.days import day_of, number_of
 from behavior_assets.segmentation.histories import bought_between, known_at
 from behavior_assets.segmentation.value import fit_bg_nbd, fit_gamma_gamma
 
@@ -87,10 +88,10 @@ def evaluate(path: Path, calibration_end: date | None, holdout_end: date | None,
     """Fit on what lies until one day, test on what follows until another."""
     customer, day, amount = read(path)
     begin = int(day.min())
-    end = (holdout_end - date(1970, 1, 1)).days if holdout_end else int(day.max())
-    split = (calibration_end - date(1970, 1, 1)).days if calibration_end else (begin + end) // 2
+    end = number_of(holdout_end) if holdout_end else int(day.max())
+    split = number_of(calibration_end) if calibration_end else (begin + end) // 2
     if not begin < split < end:
-        sys_exit(f"The calibration must end between {_iso(begin)} and {_iso(end)}, not on {_iso(split)}.")
+        sys_exit(f"The calibration must end between {day_of(begin)} and {day_of(end)}, not on {day_of(split)}.")
     length = UNITS[unit]
     known = known_at(customer, day, amount, split, length)
     started = time.perf_counter()
@@ -100,7 +101,7 @@ def evaluate(path: Path, calibration_end: date | None, holdout_end: date | None,
     expected = model.expected(known.history, horizon)
     actual = bought_between(customer, day, known.key, split, end).astype(float)
     told: dict[str, Any] = {
-        "customers": len(known.key), "calibration_end": _iso(split), "holdout_end": _iso(end), "unit": unit,
+        "customers": len(known.key), "calibration_end": day_of(split), "holdout_end": day_of(end), "unit": unit,
         "r": model.r, "alpha": model.alpha, "a": model.a, "b": model.b,
         "log_likelihood": model.log_likelihood(known.history),
         "holdout_corr": float(np.corrcoef(expected, actual)[0, 1]), "holdout_rmse": _rmse(expected, actual),
@@ -126,10 +127,6 @@ def _captured(score: NDArray[np.float64], actual: NDArray[np.float64]) -> float:
     """Share of all later purchases that the tenth of customers with the highest score makes."""
     best = np.argsort(-score, kind="stable")[: max(len(score) // 10, 1)]
     return float(actual[best].sum() / max(actual.sum(), 1))
-
-
-def _iso(day: int) -> str:
-    return str(np.datetime64(day, "D"))
 
 
 def main() -> None:

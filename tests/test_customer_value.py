@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from behavior_assets.cards import FIELDS
+from behavior_assets.days import number_of
 from behavior_assets.incremental import read_parts
 from behavior_assets.prediction.customer_model import MEASURES, Activity
 from behavior_assets.prediction.load import load_activity
 from behavior_assets.segmentation import churn, clusters, model, report
-from behavior_assets.segmentation.fits import fits_of, number_of
+from behavior_assets.segmentation.fits import fits_of
 from behavior_assets.segmentation.published import scored_rows
 from behavior_assets.star import facts
 from behavior_assets.star.aggregates import CUSTOMER_DAY

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING
 
 import ibis
 import numpy as np
 import pyarrow as pa
 
+from behavior_assets.days import number_of
 from behavior_assets.expressions import money
 from behavior_assets.forecasting.series import Demand, make_demand
 from behavior_assets.incremental import read_parts
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from resources.lake import Lake
 
 CATEGORY, PRODUCT = "category", "product"
-_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def load_demand(backend: Backend, lake: Lake, days: Sequence[str]) -> Loaded:
     found = backend.to_pyarrow(daily.order_by("series", "day"))
     units, worth = found["units"].to_numpy().astype(np.float64), found["worth"].fill_null(0.0).to_numpy()
     day = found["day"].cast(pa.int32()).to_numpy().astype(np.int64)
-    last = (date.fromisoformat(max(days)) - _EPOCH).days if days else None
+    last = number_of(max(days)) if days else None
     demand = make_demand(found["series"].to_numpy().astype(str), day, units, worth if worth.any() else units, last)
     return Loaded(demand, level)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from behavior_assets import leakage
+from behavior_assets.days import day_of
 from behavior_assets.forecasting import guards, neural
 from behavior_assets.forecasting import methods as ways
 from behavior_assets.forecasting.backtest import AVERAGE, NAIVE, PARTS, TOTAL, WEIGHT_DAYS, choose, run, total_of
@@ -27,7 +28,6 @@ from behavior_assets.forecasting.serve import (
     STATISTICAL,
     Rows,
     forecast,
-    iso,
     joined,
     rows_of,
     stored_intervals,
@@ -157,10 +157,10 @@ def train(loaded: Loaded, seed: int, progress: Callable[[str], None] = lambda _w
     found = (*figures(judged, candidates.quantiles, loaded.level, seed), _change(demand))
     told = {
         "recipe": RECIPE, "level": loaded.level, "horizon": HORIZON, "seed": seed, "series": list(demand.names),
-        "first_day": iso(demand.first), "last_day": iso(demand.first + demand.days - 1),
+        "first_day": day_of(demand.first), "last_day": day_of(demand.first + demand.days - 1),
         "methods": champion.methods, "members": {level: _members(names) for level, names in by_level.items()},
-        "origins": [iso(demand.first + d - 1) for d in planned.origins],
-        "judged": [iso(demand.first + j.origin.days - 1) for j in judged],
+        "origins": [day_of(demand.first + d - 1) for d in planned.origins],
+        "judged": [day_of(demand.first + j.origin.days - 1) for j in judged],
         "judged_methods": [j.champion.methods for j in judged],
         "errors": {"total": champion.errors.total, "summed": champion.errors.summed,
                    "together": champion.errors.together},

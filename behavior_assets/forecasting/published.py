@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from behavior_assets.days import number_of
 from behavior_assets.forecasting.backtest import TOTAL
 from behavior_assets.forecasting.intervals import LEVELS
 from behavior_assets.forecasting.serve import BOUNDS, forecast
@@ -39,7 +40,7 @@ def digest(demand: Demand, day: int) -> str:
 
 def origins(model: StoredModel) -> set[int]:
     """Days (since 1970) after which the model's training forecast as it would have then: its backtest, and its end."""
-    end = int(np.datetime64(model.told["last_day"], "D").astype(np.int64))
+    end = number_of(model.told["last_day"])
     return {*np.unique(model.arrays["backtest"]["origin"]).tolist(), end}
 
 

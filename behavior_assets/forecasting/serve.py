@@ -6,7 +6,6 @@ Smoothing and ETS have no weights to keep: they are estimated anew, on each seri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,8 +130,3 @@ def rows_of(known: Demand, parts: Floats, intervals: Mapping[str, Intervals]) ->
 def joined(rows: Sequence[Rows]) -> Rows:
     """Rows one after another."""
     return {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
-
-
-def iso(day: int) -> str:
-    """A day since 1970 as yyyy-mm-dd."""
-    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()

@@ -15,6 +15,8 @@ from behavior_assets.prediction import trees
 from behavior_assets.prediction.session_model import calibrate, probabilities
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -66,12 +68,8 @@ def features_at(activity: Activity, day: int) -> Scored:
     count = len(customers)
     ago = day - known.day + 1  # the score's day itself is 1
     found = np.zeros((count, len(FEATURES)))
-    column = 0
-    for first, last in WINDOWS:
-        inside = (ago >= first) & (ago <= last)
-        for measure in range(len(MEASURES)):
-            found[:, column] = np.bincount(place[inside], known.values[inside, measure], count)
-            column += 1
+    column = len(WINDOWS) * len(MEASURES)
+    found[:, :column] = window_sums(WINDOWS, place, ago, known.values, count)
     orders, carts = known.values[:, MEASURES.index("orders")], known.values[:, MEASURES.index("carts")]
     last_visit = _last(place, known.day, np.ones(len(place), dtype=bool), count)
     last_order = _last(place, known.day, orders > 0, count)
@@ -91,6 +89,19 @@ def features_at(activity: Activity, day: int) -> Scored:
     found[:, column + 6] = np.where(last_cart > last_order, day - last_cart, np.nan)
     recent = day - last_visit < SCORED_DAYS
     return Scored(day, customers[recent], found[recent])
+
+
+def window_sums(
+    windows: Sequence[tuple[int, int]], place: Integers, ago: Integers, values: Floats, count: int
+) -> Floats:
+    """Sums [count, windows x MEASURES] of rows [n] by customer's ``place``, over windows of days ``ago``."""
+    found = np.zeros((count, len(windows) * len(MEASURES)))
+    for number, (first, last) in enumerate(windows):
+        inside = (ago >= first) & (ago <= last)
+        for measure in range(len(MEASURES)):
+            column = number * len(MEASURES) + measure
+            found[:, column] = np.bincount(place[inside], values[inside, measure], count)
+    return found
 
 
 def _last(place: Integers, day: Integers, which: Flags, count: int) -> Integers:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from behavior_assets import leakage
+from behavior_assets.days import day_of
 from behavior_assets.leakage import Verdict
 from behavior_assets.prediction import metrics
 from behavior_assets.prediction.customer_model import (
@@ -195,7 +196,7 @@ class Judged:
 
     def texts(self, verdicts: list[Verdict]) -> dict[str, str]:
         """Markdown by field of ``cards.FIELDS``, but for what the training's desk knows."""
-        days = {h: [str(np.datetime64(d, "D")) for d in (t["training_days"][0], t["training_days"][-1],
+        days = {h: [day_of(d) for d in (t["training_days"][0], t["training_days"][-1],
                 t["calibration_day"], t["test_day"])] for h, t in self.told["horizons"].items()}  # fmt: skip
         split = "\n".join(f"- {h} days: trained on score days {a} to {b}, every {STEP_DAYS} days, calibrated on {c}, "
                           f"tested on {d}" for h, (a, b, c, d) in days.items())  # fmt: skip

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from behavior_assets.incremental import next_day, read_parts
+from behavior_assets.days import next_day
+from behavior_assets.incremental import read_parts
 from behavior_assets.prediction.customer_model import MEASURES, Activity
 from behavior_assets.prediction.features import prefix_features, shop_discounts
 from behavior_assets.prediction.past import DAY_US, Moments, Past, past_of

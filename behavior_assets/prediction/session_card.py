@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from behavior_assets import leakage
+from behavior_assets.days import day_of
 from behavior_assets.prediction import metrics
 from behavior_assets.prediction.features import BEFORE, SO_FAR, STEP
 from behavior_assets.prediction.session_model import FEWEST_TEST, GRU, PARTS, PREFIXES, SHARES
@@ -64,7 +63,7 @@ def _split(judged: Judged) -> str:
     rows = []
     for number, name in enumerate(PARTS):
         mine = part == number
-        first, last = (str(np.datetime64(int(d), "D")) for d in (day[mine].min(), day[mine].max()))
+        first, last = (day_of(d) for d in (day[mine].min(), day[mine].max()))
         rows.append(f"- {name}: {first} to {last}, {int(mine.sum()):,} sessions")
     shares = " / ".join(f"{share:.0%}" for share in (1 - sum(SHARES), *SHARES))
     cut = int((part < 0).sum())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from behavior_assets.prediction import trees
-from behavior_assets.prediction.customer_model import MEASURES, Activity, Scored
+from behavior_assets.prediction.customer_model import MEASURES, Activity, Scored, window_sums
 from behavior_assets.prediction.session_model import calibrate, probabilities
 from resources.errors import TrainingError
 
@@ -51,12 +51,8 @@ def asked_at(activity: Activity, day: int) -> Scored:
     place, when, values, ordered = place[mine], known.day[mine], known.values[mine], ordered[mine]
     count, ago = len(customers), day - when + 1
     found = np.zeros((count, len(FEATURES)))
-    column = 0
-    for first, last in WINDOWS:
-        inside = (ago >= first) & (ago <= last)
-        for measure in range(len(MEASURES)):
-            found[:, column] = np.bincount(place[inside], values[inside, measure], count)
-            column += 1
+    column = len(WINDOWS) * len(MEASURES)
+    found[:, :column] = window_sums(WINDOWS, place, ago, values, count)
     # Rows of a customer stand in the order of days: what is written last, stays.
     last_visit, last_order, first_order = (np.zeros(count, dtype=np.int64) for _ in range(3))
     last_visit[place], last_order[place[ordered]] = when, when[ordered]

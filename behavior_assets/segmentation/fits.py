@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from behavior_assets.days import day_of, number_of
 from behavior_assets.segmentation import churn
 from behavior_assets.segmentation.churn import Churn
 from behavior_assets.segmentation.clusters import Clusters
@@ -28,7 +28,6 @@ RECIPE = 2  # raised when fits mean something else: those of another recipe are 
 UNIT_DAYS = 7.0
 EXPECTED_DAYS = 90
 CLUSTER_FEATURES = ("days_since_order", "order_days", "revenue_so_far", "days_since_visit")
-_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -72,21 +71,11 @@ def digest(activity: Activity, day: int) -> str:
     return found.hexdigest()[:16]
 
 
-def number_of(day: date) -> int:
-    """Days since 1970."""
-    return (day - _EPOCH).days
-
-
-def day_of(number: int) -> date:
-    """The date of a day since 1970."""
-    return _EPOCH + timedelta(days=number)
-
-
 def kept(fits: Sequence[Fit]) -> tuple[dict[str, Any], dict[str, dict[str, NDArray[Any]]]]:
     """Fits as plain JSON and arrays."""
     told, arrays = [], {}
     for f in fits:
-        entry: dict[str, Any] = {"day": day_of(f.day).isoformat(), "inputs": f.inputs, "reasons": f.reasons}
+        entry: dict[str, Any] = {"day": day_of(f.day), "inputs": f.inputs, "reasons": f.reasons}
         if f.value is not None:
             entry["value"] = asdict(f.value)
         if f.worth is not None:
@@ -94,7 +83,7 @@ def kept(fits: Sequence[Fit]) -> tuple[dict[str, Any], dict[str, dict[str, NDArr
         if f.groups is not None:
             g = f.groups
             entry["groups"] = {"labels": list(g.labels), "stability": g.stability, "holdout": g.holdout,
-                               "chosen": day_of(g.chosen).isoformat()}  # fmt: skip
+                               "chosen": day_of(g.chosen)}  # fmt: skip
             arrays[f"groups_{entry['day']}"] = g.clusters.arrays()
         if f.churn is not None:
             entry["churn"] = {"calibration": list(f.churn.calibration)}
@@ -121,10 +110,10 @@ def _fit_of(entry: dict[str, Any], arrays: dict[str, dict[str, NDArray[Any]]]) -
     if "groups" in entry:
         g = entry["groups"]
         centres = Clusters(**arrays[f"groups_{name}"])
-        chosen = number_of(date.fromisoformat(g["chosen"]))
+        chosen = number_of(g["chosen"])
         groups = Groups(centres, tuple(g["labels"]), g["stability"], g["holdout"], chosen)
     if "churn" in entry:
         slope, middle = entry["churn"]["calibration"]
         trees = Churn(arrays[f"churn_{name}"], (slope, middle))
-    day = number_of(date.fromisoformat(name))
+    day = number_of(name)
     return Fit(day, entry["inputs"], value, worth, groups, trees, dict(entry["reasons"]))

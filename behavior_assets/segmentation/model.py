@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from behavior_assets import leakage
+from behavior_assets.days import day_of, number_of
 from behavior_assets.prediction.customer_model import MEASURES, Activity
 from behavior_assets.segmentation import churn, clusters
 from behavior_assets.segmentation.clusters import Clusters
@@ -22,11 +23,9 @@ from behavior_assets.segmentation.fits import (
     UNIT_DAYS,
     Fit,
     Groups,
-    day_of,
     digest,
     fits_of,
     kept,
-    number_of,
 )
 from behavior_assets.segmentation.histories import Customers, known_at
 from behavior_assets.segmentation.rules import ACTIVE_DAYS, LOYAL_ORDERS, NEW_DAYS, SLIPPING_DAYS

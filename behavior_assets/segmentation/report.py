@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from behavior_assets import leakage
+from behavior_assets.days import day_of
 from behavior_assets.leakage import Verdict
 from behavior_assets.prediction import metrics
 from behavior_assets.segmentation import churn, clusters, guards, model
-from behavior_assets.segmentation.fits import CLUSTER_FEATURES, EXPECTED_DAYS, UNIT_DAYS, day_of
+from behavior_assets.segmentation.fits import CLUSTER_FEATURES, EXPECTED_DAYS, UNIT_DAYS
 from behavior_assets.segmentation.histories import bought_between
 from behavior_assets.training import Figure, latency, seconds_of
 from resources.errors import TrainingError
@@ -251,7 +252,7 @@ def _card(
                "here is causal.",
         "failures": _failures(newest, tested, by_name),
         "unit": "A customer with at least one order, at the end of a month. A month is scored with the newest fit that "
-                f"is not later: {', '.join(str(day_of(f.day)) for f in fits)}.",
+                f"is not later: {', '.join(day_of(f.day) for f in fits)}.",
         "label": f"Churn: no order within {churn.HORIZON_DAYS} days. Purchases: days with an order within "
                  f"{EXPECTED_DAYS} days. Value: net revenue of them. Groups have no label; their number is "
                  "chosen by the spending in the month after.",

@@ -14,14 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
+from behavior_assets.days import day_end_us, next_day
 from behavior_assets.incremental import (
     FINGERPRINT_DIGITS,
     Progress,
     content,
-    day_end_us,
     fingerprint,
     hold,
-    next_day,
     quiet,
     read_parts,
     split_by_day,

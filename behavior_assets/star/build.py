@@ -19,14 +19,13 @@ import numpy as np
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
+from behavior_assets.days import day_end_us, next_day
 from behavior_assets.incremental import (
     Progress,
     chunks,
     content,
-    day_end_us,
     fingerprint,
     hold,
-    next_day,
     quiet,
     read_files,
     read_parts,

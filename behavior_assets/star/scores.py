@@ -13,18 +13,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import ibis
-import numpy as np
 import pyarrow as pa
 
+from behavior_assets.days import day_end_us, day_of, next_day, number_of
 from behavior_assets.forecasting import published as forecasts
 from behavior_assets.forecasting.recipe import FORECAST
 from behavior_assets.incremental import (
     Progress,
     chunks,
     content,
-    day_end_us,
     fingerprint,
-    next_day,
     quiet,
     read_parts,
     split,
@@ -60,17 +58,6 @@ NONE = "none"  # the part of a table that no model has filled yet
 _REACH = 2  # days after its beginning in which a session's events may lie
 _MINUTE_US = 60_000_000
 _SUNDAY = 3  # days since 1970 modulo 7
-_EPOCH = "1970-01-01"
-
-
-def number_of(day: str) -> int:
-    """Days since 1970."""
-    return int(np.datetime64(day, "D").astype(np.int64))
-
-
-def day_of(number: int) -> str:
-    """The day so many days after 1970 began."""
-    return next_day(_EPOCH, number)
 
 
 @dataclass
@@ -147,7 +134,7 @@ class ScoreBuilder:
 
     def fact_customer_prediction(self) -> list[str]:
         """Customers by score day and version."""
-        last = self.days[-1] if self.days else _EPOCH
+        last = self.days[-1] if self.days else day_of(0)
 
         def inputs(_model: StoredModel, day: str) -> str:
             return self._until(recipes.CUSTOMERS, min(next_day(day, max(HORIZONS)), last))
