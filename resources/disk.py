@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from resources.errors import BehaviorError, StorageError
+from resources.errors import BehaviorError, FileInTheWayError, StorageError
 from resources.failpoints import reach
 
 # How libraries tell of a refused write that reaches them (DuckDB, SQLite, delta-rs and Arrow have errors of their own).
@@ -111,7 +111,7 @@ def sync_path(path: Path) -> None:
 def make_folder(folder: Path, mode: int = 0o777) -> None:
     """Make a folder, and those above it, so that their names outlive a power cut.
 
-    Raises StorageError where a file stands in the way.
+    Raises FileInTheWayError.
     """
     places = (folder, *folder.parents)
     new = [path for path in places if not path.exists()]
@@ -120,7 +120,7 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         wrong = next(path for path in places if path.exists() and not path.is_dir())
         msg = f"{wrong}: a file is in the way, where a folder is wanted. Move it away and run the same command again."
-        raise StorageError(msg) from error
+        raise FileInTheWayError(msg) from error
     for path in new:
         sync_path(path.parent)
 

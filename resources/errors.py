@@ -43,6 +43,10 @@ class StorageError(BehaviorError):
     exit_code = 1
 
 
+class FileInTheWayError(StorageError):
+    """A file stands where a folder is wanted."""
+
+
 class TrainingError(BehaviorError):
     """A model that cannot be trained on the data there is; what is served stays as it was."""
 

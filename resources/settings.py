@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from resources.disk import disk_errors, make_folder, write_whole
-from resources.errors import IntegrityError, UsageError
+from resources.errors import FileInTheWayError, IntegrityError, UsageError
 
 SETTINGS_FILE = "behavior.toml"
 DEFAULT_HOME = "data"
@@ -232,7 +232,10 @@ def _home_errors(root: Path) -> Iterator[None]:
     """A place that cannot be a home is the user's to change."""
     try:
         yield
-    except (FileExistsError, NotADirectoryError, FileNotFoundError, PermissionError) as error:
+    except FileInTheWayError as error:
+        msg = f"--home {root}: cannot be made a folder. {error}"
+        raise UsageError(msg) from error
+    except (FileNotFoundError, PermissionError) as error:
         msg = f"--home {root}: cannot be made a folder ({error.strerror}). Name another place."
         raise UsageError(msg) from error
 
