@@ -239,17 +239,23 @@ def test_calibration_undoes_what_was_done_to_the_odds() -> None:
 # Models as plain numbers
 
 
-def test_exported_trees_score_as_scikit_learn_does() -> None:
+@pytest.mark.parametrize("leaves", [2, 8, 9, 31, 33, 64])  # sets of leaves of 8, 16, 32 and 64 bits
+def test_exported_trees_score_as_scikit_learn_does(leaves: int) -> None:
+    """To the last digit, however many rows are asked about at once; missing values turn either way."""
     ensemble = pytest.importorskip("sklearn.ensemble")
     dice = np.random.default_rng(4)
-    values = dice.normal(size=(3000, 5))
+    values = np.round(dice.normal(size=(20_000, 5)), 1)  # many are equal to a threshold's neighbour
     values[dice.random(values.shape) < 0.2] = np.nan
-    label = np.nan_to_num(values[:, 0]) + np.isnan(values[:, 1]) + dice.normal(size=3000) > 0.5
-    model = ensemble.HistGradientBoostingClassifier(max_iter=20, random_state=0).fit(values, label)
-    found = trees.raw_scores(trees.exported(model), values)
+    label = np.nan_to_num(values[:, 0]) + np.isnan(values[:, 1]) + dice.normal(size=len(values)) > 0.5
+    kind = ensemble.HistGradientBoostingClassifier
+    model = kind(max_iter=20, max_leaf_nodes=leaves, min_samples_leaf=5, random_state=0).fit(values, label)
+    arrays = trees.exported(model)
+    nodes = np.diff([*arrays["root"], len(arrays["left"])])
+    assert (nodes.max() + 1) // 2 == leaves
+    found = trees.raw_scores(arrays, values)
     assert np.allclose(found, model.decision_function(values), atol=1e-9)
-    empty = trees.raw_scores(trees.exported(model), values[:0])
-    assert empty.shape == (0,)
+    assert np.array_equal(found[:200], trees.raw_scores(arrays, values[:200]))
+    assert trees.raw_scores(arrays, values[:0]).shape == (0,)
 
 
 def test_trees_that_cannot_be_exported_are_refused() -> None:
@@ -260,6 +266,10 @@ def test_trees_that_cannot_be_exported_are_refused() -> None:
     model = ensemble.HistGradientBoostingClassifier(max_iter=3, categorical_features=[0]).fit(values, label)
     with pytest.raises(ValueError, match="only one output and numbers"):
         trees.exported(model)
+    values, label = dice.normal(size=(5000, 2)), dice.random(5000) < 0.5
+    large = ensemble.HistGradientBoostingClassifier(max_iter=1, max_leaf_nodes=65, min_samples_leaf=1)
+    with pytest.raises(ValueError, match="up to 64 leaves"):
+        trees.exported(large.fit(values, label))
 
 
 def test_the_network_scores_in_numpy_as_in_keras() -> None:

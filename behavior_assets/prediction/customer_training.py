@@ -186,7 +186,7 @@ class Judged:
             def work(horizon: int = horizon, day: int = scored.day) -> None:
                 self.model(horizon).chance(features_at(self.activity, day).features)
 
-            told.append(latency(f"{len(scored.customer):,} customers, {horizon} days ahead", seconds_of(work, 5)))
+            told.append(latency(f"{len(scored.customer):,} customers, {horizon} days ahead", seconds_of(work, 3)))
         return " ".join(told)
 
     def model(self, horizon: int) -> CustomerModel:
