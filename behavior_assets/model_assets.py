@@ -101,15 +101,18 @@ def _metadata(recipe: Recipe, ended: dict[str, Any], shown: StoredModel | None) 
 def verdicts_of(recipe: Recipe, shown: StoredModel | None, *, trained_now: bool) -> Iterable[dg.AssetCheckResult]:
     """What the guards found at the training of the version that is shown; by part where it has several.
 
-    A guard that the version's training tells nothing of has failed. Without a version there is nothing to look at.
+    A guard that the version's training tells nothing of has failed, one that could not look warns. Without a version
+    there is nothing to look at.
     """
     found = shown.told.get("guards", {}) if shown else {}
     for name in recipe.guards:
         mine = {k: v for k, v in found.items() if k == name or k.startswith(f"{name}_")}
         looked = {k: dg.MetadataValue.json(v) for k, v in mine.items()}
-        told = "" if mine else _UNTOLD if shown else _NOTHING
+        blind = next((v["not_looked_at"] for v in mine.values() if "not_looked_at" in v), "")
+        told = f"Not looked at. {blind}" if blind else "" if mine else _UNTOLD if shown else _NOTHING
+        passed = shown is None or (bool(mine) and not blind and all(v["passed"] for v in mine.values()))
         yield dg.AssetCheckResult(
-            passed=shown is None or (bool(mine) and all(v["passed"] for v in mine.values())), check_name=name,
-            asset_key=model_key(recipe.name), severity=dg.AssetCheckSeverity.ERROR, description=told or None,
+            passed=passed, check_name=name, asset_key=model_key(recipe.name), description=told or None,
+            severity=dg.AssetCheckSeverity.WARN if blind else dg.AssetCheckSeverity.ERROR,
             metadata={"trained_now": trained_now, "version": shown.version if shown else "none", **looked},
         )  # fmt: skip

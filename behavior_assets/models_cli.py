@@ -76,7 +76,7 @@ def card(name: NameArgument, version: VersionOption = "", home: HomeOption = Non
 @app.command()
 def rollback(name: NameArgument, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Let the version that served before serve again; the next run publishes what it tells."""
-    _serve(name, home, "serves again", lambda store: store.rollback(name), as_json=as_json)
+    _serve(name, home, "serves again", lambda store, day: store.rollback(name, day), as_json=as_json)
 
 
 @app.command()
@@ -87,23 +87,38 @@ def promote(
     as_json: JsonOption = False,
 ) -> None:
     """Let a version that is kept serve; the next run publishes what it tells."""
-    _serve(name, home, "serves", lambda store: store.promote(name, version), as_json=as_json)
+    from behavior_assets.trainer import failed_guards
+
+    def change(store: ModelStore, day: str) -> None:
+        if failed := failed_guards(store.load(name, version).told):
+            msg = f"{name} {version}: it does not serve, as a leakage check found something: {', '.join(failed)}."
+            raise UsageError(msg)
+        store.promote(name, version, day)
+
+    _serve(name, home, "serves", change, as_json=as_json)
 
 
 def _serve(
-    name: str, home: Path | None, word: str, change: Callable[[ModelStore], object], *, as_json: bool
+    name: str, home: Path | None, word: str, change: Callable[[ModelStore, str], object], *, as_json: bool
 ) -> None:
-    """Change which version serves while no run goes on, and say which does now and which did."""
+    """Change which version serves while no run goes on, and say which does now and which did.
+
+    ``change`` is told the newest day of data, until which what served so far is asked about.
+    """
+    from behavior_assets.prediction.load import days_of
+    from resources.lake import Lake
     from resources.lock import exclusive
 
     settings, store = _store(home)
     _recipe(name)
     with exclusive(settings.home.dagster):
         left = store.champion(name)
-        change(store)
+        change(store, max(days_of(Lake(settings.home.lake)), default=""))
         version = store.champion(name)
     if as_json:
         terminal.tell_json({"model": name, "serves": version, "served_before": left})
+    elif version == left:
+        typer.echo(f"{name}: {version} serves already.")
     else:
         typer.echo(f"{name}: {version} {word}, instead of {left}. `behavior run` publishes what it tells.")
 

@@ -115,13 +115,18 @@ def train(
         return ended
     spent = time.perf_counter() - began
     version = _keep(recipe, store, found, data, spent, started)
-    failed = sorted(name for name, verdict in found.told.get("guards", {}).items() if not verdict["passed"])
+    failed = failed_guards(found.told)
     ended |= {"outcome": REFUSED if failed else SERVING, "version": version,
               "reason": f"leakage checks failed: {', '.join(failed)}" if failed else ""}  # fmt: skip
     if not failed:
-        store.promote(recipe.name, version)
+        store.promote(recipe.name, version, data.last)
     store.note(recipe.name, ended)
     return ended
+
+
+def failed_guards(told: Mapping[str, Any]) -> list[str]:
+    """Names of the guards against leakage that found something in a version's training."""
+    return sorted(name for name, verdict in told.get("guards", {}).items() if not verdict["passed"])
 
 
 def _usable(store: ModelStore, recipe: Recipe) -> StoredModel | None:

@@ -124,25 +124,40 @@ class ModelStore:
         """The versions that served and serve, the newest last."""
         return [t["version"] for t in self._served(name)]
 
-    def promote(self, name: str, version: str) -> None:
-        """Let a version serve from now on. Raises UsageError for one that is not kept, IntegrityError for damage."""
+    def asked(self, name: str) -> dict[str, str]:
+        """Every version that served or serves, with the last day that it is asked about; none is told while it serves.
+
+        What was rolled back is among them: it has told what it has told.
+        """
+        return dict.fromkeys(self.served(name), "") | self._until(name)
+
+    def promote(self, name: str, version: str, day: str = "") -> None:
+        """Let a version serve from now on; what serves so far is asked until ``day``, the newest that there is.
+
+        Raises UsageError for a version that is not kept, IntegrityError for damage.
+        """
         if version not in self.versions(name):
             msg = f"{name} {version}: no such version. There are: {', '.join(self.versions(name)) or 'none'}."
             raise UsageError(msg)
         _, digest = self._load(name, version)  # nothing that is damaged serves
         with exclusive(self.root):
-            told = [t for t in self._served(name) if t["version"] != version]
-            self._write_served(name, [*told, {"version": version, "manifest_sha256": digest}])
+            left, served = self.champion(name), self._served(name)
+            told = [t for t in served if t["version"] != version]
+            until = {**self._until(name), **({left: day} if left else {})}
+            self._write_served(name, [*told, {"version": version, "manifest_sha256": digest}], until)
 
-    def rollback(self, name: str) -> str:
-        """Let what served before serve again, and return it. Raises UsageError where nothing did."""
+    def rollback(self, name: str, day: str = "") -> str:
+        """Let what served before serve again, and return it; what serves so far is asked until ``day``.
+
+        Raises UsageError where nothing served before.
+        """
         with exclusive(self.root):
             told = self._served(name)
             if len(told) < 2:  # noqa: PLR2004 - the one that serves, and one before it
                 msg = f"{name}: no version served before {told[-1]['version'] if told else 'any'}."
                 raise UsageError(msg)
             self._load(name, told[-2]["version"])
-            self._write_served(name, told[:-1])
+            self._write_served(name, told[:-1], {**self._until(name), told[-1]["version"]: day})
             return told[-2]["version"]
 
     def load(self, name: str, version: str | None = None) -> StoredModel:
@@ -225,7 +240,7 @@ class ModelStore:
                     continue
                 whole = [t for t in served if t["version"] in self.versions(name) and self._vouched(name, t)]
                 if whole != served:
-                    self._write_served(name, whole)
+                    self._write_served(name, whole, self._until(name))
                     done.append(f"models/{name}/{CHAMPION}: names only what is whole")
             last = self.attempt(name) or {}
             if last.get("outcome") == SERVING and not (folder / CHAMPION).exists():
@@ -285,8 +300,19 @@ class ModelStore:
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged(path) from error
 
-    def _write_served(self, name: str, told: list[dict[str, str]]) -> None:
-        write_whole(self.root / name / CHAMPION, json.dumps({"served": told}, indent=1), "models.promote")
+    def _until(self, name: str) -> dict[str, str]:
+        """Versions that served and do not any more, with the last day that they are asked about."""
+        told = (self._told(name, CHAMPION) or {}).get("until", {})
+        if not isinstance(told, dict) or not all(isinstance(day, str) for day in told.values()):
+            raise self._damaged(self.root / name / CHAMPION)
+        return {str(version): day for version, day in told.items()}
+
+    def _write_served(self, name: str, told: list[dict[str, str]], until: Mapping[str, str]) -> None:
+        champion, kept = told[-1]["version"] if told else None, set(self.versions(name))
+        past = {v: day for v, day in sorted(until.items()) if v in kept and v != champion}
+        write_whole(
+            self.root / name / CHAMPION, json.dumps({"served": told, "until": past}, indent=1), "models.promote"
+        )
 
     def _read(self, path: Path, digest: str | None) -> bytes:
         try:

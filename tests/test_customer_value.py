@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import date, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +28,10 @@ from behavior_assets.star.build import StarBuilder
 from behavior_assets.training import NotEnough, Trained
 from resources.engine import engine
 from resources.models import ModelStore, StoredModel
-from tests.conftest import ingest_and_build, rees46_row, write_rees46
+from tests.conftest import REPOSITORY, ingest_and_build, rees46_row, write_rees46
 
-pytest.importorskip("sklearn")
+if find_spec("sklearn") is None:  # which is not imported here: a test wants it unloaded
+    pytest.skip("scikit-learn is not installed", allow_module_level=True)
 
 JANUARY_1 = number_of(date(2024, 1, 1))
 ENDS = [date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31), date(2024, 4, 30)]
@@ -120,6 +125,23 @@ def test_the_same_data_give_the_same_model(made: tuple[Activity, np.ndarray], tr
     assert again.told == trained.told
     assert all(np.array_equal(again.arrays[g][n], a) for g, group in trained.arrays.items() for n, a in group.items())
     assert [repr(f) for f in again.figures] == [repr(f) for f in trained.figures]
+
+
+def test_threads_change_no_model(trained: Trained) -> None:
+    """In a process of its own, in which nothing has loaded scikit-learn yet, with more threads than there are cores."""
+    code = (
+        "import hashlib, sys\n"
+        "from tests.test_customer_value import ENDS, model, shop\n"
+        "assert 'sklearn' not in sys.modules\n"
+        "found = model.train(shop()[0], ENDS)\n"
+        "print(hashlib.sha256(b''.join(a.tobytes() for g in found.arrays.values() for a in g.values())).hexdigest())\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "4"}, cwd=REPOSITORY, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    whole = b"".join(a.tobytes() for group in trained.arrays.values() for a in group.values())
+    assert told.stdout.strip() == hashlib.sha256(whole).hexdigest()
 
 
 @pytest.mark.parametrize("end", ENDS[1:])

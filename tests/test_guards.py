@@ -245,7 +245,7 @@ def test_values_that_know_later_days_are_found(activity: Activity, monkeypatch: 
     monkeypatch.setattr(Activity, "until", until)
     found = value_guards.verdicts(activity, tested, "", 7)
     assert failed(found) == ["prefix_invariance"]
-    assert found[0].told["changed"] == ["churn_risk", "cluster_features", "expected_value"]
+    assert found[0].told["changed"] == ["churn_risk", "cluster", "cluster_features", "expected_value"]
 
 
 def test_churn_learnt_from_outcomes_that_were_not_known_is_found(
@@ -280,5 +280,9 @@ def test_a_guard_that_did_not_look_has_not_passed(recipe: Recipe) -> None:
         results = {r.check_name: r for r in verdicts_of(recipe, shown, trained_now=True)}
         assert results.pop("boundary").passed is passed
         assert all(r.passed for r in results.values())
+    could_not = {**fine, "boundary": {"passed": True, "not_looked_at": "too few"}}
+    blind = StoredModel(recipe.name, "v", {"guards": could_not}, {}, {})
+    warned = {r.check_name: r for r in verdicts_of(recipe, blind, trained_now=True)}["boundary"]
+    assert (warned.passed, warned.severity.name, warned.description) == (False, "WARN", "Not looked at. too few")
     nothing = list(verdicts_of(recipe, None, trained_now=False))
     assert all(r.passed and "nothing to look at" in (r.description or "") for r in nothing)

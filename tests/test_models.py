@@ -21,6 +21,20 @@ def saved(store: ModelStore, day: int, **more: object) -> str:
     return store.save("toy", date(2026, 1, day), {**TOLD, **more}, ARRAYS, {"card.md": b"# Toy\n"})
 
 
+def test_until_when_a_version_is_asked_is_told(tmp_path: Path) -> None:
+    """Also of one that was rolled back, or that an older one replaced: what it told is not forgotten."""
+    store = ModelStore(tmp_path / "models")
+    first, second = saved(store, 1), saved(store, 2)
+    store.promote("toy", first, "2026-01-01")
+    store.promote("toy", second, "2026-01-02")
+    assert store.asked("toy") == {first: "2026-01-02", second: ""}
+    store.promote("toy", first, "2026-01-05")
+    assert store.asked("toy") == {first: "", second: "2026-01-05"}
+    assert store.rollback("toy", "2026-01-07") == second
+    assert store.asked("toy") == {first: "2026-01-07", second: ""}
+    assert store.served("toy") == [second]
+
+
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "models")
     version = saved(store, 1)

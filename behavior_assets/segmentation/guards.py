@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from behavior_assets.prediction.customer_model import Activity
     from behavior_assets.segmentation.report import ChurnTest
 
+_MONTH = 30  # days before, with whose customers a number of groups is chosen
 # Who has not come for long will hardly come again, which is no leak: these may tell it nearly by themselves.
 WAIVED = tuple(n for n in churn.FEATURES if n.startswith(("days_since_visit", "days_since_order", "visits", "views")))
 
@@ -41,20 +42,21 @@ def _prefix_invariance(activity: Activity, day: int, seed: int) -> Verdict:
     """A fit to a day, and its scores, stay the same when what customers do later is made another, or taken away."""
     after = activity.day > day
     more = replace(activity, values=np.where(after[:, None], activity.values * 3 + 1, activity.values))
-    told = _told(activity, day, seed)
+    told, reasons = _told(activity, day, seed)
     wrong = {
-        name for other in (more, activity.until(day)) for name, values in _told(other, day, seed).items()
+        name for other in (more, activity.until(day)) for name, values in _told(other, day, seed)[0].items()
         if not np.array_equal(values, told[name])
     }  # fmt: skip
     return Verdict("prefix_invariance", not wrong, {
         "changed": sorted(wrong), "customers": len(model.customers_at(activity, day).key),
-        "customer_days_changed": int(after.sum()),
+        "customer_days_changed": int(after.sum()), "not_fitted": sorted(reasons),
     })  # fmt: skip
 
 
-def _told(activity: Activity, day: int, seed: int) -> dict[str, np.ndarray]:
-    """All that a fit at the end of a day tells then; as bytes, so that what is not known equals itself."""
-    scores = model.score_with(model.fit_at(activity, day, None, None, seed), activity, day)
+def _told(activity: Activity, day: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All that a fit at the end of a day tells then, and what it lacks. As bytes what is not known equals itself."""
+    fit = model.fit_at(activity, day, day - _MONTH, None, seed)
+    scores = model.score_with(fit, activity, day)
     found = {name: np.frombuffer(np.ascontiguousarray(v).tobytes(), np.uint8) for name, v in vars(scores).items()}
     groups = model.cluster_features(activity, model.customers_at(activity, day), day)
-    return {**found, "cluster_features": np.frombuffer(groups.tobytes(), np.uint8)}
+    return {**found, "cluster_features": np.frombuffer(groups.tobytes(), np.uint8)}, fit.reasons

@@ -220,6 +220,11 @@ def train(
     progress: Callable[[str], None] = lambda _: None,
 ) -> Trained | NotEnough:
     """Fits for all closed months' ends; those of ``before`` are taken over where recipe and data are the same."""
+    # Only libraries that are loaded by then are held to a number of threads.
+    import sklearn.cluster
+    import sklearn.ensemble
+    import sklearn.linear_model
+    import sklearn.metrics  # noqa: F401
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     from behavior_assets.segmentation import report

@@ -250,7 +250,7 @@ def _card(
                f"{EXPECTED_DAYS} days, who will stay away for {churn.HORIZON_DAYS} days, and which groups there "
                "are. Not for decisions about single persons (prices, credit), nor for what a campaign changes: nothing "
                "here is causal.",
-        "failures": _failures(newest, tested, by_name),
+        "failures": _failures(newest, fits, tested, by_name),
         "unit": "A customer with at least one order, at the end of a month. A month is scored with the newest fit that "
                 f"is not later: {', '.join(day_of(f.day) for f in fits)}.",
         "label": f"Churn: no order within {churn.HORIZON_DAYS} days. Purchases: days with an order within "
@@ -276,14 +276,18 @@ def _card(
     }  # fmt: skip
 
 
-def _failures(newest: Fit, tested: ChurnTest | None, by_name: dict[str, Figure]) -> str:
+def _failures(newest: Fit, fits: list[Fit], tested: ChurnTest | None, by_name: dict[str, Figure]) -> str:
     said = [
         "A customer with one order counts as alive for certain: BG/NBD lets nobody leave before a second order.",
         "Seasons, sales and what the shop does are not known to it; customers who buy once a year need years of data.",
     ]
-    if newest.value is not None and not newest.value.tells_leaving:
-        said.append("**These data do not tell how often customers leave**: the fit ended at the edge of what "
-                    "it may try, so `p_alive` is empty.")  # fmt: skip
+    untold = [day_of(f.day) for f in fits if f.value is not None and not f.value.tells_leaving]
+    if untold:
+        said.append("**These data do not tell how often customers leave**: a model in which nobody does fits as well, "
+                    f"so `p_alive` is empty on {', '.join(untold)}.")  # fmt: skip
+    if tested is None and newest.churn is not None:
+        said.append("**Churn could not be tested yet**, so nothing says that `churn_risk` is better than the days "
+                    "since the last visit.")  # fmt: skip
     ratio = by_name.get("purchases_told_per_purchase")
     if ratio is not None and abs(ratio.value - 1) > _OFF:
         said.append(f"**{ratio.value:.2f} purchases are told for each that came**: trust the order of customers more "
@@ -323,5 +327,5 @@ def _lift(by_name: dict[str, Figure]) -> str:
 def _slices(figures: list[Figure]) -> str:
     sliced = [f for f in figures if f.slice != "all"]
     said = [f"{f.metric}, {f.slice}: {f.value:.3f} ({f.baseline}: {f.baseline_value:.3f})" for f in sliced]
-    return "; ".join(said) + "." if said else "Not known: too few customers of each kind."
+    return "; ".join(said) + "." if said else "Not known: churn could not be tested, or on too few of each kind."
 

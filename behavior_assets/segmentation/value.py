@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _STARTS = (0.0, 0.7, -0.7)  # logarithms of all parameters at which the search begins; the best end counts
+_PARAMETERS_OF_LEAVING = 2
 _EDGE = 12.0  # logarithms of parameters between which is searched
 _NEAR_ONE = 1e-7  # the expectation has a removable gap where a is one
 
@@ -49,17 +50,25 @@ class History:
 
 @dataclass(frozen=True)
 class BgNbd:
-    """A fitted BG/NBD: purchase rates are gamma(r, alpha), the chances of leaving beta(a, b)."""
+    """A fitted BG/NBD: purchase rates are gamma(r, alpha), the chances of leaving beta(a, b).
+
+    ``gain`` is how far its log-likelihood is above that of the best model in which nobody leaves (NBD).
+    """
 
     r: float
     alpha: float
     a: float
     b: float
+    gain: float = 0.0
 
     @property
     def tells_leaving(self) -> bool:
-        """Whether the data tell how often customers leave: not where the search ended at the edge of what it tries."""
-        return bool(np.abs(np.log([self.a, self.b])).max() < _EDGE - 0.1)
+        """Whether the data tell how often customers leave.
+
+        Not where the search ended at the edge of what it tries, nor where two parameters less tell as much (Akaike
+        1974): the likelihood is flat there, and where on it the search stops is luck.
+        """
+        return bool(np.abs(np.log([self.a, self.b])).max() < _EDGE - 0.1 and self.gain > _PARAMETERS_OF_LEAVING)
 
     def log_likelihood(self, history: History) -> float:
         """Log-likelihood of histories, summed over customers."""
@@ -95,7 +104,14 @@ def fit_bg_nbd(history: History) -> BgNbd:
     unit = float(history.age.max()) / 10 or 1.0
     scaled = History(history.frequency, history.recency / unit, history.age / unit)
     r, alpha, a, b = _fit("BG/NBD", lambda log: _log_likelihood(log, scaled), 4)
-    return BgNbd(r, alpha * unit, a, b)
+
+    def nobody_leaves(log: Floats) -> tuple[float, Floats]:
+        value, gradient = _log_likelihood(np.append(log, [-_EDGE, _EDGE]), scaled)
+        return value, gradient[:2]
+
+    simple = np.log(_fit("NBD", nobody_leaves, 2))
+    gain = _log_likelihood(np.log([r, alpha, a, b]), scaled)[0] - nobody_leaves(simple)[0]
+    return BgNbd(r, alpha * unit, a, b, gain)
 
 
 def _log_likelihood(log: Floats, history: History) -> tuple[float, Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,9 @@ LIVE = {
     "fact_session_prediction": (SESSIONS, "prefix"),
     "fact_customer_prediction": (CUSTOMERS, "horizon_days"),
 }
+# The newest days whose scores are compared with those of the calibration; a customer is to count once.
+DRIFT_DAYS = {"fact_session_prediction": 7, "fact_customer_prediction": 1}
 WORDS = {"prefix": "prefix {}", "horizon_days": "{} days ahead"}
-DRIFT_DAYS = 7  # newest days with rows whose scores are compared with those of the calibration
 
 
 @dataclass
@@ -62,7 +64,10 @@ class CardBuilder:
         target = self.lake.table(gold("model_card"))
         facts = [self.lake.table(gold(name)) for name in (*LIVE, forecasts.NAME)]
         store = self.store
-        state = [(n, store.served(n), store.versions(n), store.attempt(n), store.remarks(n)) for n in NAMES]
+        state = [
+            (n, store.served(n), sorted(store.asked(n)), store.versions(n), store.attempt(n), store.remarks(n))
+            for n in NAMES
+        ]
         expected = fingerprint(VERSION, state, *(content(t.files()) for t in facts))
         if target.fingerprints().get(WHOLE) == expected:
             return []
@@ -84,10 +89,14 @@ class CardBuilder:
         names = ("date_key", "customer_key", "probability", "decile", "outcome")
         told = self.backend.to_pyarrow(rows.select(*names, part=column))
         part, newest = told["part"].to_numpy(), told["date_key"].to_numpy()
-        usual = self.store.load(recipe.name, version).told["decile_rows"]
+        usual = self.store.load(recipe.name, version).told.get("decile_rows", {})  # one of an older recipe has none
         is_known = told["outcome"].is_valid().to_numpy()
         label = told["outcome"].fill_null(0).to_numpy() > 0
         chance, customer = told["probability"].to_numpy(), told["customer_key"].to_numpy()
+        since = 0
+        if len(newest):
+            last = date.fromisoformat(str(newest.max()))
+            since = int(f"{last - timedelta(days=DRIFT_DAYS[name] - 1):%Y%m%d}")
         found: list[Figure] = []
         for value in np.unique(part).tolist():
             mine = part == value
@@ -95,8 +104,7 @@ class CardBuilder:
             found += registry.live_figures(
                 label[rows_known], chance[rows_known], customer[rows_known], f"served, {WORDS[column].format(value)}"
             )
-            days = np.unique(newest[mine])[-DRIFT_DAYS:]
-            recent = mine & np.isin(newest, days)
+            recent = mine & (newest >= since)
             known = usual.get(str(value), [])
             found += registry.drift(told["decile"].to_numpy()[recent], known, f"served, {WORDS[column].format(value)}")
         return found

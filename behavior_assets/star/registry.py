@@ -47,7 +47,7 @@ def dim_model(store: ModelStore, names: Sequence[str]) -> pa.Table:
             state, reason = "kept", ""
             if version == serving:
                 state = "serving"
-            elif version in store.served(name):
+            elif version in store.asked(name):
                 state = "served before"
             elif (attempt.get("version"), attempt.get("outcome")) == (version, REFUSED):
                 state, reason = REFUSED, str(attempt.get("reason", ""))

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from behavior_assets.forecasting.load import Loaded
     from behavior_assets.trainer import Recipe
-    from resources.lake import Lake, LakeTable
+    from resources.lake import Lake
     from resources.parquet import DataFile
     from resources.settings import Settings
 
@@ -137,7 +137,8 @@ class ScoreBuilder:
         last = self.days[-1] if self.days else day_of(0)
 
         def inputs(_model: StoredModel, day: str) -> str:
-            return self._until(recipes.CUSTOMERS, min(next_day(day, max(HORIZONS)), last))
+            known = min(next_day(day, max(HORIZONS)), last)  # outcomes come with days, though nothing is done on them
+            return fingerprint(self._until(recipes.CUSTOMERS, known), known)
 
         def wanted(model: StoredModel, newest: str) -> list[str]:
             horizons = model.told["horizons"].values()
@@ -197,7 +198,7 @@ class ScoreBuilder:
         present = target.fingerprints()
         written: list[DataFile] = []
         kept: set[str] = set()
-        for model, days in self._versions(recipe, target, wanted, holds):
+        for model, days in self._versions(recipe, wanted, holds):
             expected = {_part(d, model.version): fingerprint(VERSION, model.version, inputs(model, d)) for d in days}
             kept |= set(expected)
             stale = [d for d in days if present.get(_part(d, model.version)) != expected[_part(d, model.version)]]
@@ -216,30 +217,18 @@ class ScoreBuilder:
         return [f.part for f in written]
 
     def _versions(
-        self, recipe: Recipe, target: LakeTable, wanted: Callable[[StoredModel, str], list[str]],
-        holds: Callable[[str], bool],
+        self, recipe: Recipe, wanted: Callable[[StoredModel, str], list[str]], holds: Callable[[str], bool]
     ) -> Iterable[tuple[StoredModel, list[str]]]:
-        """Versions that can score, with the days that each is to have told."""
-        served = self.store.served(recipe.name)
-        present = target.parts()
-        for version in self.store.versions(recipe.name):
-            mine = {p.partition(".")[0] for p in present if p.endswith(f".{version[-8:]}")}
-            if not (mine or version in served) or not self.days:
-                continue
-            model = self.store.load(recipe.name, version)
-            if model.told.get("recipe") != recipe.number:
-                continue
-            if version in served:
-                mine = set(wanted(model, self._served_until(recipe, version)))
-            yield model, sorted(d for d in mine if holds(d))
+        """Versions that can score, with the days that each is to have told.
 
-    def _served_until(self, recipe: Recipe, version: str) -> str:
-        """The last day that a version is asked about: the newest, or the last that the next one was trained on."""
-        served = self.store.served(recipe.name)
-        following = served[served.index(version) + 1 :]
-        if not following:
-            return self.days[-1]
-        return min(str(self.store.load(recipe.name, following[0]).told["data"]["last"]), self.days[-1])
+        Only the store tells them, and the days there are: not what a table happens to hold.
+        """
+        asked, kept = self.store.asked(recipe.name), self.store.versions(recipe.name)
+        for version in [v for v in kept if v in asked] if self.days else ():
+            model = self.store.load(recipe.name, version)
+            if model.told.get("recipe") == recipe.number:
+                until = min(asked[version] or self.days[-1], self.days[-1])
+                yield model, sorted(d for d in wanted(model, until) if holds(d))
 
     def _of_old_recipes(self, recipe: Recipe, parts: Iterable[str]) -> set[str]:
         """Parts of versions that this program cannot score with any more: what they told stays."""
