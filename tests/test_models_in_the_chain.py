@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,41 @@ def test_a_late_event_changes_what_is_told_of_its_day_and_after(
     assert chain.rows("gold/fact_session_prediction", "SELECT count(*) FROM t") > [(0,)]
 
 
+def test_outcomes_are_known_after_days_on_which_nothing_came(
+    grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """Six weeks without a file, then one event: all that was asked before has come true by then, or has not."""
+    home, _ = grown
+    shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns("dagster", "archive"))
+    chain = Chain.at(tmp_path / "home")
+    untold = "SELECT count(DISTINCT date_key) FROM t WHERE outcome IS NULL AND date_key < 20240401"
+    assert chain.rows("gold/fact_customer_prediction", untold) > [(0,)]
+    path = tmp_path / "later.csv"
+    write_rees46(path, [rees46_row("2024-04-25 12:00:00", "view", "1", "777")])
+    chain.ingest([path], "rees46")
+    chain.build()
+    assert chain.rows("gold/fact_customer_prediction", untold) == [(0,)]
+
+
+def test_a_serving_version_of_an_older_program_stops_nothing(
+    grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """It scores nothing new, and lacks what drift is measured by; what it told stays."""
+    home, _ = grown
+    shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns("dagster", "archive"))
+    store = ModelStore(tmp_path / "home" / "models")
+    for name in MODELS:
+        model = store.load(name)
+        told = {k: v for k, v in model.told.items() if k != "decile_rows"} | {"recipe": 1}
+        store.promote(name, store.save(name, date(2024, 3, 10), told, model.arrays, model.papers), "2024-03-10")
+    chain = Chain.at(tmp_path / "home")
+    before = {name: chain.hashes()[name] for name in PREDICTIONS}
+    chain.build()
+    assert {name: chain.hashes()[name] for name in PREDICTIONS} == before
+    served = "SELECT count(*) FROM t WHERE starts_with(slice, 'served')"
+    assert chain.rows("model_card", served) == [(0,)]
+
+
 def test_a_card_can_be_computed_again_and_damage_is_named(
     grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
@@ -188,13 +224,19 @@ def test_one_step_back(grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path)
     assert run_cli("run", "--home", copy, "--json").code == 0
     assert ModelStore(copy / "models").served("customer_purchase") == [first, second]
     assert told_by(copy, first) == before, "what served before is not told otherwise"
-    # What was told is known from the store, not from what the table happens to hold.
+    # The older one again: what the newer one told stays, and is known from the store, not from what the table holds.
+    newer = told_by(copy, second)
+    assert run_cli("models", "promote", "customer_purchase", first, "--home", copy).code == 0
+    assert run_cli("run", "--home", copy, "--json").code == 0
+    assert (told_by(copy, first), told_by(copy, second)) == (before, newer)
+    assert run_cli("models", "promote", "customer_purchase", first, "--home", copy).out.endswith("serves already.\n")
     table = Chain.at(copy).table("gold/fact_customer_prediction")
-    lost = next(f for f in table.files() if f.part.endswith(first[-8:]))
-    (table.root / lost.path).unlink()
+    for version in (first, second):
+        lost = next(f for f in table.files() if f.part.endswith(version[-8:]))
+        (table.root / lost.path).unlink()
     told = run_cli("verify", "--repair", "--home", copy)
     assert told.code == 0, told.err
-    assert told_by(copy, first) == before
+    assert (told_by(copy, first), told_by(copy, second)) == (before, newer)
 
 
 def told_by(home: Path, version: str) -> str:
