@@ -252,10 +252,9 @@ def _note_check(evaluation: Any, report: ChainReport) -> None:
     if evaluation.check_name == "no_file_refused" and not evaluation.passed:
         report.refused = list(evaluation.metadata["refused"].value)
     elif table.startswith("models/"):
-        warns = evaluation.severity.value == "WARN"  # it could not look: the card says so
-        if evaluation.passed or warns or not evaluation.metadata["trained_now"].value:
-            return
-        report.failed_checks.append({"table": table, "rule": evaluation.check_name, "rows": "", "days": ""})
+        could_look = evaluation.severity.value == "ERROR"  # else it warns, and the card says so
+        if could_look and not evaluation.passed and evaluation.metadata["trained_now"].value:
+            report.failed_checks.append({"table": table, "rule": evaluation.check_name, "rows": "", "days": ""})
     elif evaluation.check_name == "blocking_rules" and not evaluation.passed:
         for rule, told in evaluation.metadata["breaches"].value.items():
             days = ", ".join(told["days"][:5]) + (" …" if len(told["days"]) > 5 else "")  # noqa: PLR2004

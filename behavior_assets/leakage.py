@@ -18,6 +18,8 @@ from behavior_assets.prediction.trees import trainable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from behavior_assets.prediction.customer_model import Scored
+
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
@@ -60,31 +62,24 @@ def _words(verdict: Verdict) -> str:
     return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in verdict.told.items())
 
 
-def by_one(
-    label: Flags, features: Floats, names: Sequence[str], canary: Floats, waived: Sequence[str] = ()
-) -> dict[str, Any]:
-    """How well each feature [n, F] tells the label [n] by itself; ``canary`` [n] is one that knows it."""
+def single_feature(
+    label: Flags, features: Floats, names: Sequence[str], canary: Floats, waived: Sequence[str] = (), part: str = ""
+) -> Verdict:
+    """No feature [n, F] tells the label [n] by itself; ``canary`` [n], which does, is found, or the guard is blind."""
     found = {}
     for column, name in enumerate(names):
         area = metrics.auc(label, np.nan_to_num(features[:, column], nan=-1e9))
         if not np.isnan(area):
             found[name] = max(area, 1 - area)
     best = max(found, key=lambda n: found[n])
-    area = metrics.auc(label, canary)
-    return {
-        "suspects": sorted(n for n, found_area in found.items() if found_area > MOST_BY_ONE and n not in waived),
-        "best_feature": best, "best_auc": round(found[best], 4), "canary_auc": round(area, 4),
-        "canary_is_found": bool(area > MOST_BY_ONE), "rows": len(label),
+    suspects = sorted(n for n, area in found.items() if area > MOST_BY_ONE and n not in waived)
+    of_canary = metrics.auc(label, canary)
+    seen = bool(of_canary > MOST_BY_ONE)
+    return Verdict(f"single_feature{part}", not suspects and seen, {
+        "suspects": suspects, "best_feature": best, "best_auc": round(found[best], 4),
+        "canary_auc": round(of_canary, 4), "canary_is_found": seen, "rows": len(label),
         **({"waived": sorted(waived)} if waived else {}),
-    }  # fmt: skip
-
-
-def single_feature(
-    label: Flags, features: Floats, names: Sequence[str], canary: Floats, waived: Sequence[str] = (), part: str = ""
-) -> Verdict:
-    """No feature tells the label by itself; and the canary, which does, is found out, or the guard is blind."""
-    told = by_one(label, features, names, canary, waived)
-    return Verdict(f"single_feature{part}", not told["suspects"] and told["canary_is_found"], told)
+    })  # fmt: skip
 
 
 def too_good(label: Flags, chance: Floats, part: str = "") -> Verdict:
@@ -105,3 +100,10 @@ def told_apart(features: Floats, is_test: Flags, learnt: Flags, seed: int = 7) -
     model = HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=8, random_state=seed)
     model.fit(trainable(features[learnt]), is_test[learnt])
     return metrics.auc(is_test[~learnt], model.decision_function(features[~learnt]))
+
+
+def days_told_apart(before: Scored, after: Scored) -> float:
+    """How well two days are told apart by their customers' features; every other customer teaches."""
+    customer = np.concatenate([before.customer, after.customer])
+    is_test = np.arange(len(customer)) >= len(before.customer)
+    return told_apart(np.concatenate([before.features, after.features]), is_test, customer % 2 == 0)

@@ -291,14 +291,12 @@ class ModelStore:
 
     def _served(self, name: str) -> list[dict[str, str]]:
         """What served and serves, the newest last."""
-        path = self.root / name / CHAMPION
-        if not path.exists():
-            return []
+        told = self._told(name, CHAMPION)
         try:
-            told = json.loads(path.read_text("utf-8"))["served"]
-            return [{"version": str(t["version"]), "manifest_sha256": str(t["manifest_sha256"])} for t in told]
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged(path) from error
+            found = [] if told is None else told["served"]
+            return [{"version": str(t["version"]), "manifest_sha256": str(t["manifest_sha256"])} for t in found]
+        except (KeyError, TypeError) as error:
+            raise self._damaged(self.root / name / CHAMPION) from error
 
     def _until(self, name: str) -> dict[str, str]:
         """Versions that served and do not any more, with the last day that they are asked about."""

@@ -54,6 +54,12 @@ def query(home: Path, sql: str) -> list[tuple[Any, ...]]:
         return con.execute(sql).fetchall()
 
 
+def copied(home: Path, folder: Path) -> Chain:
+    """The chain of a copy, below ``folder``, of the tables and models of a home."""
+    shutil.copytree(home, folder / "home", ignore=shutil.ignore_patterns("dagster", "archive"))
+    return Chain.at(folder / "home")
+
+
 def test_a_run_trains_where_nothing_serves_and_no_later_one_does(grown: tuple[Path, list[dict[str, Any]]]) -> None:
     home, runs = grown
     store = ModelStore(home / "models")
@@ -124,8 +130,7 @@ def test_a_late_event_changes_what_is_told_of_its_day_and_after(
     grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     home, _ = grown
-    shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns("dagster", "archive"))
-    chain = Chain.at(tmp_path / "home")
+    chain = copied(home, tmp_path)
     table = chain.table("gold/fact_session_prediction")
     before = {f.part: f.path for f in table.files()}
     days = sorted(part.partition(".")[0] for part in before)
@@ -144,8 +149,7 @@ def test_outcomes_are_known_after_days_on_which_nothing_came(
 ) -> None:
     """Six weeks without a file, then one event: all that was asked before has come true by then, or has not."""
     home, _ = grown
-    shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns("dagster", "archive"))
-    chain = Chain.at(tmp_path / "home")
+    chain = copied(home, tmp_path)
     untold = "SELECT count(DISTINCT date_key) FROM t WHERE outcome IS NULL AND date_key < 20240401"
     assert chain.rows("gold/fact_customer_prediction", untold) > [(0,)]
     path = tmp_path / "later.csv"
@@ -160,13 +164,12 @@ def test_a_serving_version_of_an_older_program_stops_nothing(
 ) -> None:
     """It scores nothing new, and lacks what drift is measured by; what it told stays."""
     home, _ = grown
-    shutil.copytree(home, tmp_path / "home", ignore=shutil.ignore_patterns("dagster", "archive"))
+    chain = copied(home, tmp_path)
     store = ModelStore(tmp_path / "home" / "models")
     for name in MODELS:
         model = store.load(name)
         told = {k: v for k, v in model.told.items() if k != "decile_rows"} | {"recipe": 1}
         store.promote(name, store.save(name, date(2024, 3, 10), told, model.arrays, model.papers), "2024-03-10")
-    chain = Chain.at(tmp_path / "home")
     before = {name: chain.hashes()[name] for name in PREDICTIONS}
     chain.build()
     assert {name: chain.hashes()[name] for name in PREDICTIONS} == before

@@ -30,7 +30,7 @@ from behavior_assets.prediction.customer_model import (
     outcome,
     train,
 )
-from behavior_assets.prediction.session_model import FEWEST_BETWEEN, deciles
+from behavior_assets.prediction.session_model import FEWEST_BETWEEN, decile_rows
 from behavior_assets.training import Figure, NotEnough, Trained, latency, seconds_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def fit(
         model = train(activity, when, horizon, seed)
         later = model.chance(features_at(activity, when.calibration[0]).features)
         edges = np.quantile(later, np.arange(1, _DECILES) / _DECILES).tolist()
-        rows[str(horizon)] = np.bincount(deciles(later, edges) - 1, minlength=_DECILES).tolist()
+        rows[str(horizon)] = decile_rows(later, edges)
         horizons[str(horizon)] = {
             "calibration": list(model.calibration), "training_days": list(when.training),
             "calibration_day": when.calibration[0], "test_day": when.test[0],
@@ -126,9 +126,7 @@ class Judged:
         """The guards against leakage: what follows changes no feature, nothing is too good, no outcome overlaps."""
         found = []
         for horizon, (scored, came, chance) in self.tests.items():
-            after = self.activity.day > scored.day
-            values = np.where(after[:, None], self.activity.values * 3 + 1, self.activity.values)
-            changed = features_at(Activity(self.activity.customer, self.activity.day, values), scored.day)
+            changed = features_at(self.activity.otherwise_after(scored.day), scored.day)
             same = np.array_equal(changed.features, scored.features, equal_nan=True)
             found.append(Verdict(f"prefix_invariance_{horizon}", same, {"customers": len(scored.customer)}))
             part = f"_{horizon}"
@@ -168,9 +166,7 @@ class Judged:
     def _drifted(self, horizon: int, scored: Scored) -> float:
         """How well the newest day of training and the test's are told apart; customers are learnt from, or judged."""
         then = features_at(self.activity, self.told["horizons"][str(horizon)]["training_days"][-1])
-        customer = np.concatenate([then.customer, scored.customer])
-        is_test = np.arange(len(customer)) >= len(then.customer)
-        return leakage.told_apart(np.concatenate([then.features, scored.features]), is_test, customer % 2 == 0)
+        return leakage.days_told_apart(then, scored)
 
     def curves(self) -> dict[str, bytes]:
         """Pictures for the UI."""

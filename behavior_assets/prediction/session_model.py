@@ -216,6 +216,12 @@ def deciles(chance: Floats, edges: Sequence[float]) -> NDArray[np.int64]:
     return found
 
 
+def decile_rows(chance: Floats, edges: Sequence[float]) -> list[int]:
+    """How many chances are in each decile."""
+    found: list[int] = np.bincount(deciles(chance, edges) - 1, minlength=len(edges) + 1).tolist()
+    return found
+
+
 def baselines(data: Data) -> dict[str, Floats]:
     """Scores [E] of what needs no training: nobody buys, a rule that a person would use, what others bought.
 

@@ -26,7 +26,7 @@ from behavior_assets.prediction.session_model import (
     Days,
     baselines,
     calibrate,
-    deciles,
+    decile_rows,
     logits,
     probabilities,
     shortage,
@@ -99,11 +99,11 @@ def _choose(data: Data, arrays: dict[str, Arrays]) -> dict[str, Any]:
         edges[kind] = {str(k): _quantiles(chance[later & (data.steps.step == k)], inner) for k in PREFIXES}
     served = max(KINDS, key=lambda kind: precision[kind])
     rows = {
-        str(k): deciles(chance_of[served][later & (data.steps.step == k)], edges[served][str(k)]) for k in PREFIXES
+        str(k): decile_rows(chance_of[served][later & (data.steps.step == k)], edges[served][str(k)]) for k in PREFIXES
     }  # fmt: skip
     return {
-        "decile_rows": {k: np.bincount(found - 1, minlength=_DECILES).tolist() for k, found in rows.items()},
-        "served": served, "validation_ap": precision, "calibration": calibration, "decile_edges": edges[served],
+        "decile_rows": rows, "decile_edges": edges[served],
+        "served": served, "validation_ap": precision, "calibration": calibration,
         "days": {"validation": data.days.validation, "calibration": data.days.calibration, "test": data.days.test},
         "first_day": int(data.steps.day.min()), "last_day": int(data.steps.day.max()),
     }  # fmt: skip

@@ -201,9 +201,7 @@ def _churn(activity: Activity, test: ChurnTest, seed: int) -> list[Figure]:
     d = test.difference
     figures.append(Figure("churn_auc_above_recency", d.value, "all", d.lower, d.upper, test.rule, 0.0))
     then = churn.asked_at(activity, churn.training_days(activity, test.day)[-1])
-    customer = np.concatenate([then.customer, test.asked.customer])
-    apart = leakage.told_apart(np.concatenate([then.features, test.asked.features]),
-                               np.arange(len(customer)) >= len(then.customer), customer % 2 == 0)  # fmt: skip
+    apart = leakage.days_told_apart(then, test.asked)
     figures.append(Figure("churn_adversarial_auc", apart, baseline="no drift", baseline_value=0.5))
     for name, rows in (("one order", ~several), ("several orders", several)):
         if min(test.away[rows].sum(), (~test.away[rows]).sum()) >= _FEWEST:
