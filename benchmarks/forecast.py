@@ -10,7 +10,6 @@ origins only, whose days were all known by then.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from behavior_assets.forecasting import neural, score
 from behavior_assets.forecasting.backtest import NAIVE, PARTS, TOTAL, WEIGHT_DAYS, Champion, Origin, choose, run
 from behavior_assets.forecasting.intervals import LEVELS
 from behavior_assets.forecasting.series import Demand, learn_calendar, make_demand
+from console import refuse, start, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +60,9 @@ def demand_of(source: Path, format_name: str, mapping: Path | None) -> Demand:
     from resources.lake import Lake
     from resources.settings import create_home
 
+    if not source.exists():
+        refuse(f"--source {source}: there is no such folder or file.")
+
     with tempfile.TemporaryDirectory(prefix="forecast-") as folder:
         settings = create_home(folder)
         lake = Lake(settings.home.lake)
@@ -67,7 +70,7 @@ def demand_of(source: Path, format_name: str, mapping: Path | None) -> Demand:
             deliveries = [Delivery(p, load_source(format_name, mapping)) for p in find_files([source])]
             report = Ingestion(lake, settings, backend.con).run(deliveries)
             if not report.entries:
-                raise SystemExit("\n".join([f"--source {source}: no file was taken.", *(r for _, r in report.refused)]))
+                refuse("\n".join([f"--source {source}: no file was taken.", *(r for _, r in report.refused)]))
             bronze = lake.table(BRONZE_EVENTS)
             files = bronze.absolute(bronze.files())
             sold = backend.con.execute(_DEMAND, [files]).fetchnumpy()
@@ -86,12 +89,10 @@ def evaluate(demand: Demand, horizon: int, count: int) -> dict[str, Any]:
     between = list(range(before[-1] + SPACING, judged[0], SPACING))
     if before[0] < 3 * horizon:
         need = 3 * horizon + SPACING * (WARM_UP - 1 + count - 1) + 2 * horizon
-        msg = f"Not enough data: {demand.days} days of sales, and {count} origins of {horizon} days need {need}."
-        raise SystemExit(msg)
+        refuse(f"Not enough data: {demand.days} days of sales, and {count} origins of {horizon} days need {need}.")
     quiet = [d for d in judged if not (demand.worth[:, d - WEIGHT_DAYS : d].any() and demand.values[:, d:].any())]
     if quiet:
-        msg = f"Nothing was sold in the four weeks before, or at all after, day {quiet[0]}: it cannot be judged."
-        raise SystemExit(msg)
+        refuse(f"Nothing was sold in the four weeks before, or at all after, day {quiet[0]}: it cannot be judged.")
     served = {
         NAIVE: ways.seasonal_naive, "smoothed": ways.smoothed, "croston": ways.by_class, "boosting": ways.boosting,
     }  # fmt: skip
@@ -216,8 +217,8 @@ def main() -> None:
         errors = f"{one['wrmsse']:.4f}, naive {one['naive']:.4f}, ETS {one['ets']:.4f}"
         print(f"  after {one['days']} days: {errors}, {one['methods']}")
     if options.json:
-        options.json.write_text(json.dumps(told, indent=1), "utf-8")
+        write_json(options.json, told)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -9,7 +9,6 @@ stay in one fold. The test is the file given, else the last month of the trainin
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,14 @@ import numpy as np
 
 from behavior_assets.prediction import metrics
 from behavior_assets.prediction.session_model import calibrate, probabilities
+from console import refuse, start, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-MONTHS = {name: n for n, name in enumerate(
+MONTHS = {name: float(n) for n, name in enumerate(
     ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), 1)}  # fmt: skip
 LABEL, DERIVED, MONTH = "revenue", "pagevalues", "month"
 FOLDS, DRAWS, SEED = 10, 400, 7
@@ -36,25 +36,38 @@ class Table:
     """Columns by lower-case name as numbers; texts become the number of their value among ``words``."""
 
     def __init__(self, path: Path, words: dict[str, list[str]] | None = None) -> None:
-        """Read a file. Raises SystemExit where the label or the month is missing."""
+        """Read a file. Raises SystemExit where the label or the month is missing or not understood."""
         con = duckdb.connect()
-        found = con.read_csv(str(path), all_varchar=True).fetchnumpy()
-        raw = {name.strip().lower(): [str(v).strip() for v in values] for name, values in found.items()}
+        con.execute("SET threads = 1")  # rows in the order of the file
+        try:
+            source = con.read_csv(str(path), all_varchar=True)
+            names, rows = source.columns, source.fetchall()
+        except (duckdb.Error, OSError) as error:
+            refuse(f"{path}: {str(error).splitlines()[0]}")
+        raw = {n.strip().lower(): [str(row[at] or "").strip() for row in rows] for at, n in enumerate(names)}
         if missing := [c for c in (LABEL, MONTH) if c not in raw]:
-            msg = f"{path.name}: the column {missing[0]} is missing; is this the Online Shoppers file?"
-            raise SystemExit(msg)
-        self.label = np.array([TRUE[v.lower()] for v in raw.pop(LABEL)])
-        self.month = np.array([MONTHS[v.lower()[:3]] for v in raw.pop(MONTH)], dtype=np.int64)
+            refuse(f"{path.name}: the column {missing[0]} is missing; is this the Online Shoppers file?")
+        self.name = path.name
+        self.label = self._known(LABEL, raw.pop(LABEL), TRUE)
+        self.month = self._known(MONTH, [v[:3] for v in raw.pop(MONTH)], MONTHS).astype(np.int64)
         self.words = {} if words is None else words
         self.columns: dict[str, Floats] = {}
         for name, values in raw.items():
             self.columns[name] = self._numbers(name, values)
-        rows = np.array(["\x1f".join(row) for row in zip(*raw.values(), map(str, self.month), strict=True)])
-        self.copy = np.unique(rows, return_inverse=True)[1].reshape(-1)
+        told = np.array(["\x1f".join(row) for row in zip(*raw.values(), map(str, self.month), strict=True)])
+        self.copy = np.unique(told, return_inverse=True)[1].reshape(-1)
+
+    def _known(self, name: str, values: list[str], known: dict[str, float]) -> Floats:
+        found = [known.get(v.lower()) for v in values]
+        if None in found:
+            row = found.index(None)
+            refuse(f"{self.name}, row {row + 2}, column {name}: {values[row]!r} is none of {', '.join(known)}.")
+        return np.array(found, dtype=np.float64)
 
     def _numbers(self, name: str, values: list[str]) -> Floats:
+        """Numbers, of which those not there are NaN; of texts, their place among the words."""
         try:
-            return np.array([float(v) for v in values])
+            return np.array([float(v) if v else np.nan for v in values])
         except ValueError:
             if all(v.lower() in TRUE for v in values):
                 return np.array([TRUE[v.lower()] for v in values])
@@ -99,6 +112,11 @@ def cross_validate(features: Floats, label: Floats, copy: NDArray[np.int64], mod
     return found
 
 
+def rarest(label: Floats) -> int:
+    """Rows of the rarer outcome."""
+    return int(min(label.sum(), len(label) - label.sum()))
+
+
 def scores(label: Floats, chance: Floats, copy: NDArray[np.int64]) -> dict[str, Any]:
     """AUC, AP, Brier and ECE with intervals from drawing rows again, copies of a row together."""
     found = metrics.estimates(label > 0, chance, copy, ("auc", "ap", "brier", "ece"), seed=SEED, draws=DRAWS)
@@ -109,34 +127,47 @@ def scores(label: Floats, chance: Floats, copy: NDArray[np.int64]) -> dict[str, 
 
 
 def evaluate(train: Path, test: Path | None) -> dict[str, Any]:
-    """Both variants; the model is the one that is better in cross-validation without the derived column."""
+    """Both variants; the model is the one that is better in cross-validation without the derived column.
+
+    Raises SystemExit where there are too few buyers, or columns of the training are not in the test.
+    """
     known = Table(train)
+    if rarest(known.label) < FOLDS:
+        refuse(f"{train.name}: {int(known.label.sum()):,} of {len(known.label):,} visits bought; to learn and to test, "
+               f"at least {FOLDS} must have bought and {FOLDS} not.")  # fmt: skip
+    other = Table(test, known.words) if test else None
     names = [n for n in known.columns if n != DERIVED]
+    if other and (missing := [n for n in names if n not in other.columns]):
+        refuse(f"{other.name}: the column {missing[0]} of {train.name} is missing.")
     told: dict[str, Any] = {"train": train.name, "test": test.name if test else "last month of the training file"}
     features = known.features(names)
     found = {n: cross_validate(features, known.label, known.copy, m) for n, m in candidates(SEED).items()}
     best = max(found, key=lambda n: metrics.average_precision(known.label > 0, found[n]))
     told["model"] = best
     for variant, columns in (("honest", names), ("label_derived", [*names, DERIVED])):
-        if DERIVED in columns and DERIVED not in known.columns:
+        if DERIVED in columns and not all(DERIVED in t.columns for t in (known, other) if t):
             continue
         features = known.features(columns)
         chance = found[best] if variant == "honest" else \
             cross_validate(features, known.label, known.copy, candidates(SEED)[best])  # fmt: skip
         told[variant] = {"cv": scores(known.label, chance, known.copy)}
-        told[variant]["test"] = _tested(known, test, columns, best)
+        if tested := _tested(known, other, columns, best):
+            told[variant]["test"] = tested
+    if "test" not in told["honest"]:
+        told["test"] = "none: before the last month of the training file too few bought; give --test"
     return told
 
 
-def _tested(known: Table, test: Path | None, columns: list[str], best: str) -> dict[str, Any]:
+def _tested(known: Table, other: Table | None, columns: list[str], best: str) -> dict[str, Any] | None:
     """Train on what is known, calibrate on folds of it, and test on another file or on the last month."""
-    if test is not None:
-        other = Table(test, known.words)
-        train, wanted = np.ones(len(known.label), dtype=bool), other.features(columns)
-        label, copy = other.label, other.copy
+    if other is not None:
+        train = np.ones(len(known.label), dtype=bool)
+        wanted, label, copy = other.features(columns), other.label, other.copy
     else:
         train = known.month < known.month.max()
         wanted, label, copy = known.features(columns)[~train], known.label[~train], known.copy[~train]
+    if rarest(known.label[train]) < FOLDS:
+        return None
     features = known.features(columns)[train]
     models = candidates(SEED)[best]
     inside = cross_validate(features, known.label[train], known.copy[train], models)
@@ -170,8 +201,8 @@ def main() -> None:
             print(f"{variant:14} {name:5} {s['rows']:6,} {s['prevalence']:7.3f} {auc:>22} {ap:>22} {s['brier']:7.4f} "
                   f"{s['ece']:6.3f}")  # fmt: skip
     if options.json:
-        options.json.write_text(json.dumps(told, indent=1), "utf-8")
+        write_json(options.json, told)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -11,7 +11,6 @@ is told with its interval. What is found is remarked in the home's models, from 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from behavior_assets.prediction.session_model import (
 )
 from behavior_assets.trainer import plain
 from behavior_assets.training import Figure
+from console import refuse, start, write_json
 from resources.models import ModelStore
 from resources.settings import existing_settings
 
@@ -146,6 +146,8 @@ def main() -> None:
     options = parser.parse_args()
     settings = existing_settings(options.home)
     truth = options.truth or settings.home.root / "simulated" / "truth" / "truth-rees46.parquet"
+    if not truth.is_file():
+        refuse(f"{truth}: there is no such file. Only a simulated shop has one, beside its files: give --truth FILE")
     version, found = compared(settings, truth)
     if options.seeds:
         found += seed_study(settings, options.seeds)
@@ -157,8 +159,8 @@ def main() -> None:
         print(f"{f.metric:38} {f.slice:10} {f.value:+12.4f}  {ends:20} {beside}")
     if options.json:
         told: dict[str, Any] = {"version": version, "figures": [plain(f) for f in found]}
-        options.json.write_text(json.dumps(told, indent=1), "utf-8")
+        write_json(options.json, told)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -8,7 +8,6 @@ Nothing is written. Loading is one query over silver; scoring is features, the s
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from behavior_assets.prediction.load import days_of, load_sessions, load_visitor
 from behavior_assets.prediction.recipes import SESSIONS
 from behavior_assets.prediction.scoring import score_sessions
 from behavior_assets.star.registry import model_key
+from console import start, write_json
 from resources.home import HomeResource
 from resources.models import ModelStore
 from resources.settings import existing_settings
@@ -50,8 +50,8 @@ def main() -> None:
     for name, value in told.items():
         print(f"{name:34} {value:,}" if isinstance(value, int) else f"{name:34} {value}")
     if options.json:
-        options.json.write_text(json.dumps(told, indent=1), "utf-8")
+        write_json(options.json, told)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)
