@@ -13,8 +13,8 @@ from behavior_assets.forecasting import guards as forecast_guards
 from behavior_assets.forecasting.methods import Method, seasonal_naive, smoothed
 from behavior_assets.forecasting.series import Calendar, Demand
 from behavior_assets.model_assets import verdicts_of
-from behavior_assets.prediction import guards, past, session_model
-from behavior_assets.prediction.customer_model import Activity
+from behavior_assets.prediction import customer_model, customer_training, guards, past, session_model
+from behavior_assets.prediction.customer_model import HORIZONS, Activity, Scored
 from behavior_assets.prediction.features import FEATURES, prefix_features
 from behavior_assets.prediction.load import Visitors
 from behavior_assets.prediction.past import Moments, past_of
@@ -24,6 +24,7 @@ from behavior_assets.recipes import RECIPES
 from behavior_assets.segmentation import churn, report
 from behavior_assets.segmentation import guards as value_guards
 from behavior_assets.trainer import Recipe
+from behavior_assets.training import Trained
 from resources.models import StoredModel
 from tests import test_customer_value as customers
 from tests import test_forecast_model as sales
@@ -251,9 +252,20 @@ def test_values_that_know_later_days_are_found(activity: Activity, monkeypatch: 
 def test_churn_learnt_from_outcomes_that_were_not_known_is_found(
     activity: Activity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    honest = churn.training_days
+    monkeypatch.setattr(churn, "training_days", lambda known, day: [*honest(known, day), day - 30])
+    found = value_guards.verdicts(activity, churn_test(activity), "", 7)
+    assert failed(found) == ["boundary"]
+    assert found[-1].told["outcomes_not_over"] == 1
+
+
+def test_churn_guards_that_would_see_no_leak_fail(activity: Activity, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If features were of one day whichever is asked for, no future could come in by them: the canary is missed."""
     tested = churn_test(activity)
-    monkeypatch.setattr(churn, "training_days", lambda _activity, day: [day - 30, day - 90])
-    assert failed(value_guards.verdicts(activity, tested, "", 7)) == ["boundary"]
+    monkeypatch.setattr(churn, "asked_at", lambda _activity, _day: tested.asked)
+    found = value_guards.verdicts(activity, tested, "", 7)
+    assert failed(found) == ["single_feature"]
+    assert not found[1].told["canary_is_found"]
 
 
 def test_churn_that_is_told_by_one_number_is_found(activity: Activity) -> None:
@@ -264,6 +276,63 @@ def test_churn_that_is_told_by_one_number_is_found(activity: Activity) -> None:
     found = value_guards.verdicts(activity, leaking, "", 7)
     assert failed(found) == ["single_feature", "model_auc"]
     assert found[1].told["suspects"] == [churn.FEATURES[3]]
+
+
+# Purchases of customers
+
+
+@pytest.fixture(scope="module")
+def judged(activity: Activity) -> customer_training.Judged:
+    pytest.importorskip("sklearn")
+    found = customer_training.fit(activity, 7, synthetic=True)
+    assert isinstance(found, Trained), found
+    return customer_training.Judged(activity, found.told, found.arrays, synthetic=True)
+
+
+def test_customers_whose_features_know_nothing_of_later_days_pass(judged: customer_training.Judged) -> None:
+    found = judged.verdicts()
+    assert failed(found) == []
+    assert [v.name for v in found] == [
+        f"{name}_{horizon}" for horizon in HORIZONS
+        for name in ("prefix_invariance", "single_feature", "model_auc", "boundary")
+    ]  # fmt: skip
+
+
+def test_customers_of_whom_later_orders_are_known_are_found(
+    activity: Activity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that is taught and asked with a feature that counts the orders of the days ahead."""
+    honest, column = customer_model.features_at, customer_model.FEATURES.index("orders_so_far")
+
+    def leaking(known: Activity, day: int) -> Scored:
+        now = honest(known, day)
+        now.features[:, column] = leakage.grown(now, honest(known, day + 30), column)
+        return now
+
+    for module in (customer_model, customer_training):
+        monkeypatch.setattr(module, "features_at", leaking)
+    found = customer_training.fit(activity, 7, synthetic=True)
+    assert isinstance(found, Trained), found
+    told = found.told["guards"]
+    assert {name for name, v in told.items() if not v["passed"]} >= {
+        "prefix_invariance_7", "prefix_invariance_30", "single_feature_30", "model_auc_30",
+    }  # fmt: skip
+    assert told["single_feature_30"]["suspects"] == ["orders_so_far"]
+
+
+def test_customer_guards_that_would_see_no_leak_fail(
+    judged: customer_training.Judged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If features were of the test's day whichever is asked for, the canary is missed."""
+    then = {horizon: scored for horizon, (scored, _came, _chance) in judged.tests.items()}
+    monkeypatch.setattr(customer_training, "features_at", lambda _activity, day: then[7 if day >= then[7].day else 30])
+    assert failed(judged.verdicts()) == ["single_feature_7"]
+
+
+def test_customers_learnt_from_outcomes_that_were_not_known_are_found(judged: customer_training.Judged) -> None:
+    horizons = {name: dict(told) for name, told in judged.told["horizons"].items()}
+    horizons["30"]["training_days"] = [*horizons["30"]["training_days"], horizons["30"]["calibration_day"] - 29]
+    assert failed(replace(judged, told={**judged.told, "horizons": horizons}).verdicts()) == ["boundary_30"]
 
 
 # As checks of assets

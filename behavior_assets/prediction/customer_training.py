@@ -130,7 +130,10 @@ class Judged:
             same = np.array_equal(changed.features, scored.features, equal_nan=True)
             found.append(Verdict(f"prefix_invariance_{horizon}", same, {"customers": len(scored.customer)}))
             part = f"_{horizon}"
-            found.append(leakage.single_feature(came, scored.features, FEATURES, came.astype(float), part=part))
+            later = features_at(self.activity, scored.day + horizon)
+            canary = leakage.grown(scored, later, FEATURES.index("orders_so_far"))
+            waived = leakage.of_silence(FEATURES)
+            found.append(leakage.single_feature(came, scored.features, FEATURES, canary, waived, part))
             found.append(leakage.too_good(came, chance, part))
             told = self.told["horizons"][str(horizon)]
             ends = [d + horizon for d in told["training_days"]]

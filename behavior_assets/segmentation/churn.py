@@ -75,10 +75,14 @@ def stays_away(activity: Activity, asked: Scored) -> Flags:
 
 @dataclass(frozen=True)
 class Churn:
-    """Trees with ``line`` [4, LINE] (mean, deviation, weight of logarithms, intercept), and their calibration."""
+    """Trees with ``line`` [4, LINE] (mean, deviation, weight of logarithms, intercept), and their calibration.
+
+    ``days`` are those that taught it; a fit that comes from the store no longer tells them.
+    """
 
     arrays: dict[str, NDArray[Any]]
     calibration: tuple[float, float]
+    days: tuple[int, ...] = ()
 
     def risk(self, asked: Scored) -> Floats:
         """P(no order within HORIZON_DAYS) [n]."""
@@ -134,7 +138,7 @@ def fit(activity: Activity, day: int, seed: int) -> Churn:
     )  # fmt: skip
     model.fit(trees.trainable(features[teach]), away[teach])
     arrays = {**trees.exported(model), "line": _line(features[teach], away[teach])}
-    return Churn(arrays, calibrate(_odds(arrays, features[check]), away[check]))
+    return Churn(arrays, calibrate(_odds(arrays, features[check]), away[check]), tuple(p.day for p in parts))
 
 
 def _line(features: Floats, away: Flags) -> Floats:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from behavior_assets.segmentation.report import ChurnTest
 
 _MONTH = 30  # days before, with whose customers a number of groups is chosen
-# Who has not come for long will hardly come again, which is no leak: these may tell it nearly by themselves.
-WAIVED = tuple(n for n in churn.FEATURES if n.startswith(("days_since_visit", "days_since_order", "visits", "views")))
 
 
 def verdicts(activity: Activity, tested: ChurnTest | None, why_not: str, seed: int) -> list[Verdict]:
@@ -27,13 +25,14 @@ def verdicts(activity: Activity, tested: ChurnTest | None, why_not: str, seed: i
     if tested is None:
         nothing = {"not_looked_at": why_not}
         return [*found, *(Verdict(name, True, nothing) for name in ("single_feature", "model_auc", "boundary"))]  # noqa: FBT003
-    days = churn.training_days(activity, tested.day)
-    over = sum(d + churn.HORIZON_DAYS > tested.day for d in days)
-    away = tested.away
+    over = sum(d + churn.HORIZON_DAYS > tested.day for d in tested.days)
+    away, later = tested.away, churn.asked_at(activity, tested.day + churn.HORIZON_DAYS)
+    canary = -leakage.grown(tested.asked, later, churn.ORDER_DAYS)
+    waived = leakage.of_silence(churn.FEATURES)
     return [
-        *found, leakage.single_feature(away, tested.asked.features, churn.FEATURES, away.astype(float), WAIVED),
+        *found, leakage.single_feature(away, tested.asked.features, churn.FEATURES, canary, waived),
         leakage.too_good(away, tested.risk),
-        Verdict("boundary", not over, {"outcomes_not_over": over, "days_in_training": len(days)}),
+        Verdict("boundary", not over, {"outcomes_not_over": over, "days_in_training": len(tested.days)}),
     ]  # fmt: skip
 
 

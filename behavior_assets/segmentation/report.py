@@ -40,10 +40,12 @@ _FEWEST = 20  # of each kind in a slice
 class ChurnTest:
     """Customers [n] at a day whose outcome is known now, with the risks of a fit that did not know it.
 
-    ``rule`` is the better of the two rules that know nothing but how long ago the customer came or ordered.
+    ``days`` taught the fit. ``rule`` is the better of the two rules that know nothing but how long ago the customer
+    came or ordered.
     """
 
     day: int
+    days: tuple[int, ...]
     asked: Scored
     away: Flags
     risk: Floats
@@ -177,13 +179,12 @@ def churn_test(activity: Activity, seed: int) -> tuple[ChurnTest | None, str]:
     rules = {words: asked.features[:, churn.FEATURES.index(name)] for name, words in _RULES.items()}
     rule = max(rules, key=lambda words: metrics.auc(away, rules[words]))
     paired = metrics.difference(away, risk, rules[rule], asked.customer, "auc", seed=seed, draws=DRAWS)
-    days = churn.training_days(activity, day)
     words = (
-        f"Churn: learnt from {len(days)} days a week apart, {day_of(days[0])} to {day_of(days[-1])}, whose "
+        f"Churn: learnt from {len(fit.days)} days a week apart, {day_of(fit.days[0])} to {day_of(fit.days[-1])}, whose "
         f"outcomes were known on {day_of(day)}; tested on that day's customers and the {churn.HORIZON_DAYS} days "
         "after it. Every fourth customer calibrates and is not learnt from."
     )
-    return ChurnTest(day, asked, away, risk, rule, rules[rule], paired), words
+    return ChurnTest(day, fit.days, asked, away, risk, rule, rules[rule], paired), words
 
 
 def _churn(activity: Activity, test: ChurnTest, seed: int) -> list[Figure]:
@@ -200,7 +201,7 @@ def _churn(activity: Activity, test: ChurnTest, seed: int) -> list[Figure]:
     ]  # fmt: skip
     d = test.difference
     figures.append(Figure("churn_auc_above_recency", d.value, "all", d.lower, d.upper, test.rule, 0.0))
-    then = churn.asked_at(activity, churn.training_days(activity, test.day)[-1])
+    then = churn.asked_at(activity, test.days[-1])
     apart = leakage.days_told_apart(then, test.asked)
     figures.append(Figure("churn_adversarial_auc", apart, baseline="no drift", baseline_value=0.5))
     for name, rows in (("one order", ~several), ("several orders", several)):
