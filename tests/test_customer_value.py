@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -117,6 +118,14 @@ def test_the_card_tells_all_that_the_topic_knows(trained: Trained) -> None:
     assert set(trained.card) == set(FIELDS) - ELSEWHERE
     assert all(text.strip() for text in trained.card.values())
     assert len({(f.metric, f.slice) for f in trained.figures}) == len(trained.figures)
+    assert drifting(trained) == {"churn_adversarial_auc", "groups_relabelled"}
+
+
+def drifting(trained: Trained) -> set[str]:
+    """Figures that the card's drift sends its reader to; all are there."""
+    named = set(re.findall("`(.+?)`", trained.card["drift"]))
+    assert named <= {f.metric for f in trained.figures}
+    return named
 
 
 def test_the_same_data_give_the_same_model(made: tuple[Activity, np.ndarray], trained: Trained) -> None:
@@ -244,6 +253,14 @@ def test_parts_that_cannot_be_fitted_say_why(trained: Trained) -> None:
     too_early = "churn: 90 days of data are wanted before it, or there is no outcome yet"
     assert first["churn"] == second["churn"] == too_early
     assert third == {}
+
+
+def test_churn_that_could_not_be_tested_has_no_figures(made: tuple[Activity, np.ndarray]) -> None:
+    found = model.train(made[0].until(number_of(ENDS[1])), ENDS[:2])
+    assert isinstance(found, Trained)
+    assert not [f.metric for f in found.figures if f.metric.startswith("churn")]
+    assert "Churn could not be tested on 2023-12-31" in found.card["split"]
+    assert "churn_adversarial_auc" not in drifting(found)
 
 
 def test_too_few_customers_are_not_enough() -> None:

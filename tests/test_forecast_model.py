@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from behavior_assets import cards
+from behavior_assets.forecasting import card, neural
 from behavior_assets.forecasting import methods as ways
 from behavior_assets.forecasting import model as made
-from behavior_assets.forecasting import neural
 from behavior_assets.forecasting.backtest import AVERAGE, NAIVE, PARTS, TOTAL, choose, run, total_of
 from behavior_assets.forecasting.judge import Ratio, judge
 from behavior_assets.forecasting.load import CATEGORY, PRODUCT, Loaded, load_demand
@@ -24,7 +24,7 @@ from behavior_assets.forecasting.model import HORIZON, Plan, forecast, plan, sho
 from behavior_assets.forecasting.series import Calendar, Demand, learn_calendar
 from behavior_assets.forecasting.serve import Rows, _method
 from behavior_assets.prediction import trees
-from behavior_assets.training import NotEnough, Trained
+from behavior_assets.training import Figure, NotEnough, Trained
 from resources.engine import engine
 from resources.errors import UsageError
 from resources.models import ModelStore, StoredModel
@@ -168,6 +168,16 @@ def test_the_figures_and_the_card_are_whole(trained: Trained) -> None:
     assert told["coherence_error", "all"].value < 1e-6
     assert set(trained.card) == set(cards.FIELDS) - OF_OTHERS
     assert not set(cards.missing(trained.card)) - OF_OTHERS
+
+
+def test_a_level_that_the_last_week_tells_as_well_is_said_so() -> None:
+    figures = [
+        Figure("wrmsse", 1.2, "total", baseline=NAIVE, baseline_value=1.1), Figure("bias", 0.5, "total"),
+        Figure("wrmsse", 0.9, "category", baseline=NAIVE, baseline_value=1.0),
+    ]  # fmt: skip
+    said = "- **No better than the same weekday of the last week (total)**: WRMSSE 1.2, its 1.1."
+    assert card._beaten(figures) == [said]
+    assert card._beside(figures) == ["`wrmsse`"]
 
 
 def test_past_forecasts_are_published_as_they_would_have_been(trained: Trained) -> None:

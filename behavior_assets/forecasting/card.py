@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from behavior_assets.forecasting.backtest import PARTS, TOTAL, Origin
+from behavior_assets.forecasting.backtest import NAIVE, PARTS, TOTAL, Origin
 from behavior_assets.forecasting.features import FEATURES
 from behavior_assets.training import Figure
 
@@ -35,7 +35,7 @@ def card(told: Mapping[str, Any], origins: Sequence[Origin], figures: Sequence[F
     judged, count = told["judged"], len(told["series"])
     return {
         "use": _USE.format(**names),
-        "failures": _FAILURES.format(**names),
+        "failures": "\n".join([_FAILURES.format(**names), *_beaten(figures)]),
         "unit": f"One day of one series: {count:,} of level {told['level']}, and their total. Forecast at the end of "
                 f"a day, for the {told['horizon']} days after it.",
         "label": _LABEL.format(**names),
@@ -46,8 +46,9 @@ def card(told: Mapping[str, Any], origins: Sequence[Origin], figures: Sequence[F
                  "earlier origins whose days had passed. Series weigh by the money of the four weeks before. The model "
                  "that is kept learns from all days. Nothing is trimmed.",
         "prevalence": "not applicable: units are forecast, and no class of them is rare or common.",
-        "baselines": "Mean weighted RMSSE over all origins, by level; the best serves, `seasonal_naive` (the same "
-                     "weekday of the last week) is the baseline of every figure.\n\n" + _methods(told, origins),
+        "baselines": "Mean weighted RMSSE over all origins, by level; the best serves. `seasonal_naive` (the same "
+                     f"weekday of the last week) stands beside {', '.join(_beside(figures))}.\n\n"
+                     + _methods(told, origins),
         "seeds": f"Seed {told['seed']}. Intervals of figures: 1,000 draws of origins and series. {_few(len(judged))}",
         "reliability": "Share of days inside the intervals, at judged origins; parts weigh by their money.\n\n"
                        + _coverage(figures),
@@ -59,6 +60,18 @@ def card(told: Mapping[str, Any], origins: Sequence[Origin], figures: Sequence[F
                  "`model_card` tells its error (`wape`), bias and coverage of days that came since (`served, ...`): a "
                  "coverage_80 far below .8 says that sales no longer do what they did. It is trained anew each week.",
     }  # fmt: skip
+
+
+def _beside(figures: Sequence[Figure]) -> list[str]:
+    """Figures that have a baseline."""
+    return sorted({f"`{f.metric}`" for f in figures if f.baseline == NAIVE})
+
+
+def _beaten(figures: Sequence[Figure]) -> list[str]:
+    """Where what serves was no better than its baseline at the judged origins."""
+    worse = [f for f in figures if f.metric == "wrmsse" and f.baseline == NAIVE and f.value >= f.baseline_value]
+    return [f"- **No better than the same weekday of the last week ({f.slice})**: WRMSSE {f.value:.4g}, its "
+            f"{f.baseline_value:.4g}." for f in worse]  # fmt: skip
 
 
 def _few(judged: int) -> str:

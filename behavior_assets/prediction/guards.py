@@ -138,6 +138,15 @@ def adversarial(data: Data, seed: int = 7) -> float:
     return leakage.told_apart(data.features[rows], is_test, learnt, seed)
 
 
+def most_apart(data: Data, names: Sequence[str]) -> tuple[str, float]:
+    """The feature by which alone training and test are told apart best, and how well (AUC, one half or more)."""
+    rows = np.concatenate([_some(data, "training"), _some(data, "test")])
+    is_test = np.repeat(data.part == PARTS.index("test"), data.steps.length)[rows]
+    areas = {n: metrics.auc(is_test, np.nan_to_num(data.features[rows, at], nan=-1e9)) for at, n in enumerate(names)}
+    best = max(areas, key=lambda n: abs(areas[n] - 0.5))
+    return best, max(areas[best], 1 - areas[best])
+
+
 def _some(data: Data, part: str, seed: int = 7) -> NDArray[np.int64]:
     """Places of steps of a part, a sample where there are many."""
     rows = np.flatnonzero(data.rows(part))

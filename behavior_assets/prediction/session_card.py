@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from behavior_assets import leakage
 from behavior_assets.days import day_of
-from behavior_assets.prediction import metrics
-from behavior_assets.prediction.features import BEFORE, SO_FAR, STEP
+from behavior_assets.prediction import guards, metrics
+from behavior_assets.prediction.features import BEFORE, FEATURES, SO_FAR, STEP
 from behavior_assets.prediction.session_model import FEWEST_TEST, GRU, PARTS, PREFIXES, SHARES
 from behavior_assets.prediction.steps import USUAL_DAYS
 
@@ -24,6 +24,7 @@ def card_texts(judged: Judged, verdicts: Iterable[Verdict]) -> dict[str, str]:
     """Markdown by field of ``cards.FIELDS``, but for what the training's desk knows (data, time, versions)."""
     told, served = judged.told, judged.served
     loser = next(kind for kind in WORDS if kind != served)
+    apart = guards.most_apart(judged.data, FEATURES)
     best = {kind: f"{value:.4f}" for kind, value in told["validation_ap"].items()}
     return {
         "use": "Ranks sessions that are going on by how likely a purchase is to follow, for attention, offers and "
@@ -54,7 +55,9 @@ def card_texts(judged: Judged, verdicts: Iterable[Verdict]) -> dict[str, str]:
         "latency": judged.latency() + " The chain scores days at once: `benchmarks/scoring.py` tells how many sessions "
                    "a second.",
         "drift": "`adversarial_auc` below: how well training and test are told apart by their features (.5: not at "
-                 "all). While it serves, the drift of its scores is told in `model_card` as `drift_psi`.",
+                 f"all). By `{apart[0]}` alone: {apart[1]:.2f}. What counts days or visits grows with the shop's age, "
+                 "whether behaviour changes or not. While it serves, the drift of its scores is told in `model_card` "
+                 "as `drift_psi`.",
     }  # fmt: skip
 
 

@@ -268,11 +268,19 @@ def _card(
         "reliability": _reliability(tested) if tested is not None else "Not known: " + words["churn"],
         "lift": _lift(by_name),
         "slices": _slices(figures),
-        "drift": "`churn_adversarial_auc` below: how well the newest day of training and the test's are told apart by "
-                 "the features of churn (.5: not at all; in a young shop customers are known for longer each week); "
-                 "`groups_relabelled`: how many customers change their group with the newest fit. A fit is made for "
-                 "each month, so what drifts is learnt anew.",
+        "drift": _drift(by_name),
     }  # fmt: skip
+
+
+def _drift(by_name: dict[str, Figure]) -> str:
+    said = []
+    if "churn_adversarial_auc" in by_name:
+        said.append("`churn_adversarial_auc` below: how well the newest day of training and the test's are told apart "
+                    "by the features of churn (.5: not at all; in a young shop customers are known for longer each "
+                    "week).")
+    if "groups_relabelled" in by_name:
+        said.append("`groups_relabelled`: how many customers change their group with the newest fit.")
+    return " ".join([*said, "A fit is made for each month, so what drifts is learnt anew."])
 
 
 def _failures(newest: Fit, fits: list[Fit], tested: ChurnTest | None, by_name: dict[str, Figure]) -> str:
