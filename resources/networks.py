@@ -44,6 +44,8 @@ def load_keras() -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    # Sums depend on how many threads share them; so many on every machine, the same data give the same weights.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
     with _unheard():
         import keras
     from absl import logging

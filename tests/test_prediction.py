@@ -6,6 +6,8 @@ import contextlib
 import importlib
 import io
 import logging.config
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from typing import Any
@@ -21,6 +23,7 @@ from behavior_assets.prediction.features import FEATURES, prefix_features, shop_
 from behavior_assets.prediction.past import Moments, Past, before, past_of
 from behavior_assets.prediction.steps import CART, PURCHASE, VIEW, Steps, running
 from resources.networks import load_keras
+from tests.conftest import REPOSITORY, require_packages
 
 MINUTE, DAY = 60_000_000, 86_400_000_000
 
@@ -318,3 +321,23 @@ def test_keras_leaves_the_terminal_open() -> None:
     assert not listening.closed
     stream = importlib.import_module("absl.logging").get_absl_handler().python_handler.stream
     assert stream is sys.__stderr__
+
+
+def test_the_number_of_cores_changes_no_network() -> None:
+    """In processes of their own, which may use one core and all of them; a sum that more threads share is another."""
+    require_packages("keras", "tensorflow")
+    code = (
+        "import hashlib\n"
+        "from tests.test_prediction import features, session_model, shop\n"
+        "steps = shop(2000)\n"  # fewer are not shared
+        "data = session_model.Data(steps, features(steps), session_model.split(steps.day))\n"
+        "weights = session_model.train_network(data, 7)\n"
+        "print(hashlib.sha256(b''.join(weights[name].tobytes() for name in sorted(weights))).hexdigest())\n"
+    )
+    ours = {n: v for n, v in os.environ.items() if not n.startswith(("TF_NUM", "OMP_"))}
+    pinned = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    told = {
+        subprocess.run([sys.executable, "-c", begin + code], env=ours, cwd=REPOSITORY, check=True, capture_output=True,
+                       text=True).stdout for begin in ("", pinned)
+    }  # fmt: skip
+    assert len(told) == 1
