@@ -51,9 +51,14 @@ class Activity:
         return Activity(self.customer[kept], self.day[kept], self.values[kept])
 
     def otherwise_after(self, day: int) -> Activity:
-        """The same until the end of a day, and something else after it: for guards against knowing the future."""
+        """The same until the end of a day, and something else after it: for guards against knowing the future.
+
+        Every other row is not there, and the others tell other things.
+        """
         after = self.day > day
-        return Activity(self.customer, self.day, np.where(after[:, None], self.values * 3 + 1, self.values))
+        values = np.where(after[:, None], self.values * 3 + 1, self.values)
+        kept = ~after | (np.arange(len(after)) % 2 == 0)
+        return Activity(self.customer[kept], self.day[kept], values[kept])
 
 
 @dataclass(frozen=True)

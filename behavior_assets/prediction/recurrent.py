@@ -29,7 +29,8 @@ CATEGORIES, PRODUCTS = 256, 2048  # buckets that codes are folded into; 0 is the
 MOST_STEPS = 20
 INPUTS = tuple(FEATURES.index(n) for n in (*STEP, *BEFORE))
 _AGES = tuple(n for n, i in enumerate(INPUTS) if FEATURES[i].startswith(("days_since", "open_cart")))
-_BATCH, _EPOCHS, _PATIENCE = 512, 6, 1
+_SESSIONS, _STEPS = 512, 4096  # of a batch, whichever are more sessions: short ones cost more to begin than to learn
+_EPOCHS, _PATIENCE = 4, 1
 _LENGTHS = (2, 4, 8, MOST_STEPS)  # sessions of like length are trained together: padding costs as much as steps
 
 
@@ -131,8 +132,8 @@ def train(
     best: tuple[float, Arrays] = (-np.inf, {})
     worse = 0
     for epoch in range(_EPOCHS):
-        order = [(g, rows) for g, (_, _, _, n) in enumerate(groups)
-                 for rows in np.array_split(dice.permutation(n), max(-(-n // _BATCH), 1))]  # fmt: skip
+        order = [(g, rows) for g, (_, _, weight, n) in enumerate(groups)
+                 for rows in np.array_split(dice.permutation(n), -(-n // max(_SESSIONS, _STEPS // weight.shape[1])))]
         dice.shuffle(order)
         if epoch == _EPOCHS // 2:
             network.optimizer.learning_rate = 5e-4
