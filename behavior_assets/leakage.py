@@ -83,9 +83,10 @@ def single_feature(
 
 
 def of_silence(names: Sequence[str]) -> tuple[str, ...]:
-    """Features of a customer that may tell what he will do nearly by themselves.
+    """Features of a customer that may tell what he will do nearly by themselves: how long ago, and how much, he came.
 
-    Who has not come for long will hardly come again, which is no leak.
+    Who has not come for long will hardly come again, which is no leak. That these end at their day is for
+    ``prefix_invariance`` to see.
     """
     return tuple(n for n in names if n.startswith(("days_since_visit", "days_since_order", "visits", "views")))
 

@@ -41,6 +41,8 @@ def evaluate(bought: Purchases, calibration_end: date | None, holdout_end: date 
     begin, last = int(day.min()), int(day.max())
     end = number_of(holdout_end) if holdout_end else last
     split = number_of(calibration_end) if calibration_end else (begin + min(end, last)) // 2
+    if min(end, last) - begin < 2:  # noqa: PLR2004 - a day to learn from, and one to test on
+        refuse(f"Purchases lie from {day_of(begin)} to {day_of(last)}: too few days to learn from and to test on.")
     if not begin < split < min(end, last):
         refuse(f"Purchases lie from {day_of(begin)} to {day_of(last)}: the calibration must end between "
                f"{day_of(begin + 1)} and {day_of(min(end, last) - 1)}, not on {day_of(split)}.")  # fmt: skip
@@ -103,8 +105,8 @@ def main() -> None:
     """Print a table, and write JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--transactions", type=Path, required=True)
-    parser.add_argument("--calibration-end", type=date.fromisoformat)
-    parser.add_argument("--holdout-end", type=date.fromisoformat)
+    parser.add_argument("--calibration-end", type=date.fromisoformat, metavar="YYYY-MM-DD")
+    parser.add_argument("--holdout-end", type=date.fromisoformat, metavar="YYYY-MM-DD")
     parser.add_argument("--unit", choices=UNITS, default="week")
     parser.add_argument("--json", type=Path)
     known_options(parser)

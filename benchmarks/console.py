@@ -29,6 +29,8 @@ def start(main: Callable[[], None]) -> None:
         raise SystemExit(error.exit_code) from None
     except BrokenPipeError:  # whoever read has seen enough
         sys.stderr.close()
+    except OSError as error:  # a file that cannot be read or written; the error names it
+        refuse(str(error))
 
 
 def write_json(path: Path, told: dict[str, Any]) -> None:

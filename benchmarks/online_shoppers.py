@@ -29,13 +29,30 @@ MONTHS = {name: float(n) for n, name in enumerate(
     ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), 1)}  # fmt: skip
 LABEL, DERIVED, MONTH = "revenue", "pagevalues", "month"
 FOLDS, DRAWS, SEED = 10, 400, 7
-TRUE = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "yes": 1.0, "no": 0.0}
+MISSING = {"", "na", "n/a", "null", "nan", "none", "?"}
+# Features of the file; what else it holds (row numbers) is left out, as a number of its own makes a row no copy.
+PAGES = ("administrative", "informational", "productrelated")
+FEATURES = (*PAGES, *(f"{n}_duration" for n in PAGES), "bouncerates", "exitrates", DERIVED, "specialday",
+            "operatingsystems", "browser", "region", "traffictype", "visitortype", "weekend")  # fmt: skip
+TRUE = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "yes": 1.0, "no": 0.0, "1.0": 1.0, "0.0": 0.0}
+
+
+def _number(text: str) -> float | None:
+    """A finite number, if it is one."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
 
 
 class Table:
-    """Columns by lower-case name as numbers; texts become the number of their value among ``words``."""
+    """Columns by lower-case name as numbers; texts become the number of their value among ``words``.
 
-    def __init__(self, path: Path, words: dict[str, list[str]] | None = None) -> None:
+    What is not there is NaN. A test is read as the training file that is ``like`` it.
+    """
+
+    def __init__(self, path: Path, like: Table | None = None) -> None:
         """Read a file. Raises SystemExit where the label or the month is missing or not understood."""
         con = duckdb.connect()
         con.execute("SET threads = 1")  # rows in the order of the file
@@ -47,13 +64,16 @@ class Table:
         raw = {n.strip().lower(): [str(row[at] or "").strip() for row in rows] for at, n in enumerate(names)}
         if missing := [c for c in (LABEL, MONTH) if c not in raw]:
             refuse(f"{path.name}: the column {missing[0]} is missing; is this the Online Shoppers file?")
-        self.name = path.name
+        if not rows:
+            refuse(f"{path.name}: there are no rows below the names.")
+        self.name, self.like = path.name, like
         self.label = self._known(LABEL, raw.pop(LABEL), TRUE)
         self.month = self._known(MONTH, [v[:3] for v in raw.pop(MONTH)], MONTHS).astype(np.int64)
-        self.words = {} if words is None else words
-        self.columns: dict[str, Floats] = {}
-        for name, values in raw.items():
-            self.columns[name] = self._numbers(name, values)
+        self.words: dict[str, list[str]] = like.words if like else {}
+        raw = {name: values for name, values in raw.items() if name in FEATURES}
+        if not raw:
+            refuse(f"{path.name}: none of the columns {', '.join(FEATURES)} is there.")
+        self.columns: dict[str, Floats] = {name: self._numbers(name, values) for name, values in raw.items()}
         told = np.array(["\x1f".join(row) for row in zip(*raw.values(), map(str, self.month), strict=True)])
         self.copy = np.unique(told, return_inverse=True)[1].reshape(-1)
 
@@ -65,19 +85,25 @@ class Table:
         return np.array(found, dtype=np.float64)
 
     def _numbers(self, name: str, values: list[str]) -> Floats:
-        """Numbers, of which those not there are NaN; of texts, their place among the words."""
-        try:
-            return np.array([float(v) if v else np.nan for v in values])
-        except ValueError:
-            if all(v.lower() in TRUE for v in values):
-                return np.array([TRUE[v.lower()] for v in values])
-            words = self.words.setdefault(name, sorted(set(values)))
-            return np.array([float(words.index(v)) if v in words else -1.0 for v in values])
+        low = [v.lower() for v in values]
+        known = [v for v in low if v not in MISSING]
+        if self.like and name in self.like.columns:
+            is_words = name in self.words
+        else:
+            is_words = 2 * sum(v in TRUE or _number(v) is not None for v in known) < len(known)
+        if is_words:
+            words = self.words.setdefault(name, sorted(set(known)))
+            return np.array([float(words.index(v)) if v in words else -1.0 for v in low])
+        found = [np.nan if v in MISSING else TRUE.get(v, _number(v)) for v in low]
+        if None in found:
+            row = found.index(None)
+            refuse(f"{self.name}, row {row + 2}, column {name}: {values[row]!r} is no number.")
+        return np.array(found, dtype=np.float64)
 
     def features(self, names: list[str]) -> Floats:
         """Features [n, F]: the columns, the month, and what follows from them."""
         c = self.columns
-        pages = [n for n in ("administrative", "informational", "productrelated") if n in c]
+        pages = [n for n in PAGES if n in c]
         whole = sum((c[n] for n in pages), np.zeros(len(self.label)))
         spent = sum((c[f"{n}_duration"] for n in pages if f"{n}_duration" in c), np.zeros(len(self.label)))
         return np.stack([*(c[n] for n in names), self.month.astype(float), whole, spent, spent / (whole + 1)], axis=1)
@@ -112,9 +138,9 @@ def cross_validate(features: Floats, label: Floats, copy: NDArray[np.int64], mod
     return found
 
 
-def rarest(label: Floats) -> int:
-    """Rows of the rarer outcome."""
-    return int(min(label.sum(), len(label) - label.sum()))
+def rarest(label: Floats, copy: NDArray[np.int64]) -> int:
+    """Rows of the rarer outcome, copies counted once."""
+    return min(len(np.unique(copy[label == outcome])) for outcome in (0.0, 1.0))
 
 
 def scores(label: Floats, chance: Floats, copy: NDArray[np.int64]) -> dict[str, Any]:
@@ -132,10 +158,10 @@ def evaluate(train: Path, test: Path | None) -> dict[str, Any]:
     Raises SystemExit where there are too few buyers, or columns of the training are not in the test.
     """
     known = Table(train)
-    if rarest(known.label) < FOLDS:
+    if rarest(known.label, known.copy) < FOLDS:
         refuse(f"{train.name}: {int(known.label.sum()):,} of {len(known.label):,} visits bought; to learn and to test, "
-               f"at least {FOLDS} must have bought and {FOLDS} not.")  # fmt: skip
-    other = Table(test, known.words) if test else None
+               f"at least {FOLDS} must have bought and {FOLDS} not, copies of a row counted once.")  # fmt: skip
+    other = Table(test, known) if test else None
     names = [n for n in known.columns if n != DERIVED]
     if other and (missing := [n for n in names if n not in other.columns]):
         refuse(f"{other.name}: the column {missing[0]} of {train.name} is missing.")
@@ -146,14 +172,14 @@ def evaluate(train: Path, test: Path | None) -> dict[str, Any]:
     told["model"] = best
     for variant, columns in (("honest", names), ("label_derived", [*names, DERIVED])):
         if DERIVED in columns and not all(DERIVED in t.columns for t in (known, other) if t):
+            told[variant] = None
             continue
         features = known.features(columns)
         chance = found[best] if variant == "honest" else \
             cross_validate(features, known.label, known.copy, candidates(SEED)[best])  # fmt: skip
-        told[variant] = {"cv": scores(known.label, chance, known.copy)}
-        if tested := _tested(known, other, columns, best):
-            told[variant]["test"] = tested
-    if "test" not in told["honest"]:
+        tested = _tested(known, other, columns, best)
+        told[variant] = {"cv": scores(known.label, chance, known.copy), "test": tested}
+    if told["honest"]["test"] is None:
         told["test"] = "none: before the last month of the training file too few bought; give --test"
     return told
 
@@ -166,7 +192,7 @@ def _tested(known: Table, other: Table | None, columns: list[str], best: str) ->
     else:
         train = known.month < known.month.max()
         wanted, label, copy = known.features(columns)[~train], known.label[~train], known.copy[~train]
-    if rarest(known.label[train]) < FOLDS:
+    if rarest(known.label[train], known.copy[train]) < FOLDS:
         return None
     features = known.features(columns)[train]
     models = candidates(SEED)[best]
@@ -196,7 +222,9 @@ def main() -> None:
     print(f"model: {told['model']}; test: {told['test']}; {told['seconds']:.0f} s")
     print(f"{'':14} {'':5} {'rows':>6} {'buyers':>7} {'AUC':>22} {'AP':>22} {'Brier':>7} {'ECE':>6}")
     for variant in ("honest", "label_derived"):
-        for name, s in told.get(variant, {}).items():
+        for name, s in (told[variant] or {}).items():
+            if s is None:
+                continue
             auc, ap = (f"{s[m]:.3f} [{s[f'{m}_interval'][0]:.3f}, {s[f'{m}_interval'][1]:.3f}]" for m in ("auc", "ap"))
             print(f"{variant:14} {name:5} {s['rows']:6,} {s['prevalence']:7.3f} {auc:>22} {ap:>22} {s['brier']:7.4f} "
                   f"{s['ece']:6.3f}")  # fmt: skip

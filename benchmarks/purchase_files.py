@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -24,28 +25,35 @@ if TYPE_CHECKING:
 # Names in the order of preference, written without case, spaces and marks.
 NAMES = {
     "customer": ("customerid", "customer", "custid", "customernumber", "customername", "userid", "user", "clientid",
-                 "client", "buyerid", "memberid", "householdid", "household", "masterid", "visitorid", "email", "id"),
+                 "client", "buyerid", "memberid", "householdid", "household", "masterid", "visitorid", "email"),
     "date": ("date", "invoicedate", "orderdate", "transactiondate", "purchasedate", "saledate", "eventtime",
-             "orderpurchasetimestamp", "timestamp", "datetime", "transactiontime", "time", "day", "week"),
+             "orderdt", "createdat", "purchasedat", "orderpurchasetimestamp", "timestamp", "datetime",
+             "transactiontime", "time", "day", "week"),
     "amount": ("amount", "transactionamount", "purchaseamount", "orderamount", "totalamount", "amountspent", "revenue",
                "totalprice", "ordertotal", "ordervalue", "linetotal", "total", "value", "monetary", "monetaryvalue",
                "spend", "spent", "sales", "salesvalue", "netsales", "transactionvalue", "paymentvalue", "dollars"),
     "price": ("unitprice", "price", "itemprice"),
-    "quantity": ("quantity", "qty", "units", "cds"),
+    "quantity": ("quantity", "qty", "units", "cds", "totalqty", "totalitems", "items"),
 }  # fmt: skip
 # Where no name is known, the only column whose name holds one of these is meant.
 HINTS = {"customer": ("cust", "client", "user", "buyer", "member"), "date": ("date", "time"),
          "amount": ("amount", "value", "revenue", "spen", "total", "sales")}  # fmt: skip
+NEVER = ("qty", "quantity", "item", "unit", "count", "discount", "tax", "vat", "fee", "ship", "lifetime")  # no amount
 WANTED = ("customer", "date", "amount")
 # Files without names: which fields are customer, date and amount. Four and five are the layouts of CDNOW.
 PLACES = {3: (0, 1, 2), 4: (0, 1, 3), 5: (0, 2, 4)}
 # Month first stands before day first: where no date tells which, it is read so, and told.
 FORMATS = ("%Y-%m-%d", "%Y%m%d", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%Y/%m/%d", "%d.%m.%Y", "%Y.%m.%d",
            "%d.%m.%y", "%m-%d-%Y", "%d-%m-%Y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
-           "%b %d %Y")  # fmt: skip
-_TIME = r"'[T ]\s*\d{1,2}:\d{2}.*$'"  # what follows the date: hours, fractions, zones
-_YEARS = (1970, 2100)
+           "%b %d %Y", "%y/%m/%d", "%y-%m-%d", "%y%m%d")  # fmt: skip
+# The text of a day: without hours, fractions and zones; seconds and milliseconds since 1970 as a day.
+_DAY = r"""CASE WHEN regexp_full_match(trim(date), '1\d{9}(\d{3})?')
+    THEN strftime(make_timestamp(left(trim(date), 10)::BIGINT * 1000000), '%Y%m%d')
+    WHEN regexp_full_match(trim(date), '[12]\d{13}') THEN left(trim(date), 8)
+    ELSE trim(regexp_replace(trim(date), '[T ]\s*\d{1,2}:\d{2}.*$', '')) END"""
+_YEARS = (1970, date.today().year + 1)  # noqa: DTZ011 - what is yet to come was not bought
 MOST_UNREADABLE = 0.05
+NOBODY = ("", "na", "n/a", "null", "nan", "none", "<na>", "nat")
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,8 @@ def read(path: Path, columns: dict[str, str] | None = None, date_format: str | N
     day = _dates(con, path, date_format, notes)
     amount = _numbers(con, "amount", notes)
     con.execute(
-        f"CREATE TABLE d AS SELECT n, customer, {day} AS day, {amount} AS amount, "
-        "coalesce(customer, '') IN ('', 'NA', 'NULL', 'null', 'nan', 'NaN') AS nobody FROM t"
+        f"CREATE TABLE d AS SELECT n, regexp_replace(customer, '^(\\d+)\\.0$', '\\1') AS customer, {day} AS day, "
+        f"{amount} AS amount, lower(coalesce(customer, '')) IN {NOBODY} AS nobody FROM t"
     )
     _judge(con, path, notes)
     good = con.execute(
@@ -79,7 +87,7 @@ def read(path: Path, columns: dict[str, str] | None = None, date_format: str | N
         "FROM d WHERE NOT nobody AND day IS NOT NULL AND amount >= 0 AND isfinite(amount)"
     ).fetchnumpy()
     if not len(good["day"]):
-        refuse(f"{path.name}: no row has a customer, a date and an amount.")
+        refuse(" ".join([f"{path.name}: no row is a purchase, with a customer, a date and an amount.", *notes]))
     found = (good["customer"].astype(np.int64), good["day"].astype(np.int64), good["amount"].astype(np.float64))
     return Purchases(*found, notes)
 
@@ -109,7 +117,11 @@ def _load(con: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str], n
         con.execute(f"CREATE TABLE raw AS SELECT {fields}", [list(c) for c in zip(*rows, strict=True)])
     header = [str(v or "").strip() for v in con.execute("SELECT * FROM raw LIMIT 1").fetchall()[0]]
     names = [f'"{d[0]}"' for d in con.execute("SELECT * FROM raw LIMIT 0").description or []]
-    named = not any(re.match(r"[^\w]*\d", field) for field in header)
+    named = any(_plain(field) in known for field in header for known in NAMES.values()) or not any(
+        re.match(r"[^\w]*\d", field) for field in header
+    )
+    if columns and not named:
+        refuse(f"{path.name}: the first row names no columns, so --{next(iter(columns))} has nothing to choose from.")
     picked = _columns(path, header, columns) if named else _places(path, header)
     told = ", ".join(f"{what} {header[n] if named else f'field {n + 1}'}" for what, n in picked.items())
     notes.append(f"Columns: {told}.")
@@ -117,6 +129,8 @@ def _load(con: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str], n
     con.execute(
         f"CREATE TABLE t AS SELECT * FROM (SELECT row_number() OVER () AS n, {chosen} FROM raw) WHERE n > {int(named)}"
     )
+    if not con.execute("SELECT count(*) FROM t").fetchall()[0][0]:
+        refuse(f"{path.name}: there are no rows below the names.")
     if "price" in picked:
         price, quantity = _numbers(con, "price", notes), _numbers(con, "quantity", notes)
         con.execute("ALTER TABLE t ADD COLUMN amount VARCHAR")
@@ -124,6 +138,12 @@ def _load(con: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str], n
 
 
 def _encoding(path: Path, notes: list[str]) -> str:
+    with path.open("rb") as raw:
+        begin = raw.read(4)
+    if begin.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        refuse(f"{path.name}: the file is compressed, or a workbook. Unpack it, or save it as CSV.")
+    if begin.startswith((b"\xff\xfe", b"\xfe\xff")):
+        refuse(f"{path.name}: the text is UTF-16. Convert it, as by: iconv -f utf-16 -t utf-8")
     try:
         with path.open(encoding="utf-8") as file:
             while file.read(1 << 20):
@@ -138,33 +158,57 @@ def _mark(first: str) -> str:
     """What stands between fields: the mark that cuts the first line most often; white space where none does."""
     counts = {mark: first.count(mark) for mark in ("\t", ";", "|", ",")}
     best = max(counts, key=lambda m: counts[m])
-    return best if counts[best] else ""
+    alone = best == "," and counts[best] == 1 and len(first.split()) in PLACES  # of an amount between white space
+    return best if counts[best] and not alone else ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _columns(path: Path, header: list[str], asked: dict[str, str]) -> dict[str, int]:
     """Places of the columns in a file that names them; price and quantity where there is no amount."""
-    plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in header]
-    found: dict[str, int] = {}
-    for what, known in NAMES.items():
-        if name := asked.get(what):
-            if name not in header:
-                refuse(f"{path.name}: --{what} {name}: there is no such column; there are {', '.join(header)}")
-            found[what] = header.index(name)
-        elif name := next((n for n in known if n in plain), ""):
-            found[what] = plain.index(name)
-        elif len(meant := [n for n in plain if any(hint in n for hint in HINTS.get(what, ()))]) == 1:
-            found[what] = plain.index(meant[0])
+    plain, found = [_plain(name) for name in header], _named(path, header, asked)
+    if "customer" not in found:
+        _hint("customer", plain, found)
+    if "customer" not in found and "id" in plain:
+        found["customer"] = plain.index("id")
+    if "date" not in found:
+        _hint("date", plain, found)
     wanted: tuple[str, ...] = WANTED
-    if "amount" not in found and "price" in found:
-        if "quantity" in found:
-            wanted = (*WANTED[:2], "price", "quantity")
-        else:
-            found["amount"] = found["price"]
+    if "amount" not in found and {"price", "quantity"} <= found.keys():
+        wanted = (*WANTED[:2], "price", "quantity")
+    elif "amount" not in found and "price" in found:
+        found["amount"] = found["price"]
+    elif "amount" not in found:
+        _hint("amount", plain, found)
     if missing := [what for what in wanted if what not in found]:
         options = " ".join(f"--{what} COLUMN" for what in missing)
         refuse(f"{path.name}: no column is known as {' or '.join(missing)}; give {options}. "
                f"The file has {', '.join(header)}")  # fmt: skip
     return {what: found[what] for what in wanted}
+
+
+def _named(path: Path, header: list[str], asked: dict[str, str]) -> dict[str, int]:
+    """Places of the columns that are asked for, or whose names are known."""
+    plain, lower = [_plain(name) for name in header], [name.lower() for name in header]
+    found: dict[str, int] = {}
+    for what, known in NAMES.items():
+        if name := asked.get(what):
+            if name.lower() not in lower:
+                refuse(f"{path.name}: --{what} {name}: there is no such column; there are {', '.join(header)}")
+            found[what] = lower.index(name.lower())
+        elif name := next((n for n in known if n in plain), ""):
+            found[what] = plain.index(name)
+    return found
+
+
+def _hint(what: str, plain: list[str], found: dict[str, int]) -> None:
+    """The only column whose name says something of the kind, where it is no other."""
+    meant = [at for at, name in enumerate(plain) if at not in found.values() and any(h in name for h in HINTS[what])
+             and not (what == "amount" and any(n in name for n in NEVER))]  # fmt: skip
+    if len(meant) == 1:
+        found[what] = meant[0]
 
 
 def _places(path: Path, fields: list[str]) -> dict[str, int]:
@@ -177,12 +221,11 @@ def _places(path: Path, fields: list[str]) -> dict[str, int]:
 
 def _dates(con: duckdb.DuckDBPyConnection, path: Path, date_format: str | None, notes: list[str]) -> str:
     """SQL that reads the dates in the one way that fits most of them."""
-    text = f"trim(regexp_replace(trim(date), {_TIME}, ''))"
-    con.execute(f"CREATE TABLE dates AS SELECT {text} AS date, count(*) AS rows FROM t GROUP BY 1")
+    con.execute("CREATE TABLE dates AS SELECT date, count(*) AS rows FROM t GROUP BY 1")
 
     def reading(form: str) -> str:
         form = form.replace("'", "''")
-        found = f"try_strptime({text}, '{form}')::DATE"
+        found = f"try_strptime({_DAY}, '{form}')::DATE"
         return f"CASE WHEN year({found}) BETWEEN {_YEARS[0]} AND {_YEARS[1]} THEN {found} END"
 
     def fits(form: str) -> int:
@@ -190,9 +233,14 @@ def _dates(con: duckdb.DuckDBPyConnection, path: Path, date_format: str | None, 
         return int(found[0][0] or 0)
 
     if date_format:
-        if not fits(date_format):
-            refuse(f"{path.name}: --date-format {date_format} fits no date; the hours are cut off before it is used.")
-        return reading(date_format)
+        form = re.sub(r"[T ]?%[HI].*$", "", date_format)  # as hours are cut off
+        try:
+            fitting = fits(form)
+        except duckdb.Error as e:
+            refuse(f"--date-format {date_format}: {str(e).splitlines()[0]}")
+        if not fitting:
+            refuse(f"{path.name}: --date-format {date_format} fits no date.")
+        return reading(form)
     counts = {form: fits(form) for form in FORMATS}
     best = max(FORMATS, key=lambda form: counts[form])
     if not counts[best]:
@@ -204,18 +252,27 @@ def _dates(con: duckdb.DuckDBPyConnection, path: Path, date_format: str | None, 
 
 
 def _numbers(con: duckdb.DuckDBPyConnection, column: str, notes: list[str]) -> str:
-    """SQL that reads a column of numbers: signs of currency are cut off, the decimal mark is found from all of them."""
-    bare = f"regexp_replace(regexp_replace({column}, '[A-Za-z]+\\.?', '', 'g'), '[^0-9.,()+-]', '', 'g')"
+    """SQL that reads a column of numbers: signs of currency are cut off, the decimal mark is found from all of them.
+
+    What is written as thousands (1.5k), or on one side of an account (DR), is not read; a minus may stand behind.
+    """
+    bare = f"replace({column}, '\u2212', '-')"
+    bare = f"regexp_replace(regexp_replace({bare}, '[A-Za-z]+\\.?', '', 'g'), '[^0-9.,()+-]', '', 'g')"
     bare = f"regexp_replace({bare}, '^\\((.*)\\)$', '-\\1')"  # as accountants write what is owed
-    exact = f"WHEN regexp_matches({column}, '^[+-]?[0-9.]+[eE][+-]?[0-9]+$') THEN try_cast({column} AS DOUBLE)"
-    commas, points = con.execute(
-        f"SELECT count(*) FILTER (WHERE regexp_matches(v, ',\\d{{1,2}}$')), "
-        f"count(*) FILTER (WHERE regexp_matches(v, '\\.\\d+$') AND NOT regexp_matches(v, '\\.\\d{{3}}$')) "
-        f"FROM (SELECT {bare} AS v FROM t)"
+    bare = f"regexp_replace({bare}, '^([0-9.,]+)-$', '-\\1')"
+    exact = (f"WHEN regexp_matches({column}, '^[+-]?[0-9.]+[eE][+-]?[0-9]+$') THEN try_cast({column} AS DOUBLE) "
+             f"WHEN regexp_matches({column}, '[0-9] *([kKmMbB]|[cCdD][rR])\\.?$') THEN NULL")  # fmt: skip
+    commas, points, either = con.execute(
+        f"SELECT count(*) FILTER (WHERE regexp_matches(v, ',(\\d{{1,2}}|\\d{{4,}})$')), "
+        f"count(*) FILTER (WHERE regexp_matches(v, '\\.(\\d{{1,2}}|\\d{{4,}})$')), "
+        f"max(regexp_extract(v, '^[+-]?\\d{{1,3}}([.,])\\d{{3}}$', 1)) FROM (SELECT {bare} AS v FROM t)"
     ).fetchall()[0]
     if commas > points:
         notes.append(f"A comma is the decimal mark of {column}.")
         return f"CASE {exact} ELSE try_cast(replace(replace({bare}, '.', ''), ',', '.') AS DOUBLE) END"
+    if either and not commas and not points:  # 15,510 and 15.510 may both be fifteen or fifteen thousand
+        meant = "thousands" if either == "," else "a decimal mark"
+        notes.append(f"In {column}, {either!r} is taken for {meant}; all have three digits behind it.")
     return f"CASE {exact} ELSE try_cast(replace({bare}, ',', '') AS DOUBLE) END"
 
 
@@ -223,7 +280,8 @@ def _judge(con: duckdb.DuckDBPyConnection, path: Path, notes: list[str]) -> None
     """Tell what is left out, and refuse a file that is not understood."""
     query = """SELECT count(*), count(*) FILTER (WHERE nobody),
         count(*) FILTER (WHERE NOT nobody AND (day IS NULL OR amount IS NULL OR NOT isfinite(amount))),
-        min(n) FILTER (WHERE NOT nobody AND day IS NULL), min(n) FILTER (WHERE NOT nobody AND amount IS NULL),
+        min(n) FILTER (WHERE NOT nobody AND day IS NULL),
+        min(n) FILTER (WHERE NOT nobody AND (amount IS NULL OR NOT isfinite(amount))),
         count(*) FILTER (WHERE NOT nobody AND amount < 0) FROM d"""
     rows, nobody, unreadable, day, amount, refunds = (int(v or 0) for v in con.execute(query).fetchall()[0])
     # The number of a row counts the row of names.

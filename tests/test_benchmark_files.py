@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import subprocess
 import sys
 from datetime import date
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-# The same four purchases, as one shop or another writes them; the third customer's number is a text everywhere.
+# The same four purchases, as one shop or another writes them; the second customer's number is a text everywhere.
 DAYS = [date(2019, 1, 31), date(2019, 2, 3), date(2019, 12, 7), date(2020, 5, 25)]
 LAYOUTS = {
     "plain": "customer_id,date,amount\n7,2019-01-31,29.33\n7,2019-02-03,1234.5\nx8,2019-12-07,0\n7,2020-05-25,5\n",
@@ -46,6 +48,20 @@ LAYOUTS = {
     "CDNOW": " 7 20190131 1 29.33\n 7 20190203 3 1234.50\n x8 20191207 4 0.00\n 7 20200525 2 5.00\n",
     "CDNOW's sample": " 7 1 20190131 1 29.33\n 7 1 20190203 3 1234.50\n x8 2 20191207 4 0.00\n 7 1 20200525 2 5.00\n",
     "no names": "7,2019-01-31,29.33\n7,2019-02-03,1234.5\nx8,2019-12-07,0\n7,2020-05-25,5\n",
+    "items beside the price": (
+        "id,cust_no,created_at,total_items,unit_price,discount_amount,2nd_name\n1,7,2019-01-31,1,29.33,9,a\n"
+        "2,7,2019-02-03,3,411.5,9,b\n3,x8,2019-12-07,4,0,9,c\n4,7,2020-05-25,2,2.5,9,d\n"
+    ),
+    "year first, two figures": (
+        "customer,date,amount\n7,19/01/31,29.33\n7,19/02/03,1234.5\nx8,19/12/07,0\n7,20/05/25,5\n"
+    ),
+    "seconds since 1970": (
+        "customer,timestamp,amount\n7,1548928800,29.33\n7,1549188000000,1234.5\nx8,20191207101500,0\n7,1590400800,5\n"
+    ),
+    "four figures behind a comma": (
+        "customer;date;amount\n7;2019-01-31;29,3300\n7;2019-02-03;1234,5000\nx8;2019-12-07;0,0000\n7;2020-05-25;5,0000\n"
+    ),
+    "CDNOW with commas": " 7 20190131 1 29,33\n 7 20190203 3 1234,50\n x8 20191207 4 0,00\n 7 20200525 2 5,00\n",
     "months by name": (
         'member,date of sale,dollar value\n7,"Jan 31, 2019",29.33\n7,"Feb 3, 2019","1,234.50"\n'
         'x8,"Dec 7, 2019",0\n7,"May 25, 2020",5\n'
@@ -84,6 +100,14 @@ def test_what_is_left_out_is_told(files: ModuleType, tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_no_plain_text_is_refused(files: ModuleType, tmp_path: Path) -> None:
+    text = LAYOUTS["plain"].encode()
+    for content, told in ((gzip.compress(text), "compressed"), (text.decode().encode("utf-16"), "UTF-16")):
+        (tmp_path / "bought.csv").write_bytes(content)
+        with pytest.raises(SystemExit, match=told):
+            files.read(tmp_path / "bought.csv")
+
+
 def test_latin_1_is_read_and_told(files: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "bought.csv"
     path.write_bytes("customer,date,amount\nM\u00fcller,2020-01-01,5\n".encode("latin-1"))
@@ -108,9 +132,13 @@ def test_dates_that_may_be_either_are_told_and_can_be_settled(files: ModuleType,
         ("who,date,amount\n1,2020-01-01,5\n", "no column is known as customer; give --customer COLUMN"),
         ("customer,date,amount\n1,yesterday,5\n", "no date is written in a known way"),
         ("customer,date,amount\n1,2020-01-01,5\n1,2020-01-02,five\n", "the amount of row 3"),
-        ("customer,date,amount\n,2020-01-01,5\n", "no row has a customer"),
+        ("customer,date,amount\n,2020-01-01,5\n", "no row is a purchase"),
         ("1 20200101 1 5.00\n1 20200102 5.00\n", "row 2: 3 fields, but 4 in the first row"),
         ("1 20200101 1 5.00 6 7\n", "6 fields without names"),
+        ("customer,date,amount\n", "there are no rows below the names"),
+        ("customer,date,amount\n1,2020-01-01,1e999\n", "first the amount of row 2"),
+        ("customer,date,amount\n1,2020-01-01,1.5k\n", "first the amount of row 2"),
+        ("customer,date,amount\n1,2020-01-01,(5)\n1,2020-01-02,5.00-\n1,2020-01-02,\u22125\n", "3 of 3 rows are ref"),
     ],
 )
 def test_what_cannot_be_read_is_refused_whole(files: ModuleType, tmp_path: Path, text: str, told: str) -> None:
@@ -118,6 +146,14 @@ def test_what_cannot_be_read_is_refused_whole(files: ModuleType, tmp_path: Path,
     path.write_text(text)
     with pytest.raises(SystemExit, match=told):
         files.read(path)
+
+
+def test_three_figures_behind_a_mark_are_told(files: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "bought.csv"
+    path.write_text("customer;date;amount\n1;2020-01-01;15,510\n1;2020-01-02;9,000\n")
+    found = files.read(path)
+    assert found.amount.tolist() == [15510.0, 9000.0]
+    assert "In amount, ',' is taken for thousands; all have three digits behind it." in found.notes
 
 
 def test_columns_can_be_named(files: ModuleType, tmp_path: Path) -> None:
@@ -175,6 +211,24 @@ def test_values_of_a_shop_that_tells_no_amounts(tmp_path: Path) -> None:
     assert told["holdout_corr"] > 0.3
     assert told["gamma_gamma_p"] is None
     assert "Gamma-Gamma: fewer than two customers differ in what they spend." in told["notes"]
+
+
+def test_customers_who_all_come_at_one_rate_have_figures(tmp_path: Path) -> None:
+    """Their rates are told by one number, so far out that the paper's formula is none any more."""
+    rng = np.random.default_rng(1)
+    rows = ["customer,date,amount"]
+    for who in range(300):
+        day = int(rng.integers(0, 14))
+        while day < 365 and (not rows or rng.random() > 0.02):
+            rows.append(f"{who},{date.fromordinal(date(2020, 1, 1).toordinal() + day)},5")
+            day += int(rng.integers(12, 17))
+    (tmp_path / "bought.csv").write_text("\n".join(rows), "utf-8")
+    found = bench("clv.py", "--transactions", tmp_path / "bought.csv", "--json", tmp_path / "told.json")
+    assert found.returncode == 0, found.stderr
+    told = strict(tmp_path / "told.json")
+    assert told["r"] > 1000  # far out
+    assert told["holdout_rmse"] < told["holdout_rmse_of_nothing"]
+    assert 0.7 < told["holdout_expected"] / told["holdout_actual"] < 1.4
 
 
 @pytest.mark.parametrize(
@@ -246,8 +300,33 @@ def test_shoppers_by_month_and_by_another_file(shoppers: ModuleType, tmp_path: P
 
 def test_shoppers_of_one_month_have_no_test(shoppers: ModuleType, tmp_path: Path) -> None:
     told = shoppers.evaluate(visits(tmp_path / "train.csv", ("Oct",)), None)
-    assert "test" not in told["honest"]
+    assert told["honest"]["test"] is None
     assert "give --test" in told["test"]
+
+
+def test_shoppers_are_read_alike_in_both_files(shoppers: ModuleType, tmp_path: Path) -> None:
+    """A value that is not there (NA) makes no word of a number, and a row's number is no feature."""
+    train = visits(tmp_path / "train.csv", ("Oct", "Nov"))
+    lines = train.read_text().splitlines()
+    lines[5] = "NA" + lines[5][lines[5].index(",") :]
+    numbered = [f"{n or ''},{line}" for n, line in enumerate(lines)]
+    (tmp_path / "test.csv").write_text("\n".join(numbered))
+    known = shoppers.Table(train)
+    other = shoppers.Table(tmp_path / "test.csv", known)
+    assert list(other.columns) == list(known.columns)
+    same = np.arange(len(lines) - 1) != 4
+    assert np.array_equal(other.columns["productrelated"][same], known.columns["productrelated"][same], equal_nan=True)
+    assert np.isnan(other.columns["productrelated"][4])
+    assert len(np.unique(known.copy)) < len(known.label)
+
+
+def test_shoppers_whose_buyers_are_copies_are_too_few(shoppers: ModuleType, tmp_path: Path) -> None:
+    train = visits(tmp_path / "train.csv", ("Oct",))
+    lines = train.read_text().splitlines()
+    one = next(line for line in lines if line.endswith("TRUE"))
+    train.write_text("\n".join([line for line in lines if not line.endswith("TRUE")] + [one] * 50))
+    with pytest.raises(SystemExit, match="at least 10 must have bought and 10 not, copies of a row counted once"):
+        shoppers.evaluate(train, None)
 
 
 def test_shoppers_that_cannot_be_read_are_refused(shoppers: ModuleType, tmp_path: Path) -> None:
@@ -258,6 +337,8 @@ def test_shoppers_that_cannot_be_read_are_refused(shoppers: ModuleType, tmp_path
         (text.replace(",Oct,", ",Okt,"), r"row 2, column month: 'Okt' is none of jan"),
         (text.replace("Revenue", "Income"), r"the column revenue is missing"),
         (text.replace(",TRUE", ",FALSE"), r"0 of 400 visits bought"),
+        (re.sub(r"\n\d+,", "\ninf,", text, count=1), r"row 2, column productrelated: 'inf' is no number"),
+        (text[: text.index("\n") + 1], r"there are no rows below the names"),
     ):
         bad = tmp_path / "bad.csv"
         bad.write_text(wrong)

@@ -23,6 +23,8 @@ from behavior_assets.prediction.steps import BY_EVENT, BY_SESSION, CART, PURCHAS
 from behavior_assets.recipes import RECIPES
 from behavior_assets.segmentation import churn, report
 from behavior_assets.segmentation import guards as value_guards
+from behavior_assets.segmentation import model as model_of_values
+from behavior_assets.segmentation.histories import Customers
 from behavior_assets.trainer import Recipe
 from behavior_assets.training import Trained
 from resources.models import StoredModel
@@ -246,7 +248,24 @@ def test_values_that_know_later_days_are_found(activity: Activity, monkeypatch: 
     monkeypatch.setattr(Activity, "until", until)
     found = value_guards.verdicts(activity, tested, "", 7)
     assert failed(found) == ["prefix_invariance"]
-    assert found[0].told["changed"] == ["churn_risk", "cluster", "cluster_features", "expected_value"]
+    assert found[0].told["changed"] == ["churn_risk", "cluster", "expected_value"]
+
+
+def test_silence_counted_to_the_newest_day_of_all_data_is_found(
+    activity: Activity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested = churn_test(activity)
+    honest = model_of_values.cluster_features
+
+    def cluster_features(known: Activity, customers: Customers, day: int) -> np.ndarray:
+        features = honest(known, customers, day).astype(float)
+        features[:, 0] += known.day.max() - day
+        return features
+
+    monkeypatch.setattr(model_of_values, "cluster_features", cluster_features)
+    found = value_guards.verdicts(activity, tested, "", 7)
+    assert failed(found) == ["prefix_invariance"]
+    assert "cluster_features" in found[0].told["changed"]
 
 
 def test_churn_learnt_from_outcomes_that_were_not_known_is_found(

@@ -93,6 +93,21 @@ def test_a_of_one_is_no_hole() -> None:
     assert around[1] == pytest.approx(around[2], rel=1e-3)
 
 
+@pytest.mark.parametrize("model", [CDNOW, BgNbd(3, 12, 1.2, 1), BgNbd(0.8, 8, 0.05, 3), BgNbd(20, 100, 5, 50)])
+def test_the_expectation_is_the_integral_that_it_stands_for(model: BgNbd) -> None:
+    repeats = np.array([0.0, 1, 3, 10, 40])
+    known = History(repeats, np.where(repeats > 0, 30.0, 0.0), np.full(5, 39.0))
+    summed = model._summed(repeats, known.age, 26) * model.alive(known)
+    assert model.expected(known, 26) == pytest.approx(summed, rel=1e-4)
+
+
+def test_customers_of_one_rate_are_expected_at_that_rate() -> None:
+    """Everybody buys every 14 weeks and hardly leaves: the hypergeometric function is no number there."""
+    model = BgNbd(160_000.0, 14 * 160_000.0, 1e-5, 160_000.0)
+    known = History(np.array([0.0, 5.0]), np.array([0.0, 70.0]), np.array([70.0, 70.0]))
+    assert model.expected(known, 28.0) == pytest.approx([2.0, 2.0], rel=1e-3)
+
+
 def test_gamma_gamma_finds_what_it_was_made_from() -> None:
     dice = np.random.default_rng(5)
     p, q, v = 6.25, 3.74, 15.44  # CDNOW, Fader & Hardie (2013)

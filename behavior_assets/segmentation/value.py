@@ -26,6 +26,7 @@ _STARTS = (0.0, 0.7, -0.7)  # logarithms of all parameters at which the search b
 _PARAMETERS_OF_LEAVING = 2
 _EDGE = 12.0  # logarithms of parameters between which is searched
 _NEAR_ONE = 1e-7  # the expectation has a removable gap where a is one
+_NODES = 64  # of an integral
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,11 @@ class BgNbd:
         return np.where(x > 0, 1 / (1 + left), 1.0)
 
     def expected(self, history: History, time: float) -> Floats:
-        """Expected purchases [n] within ``time`` from today (equation 10 of the paper)."""
+        """Expected purchases [n] within ``time`` from today (equation 10 of the paper).
+
+        Where the hypergeometric function is beyond what floats hold (customers who all buy at one rate), its integral
+        over the chance of leaving is summed up instead.
+        """
         from scipy.special import hyp2f1
 
         r, alpha, b = self.r, self.alpha, self.b
@@ -92,7 +97,25 @@ class BgNbd:
         hypergeometric = hyp2f1(shape, b + x, a + b + x - 1, time / (span + time))
         stays = 1 - np.exp(shape * np.log(span / (span + time))) * hypergeometric
         found: Floats = (a + b + x - 1) / (a - 1) * stays * self.alive(history)
+        most = shape * time / span  # by customers who cannot leave
+        lost = ~np.isfinite(found) | (found > most * (1 + _NEAR_ONE))
+        if lost.any():
+            found[lost] = (self._summed(x[lost], age[lost], time) * self.alive(history)[lost])
         return np.maximum(found, 0.0)
+
+    def _summed(self, x: Floats, age: Floats, time: float) -> Floats:
+        """Expected purchases [n] of customers who have not left: the mean of (1 - E exp(-rate p time)) / p over p."""
+        from scipy.special import betaincinv
+
+        at, weight = np.polynomial.legendre.leggauss(_NODES)
+        chance = betaincinv(self.a, (self.b + x)[:, None], (at + 1) / 2)  # of leaving after a purchase
+        per_purchase = np.log1p(chance * time / (self.alpha + age)[:, None])
+        shape = (self.r + x)[:, None]
+        none_left = np.maximum(chance, np.finfo(float).tiny)
+        bought = np.where(chance > 0, -np.expm1(-shape * per_purchase) / none_left,
+                          shape * time / (self.alpha + age)[:, None])  # fmt: skip
+        found: Floats = bought @ weight / 2
+        return found
 
 
 def fit_bg_nbd(history: History) -> BgNbd:
