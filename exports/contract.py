@@ -101,11 +101,14 @@ _TABLES = (
         weekday_number int : 1 is Monday, 7 is Sunday
         weekday_name text : Weekday's English name
         is_weekend flag : Yes on Saturday and Sunday
+        year_month text : Year and month such as 2026-03
+        week_start date : Monday of the day's week
     """)),
     PublishedTable("dim_hour", "one hour of the day", ("hour_key",), _columns("""
         hour_key key : Hour, 0 to 23
         hour_label text : Label such as 08:00
         day_part text : Night, Morning, Afternoon or Evening
+        day_part_number int : 1 is Night, 4 is Evening
     """)),
     PublishedTable("dim_customer", "one customer (user, else client)", ("customer_key",), _columns("""
         customer_key key : Surrogate key
@@ -209,6 +212,7 @@ _TABLES = (
         revenue_net money? : Value of every line, refunds below 0
         is_refund flag : Yes for refund lines
         is_first_order flag : Yes for lines of the customer's first order
+        order_number int : Number of the order among the day's, so that orders are counted without their keys
     """)),
     PublishedTable("fact_product_day", "one product on one day", ("date_key", "product_key"), _columns("""
         date_key key -> dim_date : Day
@@ -290,6 +294,7 @@ _TABLES = (
         upper_95 number : Upper end of it
         actual number? : Units sold, empty until the day is over
         is_champion flag : Yes for the version that serves
+        horizon_days int : Days from the origin to the day that is forecast
     """)),
     PublishedTable("model_card", "one figure of one version of a model",
                    ("model_key", "metric", "slice", "baseline"), _columns("""

@@ -62,14 +62,14 @@ _PRODUCT = {"product_durable_key": 10, "product_id": "p", "product_name": "(no n
             "price_band": "below 10"}  # fmt: skip
 _LINE = {"order_key": 5, "session_key": -1, "date_key": 20240501, "hour_key": 12, "customer_key": 7,
          "product_key": 11, "category_key": -1, "channel_key": -1, "device_key": -1, "country_key": -1,
-         "source_key": -1, "is_first_order": "No", "is_refund": "No"}  # fmt: skip
+         "source_key": -1, "is_first_order": "No", "is_refund": "No", "order_number": 1}  # fmt: skip
 _MODEL: dict[str, object] = {"model": "toy", "version": "20240501-aaaaaaaa", "dataset": "rees46", "reason": "",
                              "is_champion": "No"}  # fmt: skip
 _CHANCE: dict[str, object] = {"customer_key": 7, "model_key": 5, "probability": 0.25, "decile": 8,
                               "is_out_of_sample": "Yes"}  # fmt: skip
 _FORECAST: dict[str, object] = {"origin_date_key": 20240501, "date_key": 20240502, "category_key": -1,
                                 "product_durable_key": -1, "model_key": 5, "lower_80": 2, "lower_95": 1,
-                                "is_champion": "Yes"}  # fmt: skip
+                                "is_champion": "Yes", "horizon_days": 1}  # fmt: skip
 GOLD_ROWS: dict[str, list[dict[str, object]]] = {
     "dim_customer": [
         {"customer_key": -1, "customer_id": "(unknown)", "rfm_segment": "(unknown)", "behaviour_type": "(unknown)",
@@ -162,11 +162,13 @@ CALENDAR = """
     SELECT year(date) * 10000 + month(date) * 100 + day(date) AS date_key, date, year(date) AS year,
         quarter(date) AS quarter, month(date) AS month_number, monthname(date) AS month_name,
         weekofyear(date) AS iso_week, isodow(date) AS weekday_number, dayname(date) AS weekday_name,
-        CASE WHEN isodow(date) >= 6 THEN 'Yes' ELSE 'No' END AS is_weekend
+        CASE WHEN isodow(date) >= 6 THEN 'Yes' ELSE 'No' END AS is_weekend, strftime(date, '%Y-%m') AS year_month,
+        CAST(date_trunc('week', date) AS DATE) AS week_start
     FROM (SELECT DATE '2024-01-01' + CAST(range AS INTEGER) AS date FROM range(366))"""
 HOURS = """
     SELECT range AS hour_key, lpad(CAST(range AS VARCHAR), 2, '0') || ':00' AS hour_label,
-        ['Night', 'Morning', 'Afternoon', 'Evening'][range // 6 + 1] AS day_part FROM range(24)"""
+        ['Night', 'Morning', 'Afternoon', 'Evening'][range // 6 + 1] AS day_part,
+        range // 6 + 1 AS day_part_number FROM range(24)"""
 
 
 def _literal(value: object) -> str:
@@ -413,6 +415,18 @@ BREACHES: dict[str, tuple[str, str, set[str]]] = {
     ),
     "a forecast of yesterday": (
         "UPDATE gold_fact_sales_forecast SET date_key = 20240430", "gold/fact_sales_forecast", {"days_lie_ahead"},
+    ),
+    "a horizon that is none of its days": (
+        "UPDATE gold_fact_sales_forecast SET horizon_days = 2", "gold/fact_sales_forecast", {"days_lie_ahead"},
+    ),
+    "an order without its own number": (
+        "UPDATE gold_fact_sales SET order_number = 2", "gold/fact_sales", {"orders_are_numbered"},
+    ),
+    "an evening in the morning": (
+        "UPDATE gold_dim_hour SET day_part_number = 4 WHERE hour_key = 8", "gold/dim_hour", {"day_parts_are_in_order"},
+    ),
+    "a week that begins on a Tuesday": (
+        "UPDATE gold_dim_date SET week_start = week_start + 1", "gold/dim_date", {"parts_fit_the_day"},
     ),
     "a level that nobody describes": (
         "UPDATE gold_fact_sales_forecast SET level = 'brand' WHERE level = 'product'", "gold/fact_sales_forecast",

@@ -72,6 +72,7 @@ def table(model: StoredModel, model_key: int, loaded: Loaded, origin: int, *, se
         **{name: rows[name] for name in BOUNDS},
         "actual": pa.array(actual, mask=~is_over),
         "is_champion": np.full(len(key), "Yes" if serving else "No"),
+        "horizon_days": (rows["day"] - rows["origin"]).astype(np.int64),
     }
     schema = gold(NAME).schema
     made = pa.table({n: pa.array(columns[n], schema.field(n).type) for n in schema.names}, schema=schema)

@@ -48,7 +48,7 @@ from resources.lake import Lake, LakeTable
 from resources.parquet import DataFile
 from resources.settings import Settings
 
-VERSION = "star-1"
+VERSION = "star-2"
 _HOUR_US = 3_600_000_000
 WHOLE = "all"
 NO_DAY = "0001-01-01"  # newest day where every day is held back

@@ -69,6 +69,8 @@ def dim_date(first: date, last: date) -> pa.Table:
         "weekday_number": [d.isoweekday() for d in days],
         "weekday_name": [_WEEKDAYS[d.weekday()] for d in days],
         "is_weekend": [flag(d.isoweekday() >= _SATURDAY) for d in days],
+        "year_month": [f"{d.year}-{d.month:02d}" for d in days],
+        "week_start": [d - timedelta(days=d.weekday()) for d in days],
     }
     return pa.table(columns, schema=gold("dim_date").schema)
 
@@ -80,6 +82,7 @@ def dim_hour() -> pa.Table:
         "hour_key": list(hours),
         "hour_label": [f"{h:02d}:00" for h in hours],
         "day_part": [_DAY_PARTS[h // 6] for h in hours],
+        "day_part_number": [h // 6 + 1 for h in hours],
     }
     return pa.table(columns, schema=gold("dim_hour").schema)
 

@@ -115,6 +115,7 @@ def fact_sales(commerce: ir.Table, sessions: ir.Table, first_orders: ir.Table, d
     sale, refund = lines.line_type == "sale", lines.line_type == "refund"
     value = money(lines.price * lines.quantity)
     begun = lines.event_ts_us.min(where=sale).over(whole)
+    of_the_day = ibis.window(group_by="event_date", order_by="order_key")
     return lines.mutate(
         date_key=date_key(lines.event_date),
         hour_key=lines.event_hour.cast("int64"),
@@ -126,6 +127,7 @@ def fact_sales(commerce: ir.Table, sessions: ir.Table, first_orders: ir.Table, d
         revenue_net=value,
         is_refund=yes_no(refund),
         is_first_order=yes_no(sale & (begun == lines.first_order_ts_us)),
+        order_number=(ibis.dense_rank().over(of_the_day) + 1).cast("int64"),
     ).select(*gold("fact_sales").schema.names)
 
 

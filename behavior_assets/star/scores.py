@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from resources.parquet import DataFile
     from resources.settings import Settings
 
-VERSION = "scores-1"
+VERSION = "scores-2"
 NONE = "none"  # the part of a table that no model has filled yet
 _REACH = 2  # days after its beginning in which a session's events may lie
 _MINUTE_US = 60_000_000
