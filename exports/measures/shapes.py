@@ -1,0 +1,93 @@
+"""Shapes that measures share: rates, what only some sources can tell, and figures of other days."""
+
+from __future__ import annotations
+
+from exports.measures.measure import CHANGE, SHARE, Measure
+
+# What a source must tell for a figure to have a meaning: the column of dim_source.
+CAPABILITIES = {
+    "prices": ("has_price", "Has Price"), "views": ("has_views", "Has Views"), "carts": ("has_cart", "Has Cart"),
+    "checkouts": ("has_checkout", "Has Checkout"), "refunds": ("has_refunds", "Has Refunds"),
+}  # fmt: skip
+NO_SOURCE = "where no source tells {what}"
+
+
+def of_sources(dax: str, capability: str) -> str:
+    """A DAX expression over those sources only that can tell something."""
+    return f"CALCULATE({dax}, KEEPFILTERS('Source'[{CAPABILITIES[capability][1]}] = \"Yes\"))"
+
+
+def money_per(upper: str, lower: str) -> str:
+    """SQL of money per something: Power BI's fixed decimals keep four places."""
+    return f"round({upper} / nullif({lower}, 0), 4)"
+
+
+def rate(
+    name: str, table: str, folder: str, parts: tuple[str, str], description: str, blank: str = "",
+    capability: str = "", shown: str = SHARE, *, money: bool = False,
+) -> Measure:  # fmt: skip
+    """One measure per another. Nothing of something is 0, anything of nothing is blank."""
+    upper, lower = parts
+    dax = f"DIVIDE([{upper}] + 0, [{lower}])"
+    only = f"|{capability}" if capability else ""
+    return Measure(
+        name, table, folder, shown, description, of_sources(dax, capability) if capability else dax,
+        money_per(f"coalesce([{upper}{only}], 0)", f"[{lower}{only}]") if money
+        else f"coalesce([{upper}{only}], 0) / nullif([{lower}{only}], 0)", blank,
+    )  # fmt: skip
+
+
+_CHOSEN = "VAR Chosen = FILTER(VALUES('Date'[Date]), 'Date'[Date] <= [Data Through])\n"
+_ANCHOR = (
+    "VAR Through = [Data Through]\n"
+    "VAR Anchor = MIN(MAX('Date'[Date]), Through)\n"
+)  # fmt: skip
+_WEEK = "SELECTCOLUMNS(Chosen, \"Day\", 'Date'[Date] - 7)"
+# A month's end is a month's end a year before as well, so that a whole February meets a whole February.
+_YEAR = (
+    "UNION(SELECTCOLUMNS(Chosen, \"Day\", EDATE('Date'[Date], -12)), SELECTCOLUMNS(FILTER(Chosen, "
+    "'Date'[Date] = EOMONTH('Date'[Date], 0)), \"Day\", EOMONTH('Date'[Date], -12)))"
+)
+_SHIFTED = {  # window: which days are meant, and what that is in words
+    "week_before": (_WEEK, "seven days before", "Previous Week"),
+    "year_before": (_YEAR, "a year before", "Previous Year"),
+}
+_RUNNING = {  # window: from which day to the last one chosen, and what that is in words
+    "rolling_7": ("Anchor - 7", "the 7 days up to the last chosen day that has data", "Rolling 7 Days"),
+    "rolling_28": ("Anchor - 28", "the 28 days up to the last chosen day that has data", "Rolling 28 Days"),
+    "month_to_date": ("EOMONTH(Anchor, -1)", "the month up to the last chosen day that has data", "Month to Date"),
+}
+
+
+def before(base: Measure, window: str) -> Measure:
+    """A measure of the chosen days, but a week or a year before."""
+    moved, words, label = _SHIFTED[window]
+    return Measure(
+        f"{base.name} {label}", base.table, f"{base.folder}\\Over time", base.format,
+        f"{base.name} of the days {words} the chosen ones; days that are not over do not count.",
+        f"{_CHOSEN}RETURN CALCULATE([{base.name}], REMOVEFILTERS('Date'), "
+        f"INTERSECT(ALL('Date'[Date]), {moved}))",
+        f"[{base.name}@{window}]", "where nothing is known of those days",
+    )  # fmt: skip
+
+
+def change(base: Measure, window: str, label: str) -> Measure:
+    """How much a measure has changed against a week or a year before, as a share."""
+    earlier = f"{base.name} {_SHIFTED[window][2]}"
+    return Measure(
+        f"{base.name} {label}", base.table, f"{base.folder}\\Over time", CHANGE,
+        f"Change of {base.name} against the days {_SHIFTED[window][1]}, as a share of what it was.",
+        f"VAR Earlier = [{earlier}]\nRETURN IF(NOT ISBLANK([{base.name}]), DIVIDE([{base.name}] - Earlier, Earlier))",
+        f"[{base.name}] / nullif([{earlier}], 0) - 1", "where one of both is not known",
+    )  # fmt: skip
+
+
+def running(base: Measure, window: str) -> Measure:
+    """A measure of the days up to the last chosen one that has data."""
+    since, words, label = _RUNNING[window]
+    return Measure(
+        f"{base.name} {label}", base.table, f"{base.folder}\\Over time", base.format, f"{base.name} of {words}.",
+        f"{_ANCHOR}RETURN IF(MIN('Date'[Date]) <= Through, CALCULATE([{base.name}], "
+        f"REMOVEFILTERS('Date'), FILTER(ALL('Date'[Date]), 'Date'[Date] > {since} && 'Date'[Date] <= Anchor)))",
+        f"[{base.name}@{window}]", "where all chosen days are still to come",
+    )  # fmt: skip
