@@ -23,6 +23,7 @@ PLACES = (
     "lake.create", "lake.commit", "lake.committed", "journal.note", "journal.mend",
     "ingest.quarantined", "ingest.committed", "archive.keep", "archive.copy", "landing.remove",
     "models.save", "models.promote", "models.note",
+    "powerbi.file",
     "export.link", "export.copy", "export.manifest", "export.views", "export.name", "export.current", "export.clean",
     "lake.vacuum",
 )  # fmt: skip

@@ -1,0 +1,176 @@
+"""The report's pages: which figures stand where, on a canvas of 1280 by 720 pixels with a grid of twelve columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exports.powerbi.visuals import ACCENT, MUTED, SECOND, Visual, colours, slicer_mode
+
+WIDTH, HEIGHT, EDGE, GAP = 1280, 720, 20, 12
+_COLUMN = (WIDTH - 2 * EDGE - 11 * GAP) / 12
+SLICERS, CARDS, CHARTS, LOWER = (16, 60), (88, 96), (196, 250), (458, 246)  # rows: top and height
+DAY_TIP, PRODUCT = "day_tip", "product_detail"
+Band = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page; ``drill``: the column whose value a reader brings along; ``tip``: shown when pointing at a mark."""
+
+    name: str
+    title: str
+    visuals: tuple[Visual, ...]
+    drill: str = ""
+    tip: bool = False
+    size: tuple[int, int] = (WIDTH, HEIGHT)
+
+
+def _at(band: Band, first: int, columns: int) -> tuple[int, int, int, int]:
+    """Pixels of so many columns of a row, from column ``first`` (0 to 11)."""
+    left = EDGE + first * (_COLUMN + GAP)
+    return round(left), band[0], round(columns * (_COLUMN + GAP) - GAP), band[1]
+
+
+def _cards(*names: str, band: Band = CARDS) -> tuple[Visual, ...]:
+    """Equal cards over the whole width."""
+    each = (WIDTH - 2 * EDGE - (len(names) - 1) * GAP) / len(names)
+    return tuple(
+        Visual("cardVisual", name, (round(EDGE + n * (each + GAP)), band[0], round(each), band[1]), {"Data": (name,)})
+        for n, name in enumerate(names)
+    )
+
+
+def _slicers(*columns: str) -> tuple[Visual, ...]:
+    """The date as a range, then other columns as drop-down lists."""
+    found = [Visual("slicer", "Date", _at(SLICERS, 0, 3), {"Values": ("Date[Date]",)}, objects=slicer_mode("Between"))]
+    width = 9 // max(len(columns), 1)
+    for n, column in enumerate(columns):
+        name = column.split("[")[-1].rstrip("]")
+        found.append(Visual("slicer", name, _at(SLICERS, 3 + n * width, width), {"Values": (column,)},
+                            objects=slicer_mode("Dropdown")))  # fmt: skip
+    return tuple(found)
+
+
+def _chart(kind: str, title: str, place: tuple[int, int, int, int], by: str, *shown: str, alt: str = "",
+           tooltip: str = "", biggest_first: bool = False) -> Visual:  # fmt: skip
+    """A chart of measures by one column, in the page's colours."""
+    tones = (ACCENT, SECOND, MUTED, MUTED)
+    sort = (shown[0], "Descending") if biggest_first else (by, "Ascending")
+    return Visual(kind, title, place, {"Category": (by,), "Y": shown}, alt, sort, tooltip,
+                  colours(*zip(shown, tones, strict=False)))  # fmt: skip
+
+
+def _table(title: str, place: tuple[int, int, int, int], *fields: str, by: str = "") -> Visual:
+    return Visual("tableEx", title, place, {"Values": fields}, sort=(by, "Descending") if by else None)
+
+
+_WHOLE_SLICERS = ("Country[Country]", "Channel[Channel]", "Source[Source]")
+
+PAGES = (
+    Page("overview", "Overview", (
+        *_slicers(*_WHOLE_SLICERS),
+        *_cards("Revenue", "Revenue WoW", "Orders", "Average Order Value", "Sessions", "Conversion Rate"),
+        _chart("lineChart", "Revenue by day, and a week before", _at(CHARTS, 0, 8), "Date[Date]", "Revenue",
+               "Revenue Previous Week", tooltip=DAY_TIP),
+        _chart("clusteredBarChart", "Revenue by category", _at(CHARTS, 8, 4), "Category[Category Level 1]", "Revenue",
+               biggest_first=True),
+        _chart("clusteredColumnChart", "Revenue by month, and a year before", _at(LOWER, 0, 5), "Date[Year Month]",
+               "Revenue", "Revenue Previous Year"),
+        _table("Channels", _at(LOWER, 5, 4), "Channel[Channel]", "Sessions", "Conversion Rate", "Revenue",
+               by="Revenue"),
+        _table("About these data", _at(LOWER, 9, 3), "Data Notice", "Data Through", "Not Measured"),
+    )),
+    Page("funnel", "Funnel and carts", (
+        *_slicers("Device[Device]", "Channel[Channel]", "Source[Source]"),
+        *_cards("Conversion Rate", "Conversion Rate WoW", "Cart Rate", "Cart Abandonment Rate",
+                "Checkout Abandonment Rate", "Abandoned Value"),
+        Visual("funnel", "How far sessions go", _at(CHARTS, 0, 5),
+               {"Y": ("Sessions", "Sessions with Cart", "Sessions with Checkout", "Sessions with Order")}),
+        _chart("lineChart", "Conversion by day, 28 days running", _at(CHARTS, 5, 7), "Date[Date]", "Conversion Rate",
+               "Conversion Rate Rolling 28 Days", tooltip=DAY_TIP),
+        _chart("clusteredColumnChart", "Conversion by hour", _at(LOWER, 0, 4), "Hour[Hour]", "Conversion Rate"),
+        _chart("clusteredBarChart", "Cart items by what became of them", _at(LOWER, 4, 4), "Cart Items[Status]",
+               "Cart Items", biggest_first=True),
+        _table("Devices", _at(LOWER, 8, 4), "Device[Device]", "Sessions", "Bounce Rate", "Cart Rate",
+               "Conversion Rate", by="Sessions"),
+    )),
+    Page("customers", "Customers and segments", (
+        *_slicers("Customer Months[RFM Segment]", "Customer Months[Lifecycle]", "Customer Months[Behaviour Type]"),
+        *_cards("Customers at Month End", "Churn Share", "Average Churn Risk", "Expected Revenue", "Repeat Rate",
+                "Revenue per Customer"),
+        _chart("clusteredBarChart", "Customers by RFM segment", _at(CHARTS, 0, 4), "Customer Months[RFM Segment]",
+               "Customers at Month End", biggest_first=True),
+        _chart("clusteredBarChart", "Expected revenue by RFM segment, 90 days", _at(CHARTS, 4, 4),
+               "Customer Months[RFM Segment]", "Expected Revenue", biggest_first=True),
+        _chart("lineChart", "Customers and the dormant among them", _at(CHARTS, 8, 4), "Date[Year Month]",
+               "Customers at Month End", "Dormant Customers"),
+        _chart("columnChart", "Sales to new and returning customers", _at(LOWER, 0, 5), "Date[Year Month]",
+               "New Customer Sales", "Returning Customer Sales"),
+        _table("Segments", _at(LOWER, 5, 7), "Customer Months[RFM Segment]", "Customers at Month End",
+               "Average Recency Days", "Average Orders per Customer", "Average Revenue per Customer",
+               "Average Churn Risk", by="Customers at Month End"),
+    )),
+    Page("products", "Products", (
+        *_slicers("Category[Category Level 1]", "Product[Brand]", "Product[Price Band]"),
+        *_cards("Gross Sales", "Units Sold", "Average Unit Price", "Products Sold", "Product Views",
+                "Purchases per View"),
+        _table("Products (right click: drill through)", _at((196, 508), 0, 7), "Product[Product]", "Product[Brand]",
+               "Gross Sales", "Units Sold", "Product Views", "Purchases per View", by="Gross Sales"),
+        _chart("clusteredBarChart", "Gross sales by brand", _at(CHARTS, 7, 5), "Product[Brand]", "Gross Sales",
+               biggest_first=True),
+        _chart("clusteredBarChart", "Purchases per view by category", _at(LOWER, 7, 5), "Category[Category Level 1]",
+               "Purchases per View", biggest_first=True),
+    )),
+    Page("forecast", "Forecast", (
+        *_slicers("Category[Category Level 1]", "Sales Forecasts[Horizon Days]"),
+        *_cards("Forecast Units", "Actual Units", "Forecast vs Actual", "Forecast Bias", "Forecast Error",
+                "Days within 80 % Interval"),
+        _chart("lineChart", "Units by day: forecast, sold, and the interval for 80 % of days", _at(CHARTS, 0, 12),
+               "Date[Date]", "Forecast Units", "Actual Units", "Forecast Lower 80", "Forecast Upper 80"),
+        _chart("clusteredColumnChart", "Error by days ahead", _at(LOWER, 0, 4), "Sales Forecasts[Horizon Days]",
+               "Forecast Error"),
+        _chart("clusteredColumnChart", "Error by the day it was told on", _at(LOWER, 4, 4), "Date[Date]",
+               "Forecast Error by Origin"),
+        _table("Categories", _at(LOWER, 8, 4), "Category[Category Level 1]", "Forecast Units", "Actual Units",
+               "Forecast Error", by="Forecast Units"),
+    )),
+    Page("predictions", "Predictions", (
+        *_slicers("Session Predictions[Events Seen]", "Customer Predictions[Horizon Days]"),
+        *_cards("Judged Sessions", "Session Actual Rate", "Session Lift of Top Decile", "Judged Customers",
+                "Customer Actual Rate", "Customer Lift of Top Decile"),
+        _chart("clusteredColumnChart", "Sessions: told and come true, by decile of chance", _at(CHARTS, 0, 6),
+               "Session Predictions[Decile]", "Session Predicted Rate", "Session Actual Rate"),
+        _chart("clusteredColumnChart", "Customers: told and come true, by decile of chance", _at(CHARTS, 6, 6),
+               "Customer Predictions[Decile]", "Customer Predicted Rate", "Customer Actual Rate"),
+        _chart("clusteredColumnChart", "Sessions: times as often as all, by decile", _at(LOWER, 0, 4),
+               "Session Predictions[Decile]", "Session Lift"),
+        _table("Model cards", _at(LOWER, 4, 8), "Prediction Model[Model]", "Prediction Model[Version]",
+               "Prediction Model[Serving]", "Model Card[Metric]", "Model Card[Of Which Rows]", "Model Card[Baseline]",
+               "Card Figure", "Card Baseline"),
+    )),
+    Page("quality", "Data quality", (
+        *_slicers("Source[Source]"),
+        *_cards("Data Through", "Published At", "Rows Delivered", "Quarantine Rate", "Rows Late", "Rows Unaccounted"),
+        _chart("columnChart", "Rows by arrival day: accepted, quarantined, delivered before", _at(CHARTS, 0, 7),
+               "Date[Date]", "Rows Accepted", "Rows Quarantined", "Rows Delivered Before"),
+        _table("What no source tells", _at(CHARTS, 7, 5), "Not Measured"),
+        _table("Sources and what they tell", _at(LOWER, 0, 12), "Source[Source]", "Source[Is Synthetic]",
+               "Source[Has Price]", "Source[Has Views]", "Source[Has Cart]", "Source[Has Checkout]",
+               "Source[Has Refunds]", "Source[Has Country]", "Source[Has Consent]", "Rows Delivered", "Rows Accepted"),
+    )),
+    Page(PRODUCT, "Product in detail", (
+        *_slicers("Country[Country]", "Channel[Channel]"),
+        *_cards("Gross Sales", "Units Sold", "Average Unit Price", "Product Views", "Purchases per View",
+                "Item Abandonment Rate"),
+        _chart("lineChart", "Units sold and views by day", _at(CHARTS, 0, 12), "Date[Date]", "Units Sold",
+               "Product Views"),
+        _table("Versions", _at(LOWER, 0, 12), "Product[Product]", "Product[Product Number]", "Product[Brand]",
+               "Product[Price Band]", "Product[Valid From]", "Product[Valid To]", "Product[Current Version]",
+               "Gross Sales", by="Gross Sales"),
+    ), drill="Product[Product]"),
+    Page(DAY_TIP, "Day", (
+        *(Visual("cardVisual", name, (8 + n % 2 * 156, 8 + n // 2 * 76, 148, 68), {"Data": (name,)})
+          for n, name in enumerate(("Revenue", "Revenue WoW", "Orders", "Sessions", "Conversion Rate",
+                                    "Average Order Value"))),
+    ), tip=True, size=(320, 240)),
+)  # fmt: skip

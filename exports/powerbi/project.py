@@ -1,0 +1,89 @@
+"""The whole project: model, report and opener, written beside its place and put there in one step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from exports.powerbi import report, tmdl
+from exports.powerbi.lint import findings
+from exports.powerbi.model import build_model
+from exports.powerbi.sources import Source
+from resources.disk import disk_errors, make_folder, sync_path
+from resources.failpoints import reach
+
+NAME = "Behavior"
+_FABRIC = "https://developer.microsoft.com/json-schemas/fabric"
+_OPENER = """\
+@echo off
+rem Sets the parameter DataFolder to the folder that holds this project's folder, then opens the project.
+powershell -NoProfile -ExecutionPolicy Bypass -Command "$f = Join-Path '%~dp0' '{name}.SemanticModel\\definition\\expressions.tmdl'; $d = (Get-Item '%~dp0').Parent.FullName; $t = [IO.File]::ReadAllText($f); $t = [regex]::Replace($t, '(?m)^(expression DataFolder = )\\x22[^\\x22]*\\x22', {{ param($m) $m.Groups[1].Value + [char]34 + $d + [char]34 }}); [IO.File]::WriteAllText($f, $t, (New-Object Text.UTF8Encoding $false))"
+start "" "%~dp0{name}.pbip"
+"""
+
+
+def files(source: Source) -> dict[str, str]:
+    """Every file of the project: path below its folder, and text."""
+    found = {
+        f"{NAME}.pbip": _json({
+            "$schema": f"{_FABRIC}/pbip/pbipProperties/1.0.0/schema.json", "version": "1.0",
+            "artifacts": [{"report": {"path": f"{NAME}.Report"}}], "settings": {"enableAutoRecovery": True},
+        }),
+        f"{NAME}.SemanticModel/.platform": _platform("SemanticModel"),
+        f"{NAME}.SemanticModel/definition.pbism": _json({
+            "$schema": f"{_FABRIC}/item/semanticModel/definitionProperties/1.0.0/schema.json", "version": "4.2",
+            "settings": {},
+        }),
+        f"{NAME}.Report/.platform": _platform("Report"),
+        f"{NAME}.Report/definition.pbir": _json({
+            "$schema": f"{_FABRIC}/item/report/definitionProperties/2.0.0/schema.json", "version": "4.0",
+            "datasetReference": {"byPath": {"path": f"../{NAME}.SemanticModel"}},
+        }),
+    }  # fmt: skip
+    model = tmdl.files(build_model(), source)
+    found |= {f"{NAME}.SemanticModel/definition/{path}": text for path, text in model.items()}
+    found |= {f"{NAME}.Report/definition/{path}": text for path, text in report.files().items()}
+    if source.kind == "parquet":
+        found[f"open-{NAME}.cmd"] = _OPENER.format(name=NAME).replace("\n", "\r\n")
+    return found
+
+
+def write_project(folder: Path, source: Source) -> Path:
+    """Write the project to a folder and return its ``.pbip``; what was there is replaced.
+
+    Raises ValueError where our own lint finds anything: a broken project is never published.
+    """
+    made = files(source)
+    wrong = findings(made)
+    if wrong:
+        msg = f"the Power BI project would not open: {'; '.join(wrong[:5])}"
+        raise ValueError(msg)
+    draft, old = folder.with_name(f".{folder.name}.tmp"), folder.with_name(f".{folder.name}.tmp-old")
+    with disk_errors(folder):
+        for leftover in (draft, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for path, text in made.items():
+            target = draft / path
+            make_folder(target.parent)
+            reach("powerbi.file")
+            target.write_text(text, "utf-8", newline="")
+        if folder.exists():
+            folder.rename(old)
+        draft.rename(folder)
+        sync_path(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    return folder / f"{NAME}.pbip"
+
+
+def _json(told: dict[str, Any]) -> str:
+    return json.dumps(told, indent=2) + "\n"
+
+
+def _platform(kind: str) -> str:
+    return _json({
+        "$schema": f"{_FABRIC}/gitIntegration/platformProperties/2.0.0/schema.json",
+        "metadata": {"type": kind, "displayName": NAME},
+        "config": {"version": "2.0", "logicalId": tmdl.lineage("platform", kind)},
+    })  # fmt: skip
