@@ -18,7 +18,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export GX_ANALYTICS_ENABLED := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test soak resources ui bench lint clean
+.PHONY: help setup demo test checkers soak resources ui bench lint clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -58,6 +58,17 @@ demo: setup  ## a made-up shop of 180 days: simulated, run, published, and how t
 
 test: setup  ## the whole test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+checkers: .checkers/.ready  ## opt-in: Microsoft's object model, the M parser and a model review, for the Power BI project
+
+.checkers/.ready: tests/checkers/requirements.lock tests/checkers/object-model.lock tests/checkers/package.json
+	@rm -f $@
+	test -x .checkers/bin/python || $(PYTHON) -m venv .checkers
+	.checkers/bin/python -m pip install --quiet --require-hashes -r tests/checkers/requirements.lock
+	.checkers/bin/python -m pip install --quiet --no-deps --require-hashes -r tests/checkers/object-model.lock
+	cp tests/checkers/package.json tests/checkers/package-lock.json .checkers/
+	npm ci --silent --no-audit --no-fund --prefix .checkers
+	@touch $@
 
 soak: setup  ## random histories for MINUTES minutes: files, faults, two runs at once; prints what was lost (0) and doubled (0)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)

@@ -47,6 +47,7 @@ class LittleStar:
         self._events(sessions)
         self._months()
         self._told_by_models()
+        self._forecasts()
         self._deliveries()
         made = {name: pa.Table.from_pylist([_whole(name, r) for r in rows], schema=published()[name].spec.schema)
                 for name, rows in self.rows.items()}  # fmt: skip
@@ -74,7 +75,8 @@ class LittleStar:
             self.rows["dim_product"].append({
                 "product_key": key, "product_durable_key": 100 + number, "product_id": f"p{number}",
                 "product_name": f"Product {number}", "brand": "acme" if key % 2 else "zen",
-                "category_key": 1 + (number + key) % 3, "valid_from": date(1900, 1, 1) if key % 2 else date(2025, 12, 1),
+                "category_key": 1 + (number + key) % 3,
+                "valid_from": date(1900, 1, 1) if key % 2 else date(2025, 12, 1),
                 "valid_to": date(2025, 11, 30) if key % 2 else date(9999, 12, 31), "is_current": _flag(key % 2 == 0),
             })  # fmt: skip
         self.rows["dim_product"].append({"product_key": -1, "product_durable_key": -1, "category_key": -1,
@@ -97,7 +99,8 @@ class LittleStar:
                       "device_key": dice.choice([-1, 1, 2]),
                       "country_key": dice.choice([1, 2, 3]) if "has_country" in tells else -1}  # fmt: skip
             self.rows["fact_session"].append({
-                **common, "session_key": number, "duration_s": dice.randrange(900), "events": 1, "views": dice.randrange(9),
+                **common, "session_key": number, "duration_s": dice.randrange(900), "events": 1,
+                "views": dice.randrange(9),
                 "carts": int(cart), "removes": 0, "checkouts": 0, "purchases": int(bought),
                 "is_bounce": _flag(dice.random() < 0.3), "is_engaged": _flag(dice.random() < 0.6),
                 "is_new_customer": _flag(dice.random() < 0.3), "has_cart": _flag(cart), "has_purchase": _flag(bought),
@@ -153,7 +156,7 @@ class LittleStar:
     def _months(self) -> None:
         dice = self.dice
         for end in (date(2025, 10, 31), date(2025, 11, 30), date(2025, 12, 31)):
-            for customer in range(1, 31 if end.month != 12 else 25):  # noqa: PLR2004 - the last month knows fewer
+            for customer in range(1, 31 if end.month != 12 else 25):
                 known = dice.random() < 0.8
                 self.rows["fact_customer_month"].append({
                     "date_key": _key(end), "customer_key": customer, "recency_days": dice.randrange(200),
@@ -181,6 +184,13 @@ class LittleStar:
                         "date_key": _key(day), "customer_key": customer, "model_key": 7, "horizon_days": horizon,
                         **self._chance((THROUGH - day).days >= horizon),
                     })  # fmt: skip
+        for metric, of in (("auc", "all"), ("auc", "after 3 events"), ("wape", "total")):
+            self.rows["model_card"].append({"model_key": 5 if metric == "auc" else 8, "metric": metric, "slice": of,
+                                            "value": dice.random(), "baseline": "b",
+                                            "baseline_value": 0.5})  # fmt: skip
+
+    def _forecasts(self) -> None:
+        dice = self.dice
         for origin in self.days[-15::7]:
             for ahead in range(1, 15):
                 day = origin + timedelta(days=ahead)
@@ -194,11 +204,8 @@ class LittleStar:
                             "upper_95": units * 1.6, "actual": dice.randrange(20) * 1.0 if day <= THROUGH else None,
                             "is_champion": MODELS[model][1], "horizon_days": ahead,
                         })  # fmt: skip
-        for metric, of in (("auc", "all"), ("auc", "after 3 events"), ("wape", "total")):
-            self.rows["model_card"].append({"model_key": 5 if metric == "auc" else 8, "metric": metric, "slice": of,
-                                            "value": dice.random(), "baseline": "b", "baseline_value": 0.5})  # fmt: skip
 
-    def _chance(self, over: bool) -> Row:  # noqa: FBT001
+    def _chance(self, over: bool) -> Row:
         chance = self.dice.random()
         return {"probability": chance, "decile": min(int(chance * 10) + 1, 10),
                 "outcome": int(self.dice.random() < chance) if over else None,

@@ -6,8 +6,8 @@ from exports.measures.measure import MONEY, NUMBER, SHARE, WHOLE, Measure
 
 _T, _F, _VALUE = "fact_customer_month", "Segments", "Segments\\Expected"
 # One month end only, the newest of the chosen days: months of one customer never add up.
-_LATEST = "VAR Latest = CALCULATE(MAX('Customer Months'[Date Key]), ALLEXCEPT('Customer Months', 'Date'))\n"
-_AT = "KEEPFILTERS('Customer Months'[Date Key] = Latest)"
+_LATEST = "VAR _Latest = CALCULATE(MAX('Customer Months'[Date Key]), ALLEXCEPT('Customer Months', 'Date'))\n"
+_AT = "KEEPFILTERS('Customer Months'[Date Key] = _Latest)"
 _NO_MONTH = "where no month within the chosen days is closed"
 _NO_MODEL = f"{_NO_MONTH}, or no model could be made"
 
@@ -29,7 +29,7 @@ MEASURES = (
                   "Customers with an order by then"),
     _at_month_end("Dormant Customers", "COUNTROWS('Customer Months')",
                   "nullif(count(*) FILTER (lifecycle = 'Dormant'), 0)",
-                  "Customers whose last order is more than 120 days ago", where="[Lifecycle] = \"Dormant\"",
+                  "Customers whose last order is more than 120 days ago", where='[Lifecycle] = "Dormant"',
                   blank="where there are none"),
     Measure("Churn Share", _T, _F, SHARE,
             "Customers whose last order is more than 120 days ago, of all, at the newest month's end.",

@@ -6,8 +6,8 @@ from exports.measures.measure import CHANGE, NUMBER, SHARE, Measure
 
 _T, _F, _GOOD = "fact_sales_forecast", "Forecast", "Forecast\\How good"
 _SERVING = "KEEPFILTERS('Prediction Model'[Serving] = \"Yes\")"
-_LEVEL = "VAR OfLevel = IF(ISCROSSFILTERED('Category'), \"category\", \"total\")\n"
-_AT_LEVEL = "KEEPFILTERS('Sales Forecasts'[Level] = OfLevel)"
+_LEVEL = "VAR _Level = IF(ISCROSSFILTERED('Category'), \"category\", \"total\")\n"
+_AT_LEVEL = "KEEPFILTERS('Sales Forecasts'[Level] = _Level)"
 _NONE = "where nothing is forecast: no model could be made, or a shop without categories has one chosen"
 _OVER = "NOT ISBLANK('Sales Forecasts'[Actual])"
 
@@ -17,9 +17,9 @@ def _newest(name: str, column: str, field: str, description: str, *, over: bool 
     more = f", KEEPFILTERS({_OVER})" if over else ""
     dax = (
         f"{_LEVEL}RETURN SUMX(VALUES('Sales Forecasts'[Date Key]), "
-        f"VAR Origin = CALCULATE(MAX('Sales Forecasts'[Origin Date Key]), {_SERVING}, {_AT_LEVEL}{more}) "
+        f"VAR _Origin = CALCULATE(MAX('Sales Forecasts'[Origin Date Key]), {_SERVING}, {_AT_LEVEL}{more}) "
         f"RETURN CALCULATE(SUM('Sales Forecasts'[{column}]), {_SERVING}, {_AT_LEVEL}{more}, "
-        "KEEPFILTERS('Sales Forecasts'[Origin Date Key] = Origin)))"
+        "KEEPFILTERS('Sales Forecasts'[Origin Date Key] = _Origin)))"
     )
     where = " WHERE actual IS NOT NULL" if over else ""
     sql = (
@@ -41,7 +41,9 @@ def _bound(side: str, share: int) -> Measure:
     )  # fmt: skip
 
 
-def _of_pairs(name: str, upper: str, upper_sql: str, description: str, shown: str, *, by_origin: bool = False) -> Measure:
+def _of_pairs(
+    name: str, upper: str, upper_sql: str, description: str, shown: str, *, by_origin: bool = False
+) -> Measure:
     """A share over all pairs of an origin and a day that is over."""
     role = ":origin_date_key" if by_origin else ""
     use = ", USERELATIONSHIP('Sales Forecasts'[Origin Date Key], 'Date'[Date Key])" if by_origin else ""
@@ -53,13 +55,15 @@ def _of_pairs(name: str, upper: str, upper_sql: str, description: str, shown: st
     )  # fmt: skip
 
 
-_WAPE = (
-    "DIVIDE(SUMX('Sales Forecasts', ABS('Sales Forecasts'[Forecast] - 'Sales Forecasts'[Actual])), "
-    "SUM('Sales Forecasts'[Actual]))", "sum(abs(forecast - actual)) / nullif(sum(actual), 0)",
-)  # fmt: skip
+_SOLD = "SUM('Sales Forecasts'[Actual])"
+_APART = "SUMX('Sales Forecasts', ABS('Sales Forecasts'[Forecast] - 'Sales Forecasts'[Actual]))"
+_WAPE = (f"DIVIDE({_APART}, {_SOLD})", "sum(abs(forecast - actual)) / nullif(sum(actual), 0)")
+_HELD = (
+    "'Sales Forecasts'[Lower 80] <= 'Sales Forecasts'[Actual] && "
+    "'Sales Forecasts'[Actual] <= 'Sales Forecasts'[Upper 80]"
+)
 _INSIDE = (
-    "DIVIDE(COUNTROWS(FILTER('Sales Forecasts', 'Sales Forecasts'[Lower 80] <= 'Sales Forecasts'[Actual] && "
-    "'Sales Forecasts'[Actual] <= 'Sales Forecasts'[Upper 80])) + 0, COUNTROWS('Sales Forecasts'))",
+    f"DIVIDE(COUNTROWS(FILTER('Sales Forecasts', {_HELD})) + 0, COUNTROWS('Sales Forecasts'))",
     "count(*) FILTER (lower_80 <= actual AND actual <= upper_80) / nullif(count(*), 0)",
 )
 _CHOOSE = "choose a horizon with Horizon Days"
@@ -71,14 +75,15 @@ MEASURES = (
     _newest("Forecast Units of Past Days", "Forecast", "forecast",
             "Units forecast for those of the chosen days that are over.", over=True),
     _bound("Lower", 80), _bound("Upper", 80), _bound("Lower", 95), _bound("Upper", 95),
-    Measure("Forecast vs Actual", _T, _F, CHANGE, "Units forecast for past days against units sold on them, as a share.",
+    Measure("Forecast vs Actual", _T, _F, CHANGE, "Units forecast for past days against units sold, as a share.",
             "DIVIDE([Forecast Units of Past Days] - [Actual Units], [Actual Units])",
             "([Forecast Units of Past Days] - [Actual Units]) / nullif([Actual Units], 0)",
             "where no forecast day is over"),
     _of_pairs("Forecast Bias",
-              "DIVIDE(SUM('Sales Forecasts'[Forecast]) - SUM('Sales Forecasts'[Actual]), SUM('Sales Forecasts'[Actual]))",
+              f"DIVIDE(SUM('Sales Forecasts'[Forecast]) - {_SOLD}, {_SOLD})",
               "(sum(forecast) - sum(actual)) / nullif(sum(actual), 0)",
-              f"Forecast less actual, of actual, over all origins of past days: above 0 is too much; {_CHOOSE}.", CHANGE),
+              f"Forecast less actual, of actual, over all origins of past days (above 0: too much); {_CHOOSE}.",
+              CHANGE),
     _of_pairs("Forecast Error", *_WAPE,
               f"Absolute error per unit sold (WAPE), over all origins of past days; {_CHOOSE}.", SHARE),
     _of_pairs("Forecast Error by Origin", *_WAPE,

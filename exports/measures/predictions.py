@@ -24,11 +24,11 @@ class _Told:
 
     @property
     def one(self) -> str:
-        return f"VAR Chosen = SELECTEDVALUE('{self.shown}'[{self.choice}], {self.otherwise})\n"
+        return f"VAR _Chosen = SELECTEDVALUE('{self.shown}'[{self.choice}], {self.otherwise})\n"
 
     @property
     def at(self) -> str:
-        return f"KEEPFILTERS('{self.shown}'[{self.choice}] = Chosen), {_SERVING}"
+        return f"KEEPFILTERS('{self.shown}'[{self.choice}] = _Chosen), {_SERVING}"
 
     @property
     def judged(self) -> str:
@@ -56,13 +56,22 @@ class _Told:
             f"{self.one}RETURN CALCULATE({expression}, {where})", f"SELECT {sql} FROM {rows}", blank,
         )  # fmt: skip
 
+    def lift(self, name: str, description: str, decile: str = "") -> Measure:
+        """How many times as often rows of the chosen deciles (or of one) came true as rows of all deciles."""
+        column = f"'{self.shown}'[Decile]"
+        average = f"CALCULATE(AVERAGE('{self.shown}'[Outcome]), {self.judged}"
+        only, where = (f", KEEPFILTERS({column} = {decile})", f" FILTER (decile = {decile})") if decile else ("", "")
+        return Measure(
+            name, self.table, self.folder, NUMBER, f"{description}, of serving versions, {self.words}.",
+            f"{self.one}VAR _Told = {average}{only})\nVAR _All = {average}, REMOVEFILTERS({column}))\n"
+            "RETURN DIVIDE(_Told, _All)",
+            f"SELECT avg(outcome){where} / nullif((SELECT avg(outcome) FROM {self.judged_rows('~decile')}), 0) "
+            f"FROM {self.judged_rows()}", "where no outcome of an unseen row is known",
+        )  # fmt: skip
+
     def all(self) -> tuple[Measure, ...]:
         """The measures of one table, named after what has a chance."""
         who, t = self.unit, self.shown
-        lift = (f"DIVIDE(AVERAGE('{t}'[Outcome]), "
-                f"CALCULATE(AVERAGE('{t}'[Outcome]), REMOVEFILTERS('{t}'[Decile])))")  # fmt: skip
-        lift_sql = f"avg(outcome) / nullif((SELECT avg(outcome) FROM {self.judged_rows('~decile')}), 0)"
-        top = f"CALCULATE({lift}, KEEPFILTERS('{t}'[Decile] = 10))"
         return (
             self.measure(f"Scored {who}s", f"COUNTROWS('{t}')", "nullif(count(*), 0)", f"{who}s with a chance", WHOLE,
                          judged=False),
@@ -75,13 +84,9 @@ class _Told:
             self.measure(f"{who} Calibration Gap", f"AVERAGE('{t}'[Probability]) - AVERAGE('{t}'[Outcome])",
                          "avg(probability) - avg(outcome)", "Mean chance less what came true", "+0.0%;-0.0%;0.0%",
                          judged=True),
-            self.measure(f"{who} Lift", lift, lift_sql,
-                         "How many times as often judged rows of the chosen deciles came true as all", NUMBER,
-                         judged=True),
-            self.measure(f"{who} Lift of Top Decile", top, lift_sql.replace("avg(outcome)", "avg(outcome) FILTER "
-                         "(decile = 10)", 1),
-                         "How many times as often judged rows of the highest decile came true as all", NUMBER,
-                         judged=True),
+            self.lift(f"{who} Lift", "How many times as often judged rows of the chosen deciles came true as all"),
+            self.lift(f"{who} Lift of Top Decile",
+                      "How many times as often judged rows of the highest decile came true as all", "10"),
         )  # fmt: skip
 
 
@@ -100,7 +105,7 @@ MEASURES = (
             "IF(COUNTROWS('Model Card') = 1, MAX('Model Card'[Value]))",
             "SELECT CASE WHEN count(*) = 1 THEN max(value) END FROM {model_card}",
             "with more than one figure chosen: figures of a card never add up"),
-    Measure("Card Baseline", "model_card", "Model card", "0.0000", "The same figure of what the model is compared with.",
+    Measure("Card Baseline", "model_card", "Model card", "0.0000", "That figure of what the model is compared with.",
             "IF(COUNTROWS('Model Card') = 1, MAX('Model Card'[Baseline Value]))",
             "SELECT CASE WHEN count(*) = 1 THEN max(baseline_value) END FROM {model_card}",
             "with more than one figure chosen, or without a baseline"),

@@ -31,7 +31,7 @@ def _silent() -> Measure:
         )
     return Measure(
         "Not Measured", "dim_source", _F, "", "Which figures the chosen sources cannot support, and why.",
-        "VAR Told = TRIM(" + " & ".join(lines_dax) + ")\nRETURN IF(Told <> \"\", Told)",
+        "VAR _Told = TRIM(" + " & ".join(lines_dax) + ')\nRETURN IF(_Told <> "", _Told)',
         "nullif(trim(" + " || ".join(lines_sql) + "), '')", "where the sources tell everything",
     )  # fmt: skip
 
@@ -40,7 +40,7 @@ MEASURES = (
     *(Measure(name, _T, _F, WHOLE, description, f"SUM('Data Quality'[{column}])",
               f"SELECT sum({field}) FROM {{fact_data_quality}}", "where nothing arrived")
       for name, column, field, description in _COUNTS),
-    Measure("Rows Unaccounted", _T, _F, WHOLE, "Records delivered that are neither accepted nor accounted for: always 0.",
+    Measure("Rows Unaccounted", _T, _F, WHOLE, "Records delivered that nothing accounts for: always 0.",
             _LOST, "SELECT sum(rows_in - accepted - quarantined - duplicate - suppressed) FROM {fact_data_quality}",
             "where nothing arrived"),
     Measure("Quarantine Rate", _T, _F, "0.00%", "Quarantined records, of all delivered.",

@@ -83,7 +83,8 @@ MEASURES = (
             "where there are none, or no buyer is known"),
     Measure("Returning Order Share", _T, _NEW, "0.0%", "Orders of customers who had ordered before, of those known.",
             "DIVIDE([Returning Orders] + 0, [Returning Orders] + [First Orders])",
-            "coalesce([Returning Orders], 0) / nullif(coalesce([Returning Orders], 0) + coalesce([First Orders], 0), 0)",
+            "coalesce([Returning Orders], 0) / "
+            "nullif(coalesce([Returning Orders], 0) + coalesce([First Orders], 0), 0)",
             "where no buyer is known"),
     Measure("Repeat Customers", _T, _NEW, WHOLE, "Known customers with two orders or more within the chosen days.",
             "COUNTROWS(FILTER(VALUES('Sales'[Customer Key]), 'Sales'[Customer Key] <> -1 && [Orders] >= 2))",

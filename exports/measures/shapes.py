@@ -12,9 +12,14 @@ CAPABILITIES = {
 NO_SOURCE = "where no source tells {what}"
 
 
-def of_sources(dax: str, capability: str) -> str:
-    """A DAX expression over those sources only that can tell something."""
-    return f"CALCULATE({dax}, KEEPFILTERS('Source'[{CAPABILITIES[capability][1]}] = \"Yes\"))"
+def told(capability: str) -> str:
+    """The DAX filter that keeps those sources only that can tell something."""
+    return f"KEEPFILTERS('Source'[{CAPABILITIES[capability][1]}] = \"Yes\")"
+
+
+def of_sources(dax: str, capability: str, *more: str) -> str:
+    """A DAX expression over those sources only that can tell something, under more filters."""
+    return f"CALCULATE({', '.join((dax, *more, told(capability)))})"
 
 
 def money_per(upper: str, lower: str) -> str:
@@ -37,15 +42,18 @@ def rate(
     )  # fmt: skip
 
 
-_CHOSEN = "VAR Chosen = FILTER(VALUES('Date'[Date]), 'Date'[Date] <= [Data Through])\n"
-_ANCHOR = (
-    "VAR Through = [Data Through]\n"
-    "VAR Anchor = MIN(MAX('Date'[Date]), Through)\n"
+_CHOSEN = (
+    "VAR _Through = [Data Through]\n"
+    "VAR _Chosen = FILTER(VALUES('Date'[Date]), 'Date'[Date] <= _Through)\n"
 )  # fmt: skip
-_WEEK = "SELECTCOLUMNS(Chosen, \"Day\", 'Date'[Date] - 7)"
+_ANCHOR = (
+    "VAR _Through = [Data Through]\n"
+    "VAR _Anchor = MIN(MAX('Date'[Date]), _Through)\n"
+)  # fmt: skip
+_WEEK = "SELECTCOLUMNS(_Chosen, \"Day\", 'Date'[Date] - 7)"
 # A month's end is a month's end a year before as well, so that a whole February meets a whole February.
 _YEAR = (
-    "UNION(SELECTCOLUMNS(Chosen, \"Day\", EDATE('Date'[Date], -12)), SELECTCOLUMNS(FILTER(Chosen, "
+    "UNION(SELECTCOLUMNS(_Chosen, \"Day\", EDATE('Date'[Date], -12)), SELECTCOLUMNS(FILTER(_Chosen, "
     "'Date'[Date] = EOMONTH('Date'[Date], 0)), \"Day\", EOMONTH('Date'[Date], -12)))"
 )
 _SHIFTED = {  # window: which days are meant, and what that is in words
@@ -53,9 +61,9 @@ _SHIFTED = {  # window: which days are meant, and what that is in words
     "year_before": (_YEAR, "a year before", "Previous Year"),
 }
 _RUNNING = {  # window: from which day to the last one chosen, and what that is in words
-    "rolling_7": ("Anchor - 7", "the 7 days up to the last chosen day that has data", "Rolling 7 Days"),
-    "rolling_28": ("Anchor - 28", "the 28 days up to the last chosen day that has data", "Rolling 28 Days"),
-    "month_to_date": ("EOMONTH(Anchor, -1)", "the month up to the last chosen day that has data", "Month to Date"),
+    "rolling_7": ("_Anchor - 7", "the 7 days up to the last chosen day that has data", "Rolling 7 Days"),
+    "rolling_28": ("_Anchor - 28", "the 28 days up to the last chosen day that has data", "Rolling 28 Days"),
+    "month_to_date": ("EOMONTH(_Anchor, -1)", "the month up to the last chosen day that has data", "Month to Date"),
 }
 
 
@@ -77,7 +85,8 @@ def change(base: Measure, window: str, label: str) -> Measure:
     return Measure(
         f"{base.name} {label}", base.table, f"{base.folder}\\Over time", CHANGE,
         f"Change of {base.name} against the days {_SHIFTED[window][1]}, as a share of what it was.",
-        f"VAR Earlier = [{earlier}]\nRETURN IF(NOT ISBLANK([{base.name}]), DIVIDE([{base.name}] - Earlier, Earlier))",
+        f"VAR _Now = [{base.name}]\nVAR _Earlier = [{earlier}]\n"
+        "RETURN IF(NOT ISBLANK(_Now), DIVIDE(_Now - _Earlier, _Earlier))",
         f"[{base.name}] / nullif([{earlier}], 0) - 1", "where one of both is not known",
     )  # fmt: skip
 
@@ -87,7 +96,7 @@ def running(base: Measure, window: str) -> Measure:
     since, words, label = _RUNNING[window]
     return Measure(
         f"{base.name} {label}", base.table, f"{base.folder}\\Over time", base.format, f"{base.name} of {words}.",
-        f"{_ANCHOR}RETURN IF(MIN('Date'[Date]) <= Through, CALCULATE([{base.name}], "
-        f"REMOVEFILTERS('Date'), FILTER(ALL('Date'[Date]), 'Date'[Date] > {since} && 'Date'[Date] <= Anchor)))",
+        f"{_ANCHOR}RETURN IF(MIN('Date'[Date]) <= _Through, CALCULATE([{base.name}], "
+        f"REMOVEFILTERS('Date'), FILTER(ALL('Date'[Date]), 'Date'[Date] > {since} && 'Date'[Date] <= _Anchor)))",
         f"[{base.name}@{window}]", "where all chosen days are still to come",
     )  # fmt: skip

@@ -31,10 +31,12 @@ def _items(name: str, status: str, description: str) -> Measure:
 
 def _left(name: str, of: str, had: str, column: str, capability: str, blank: str) -> Measure:
     """The share of sessions that came so far and bought nothing."""
-    bought = f"CALCULATE([{of}], KEEPFILTERS('Sessions'[Has Purchase] = \"Yes\"))"
+    bought = "KEEPFILTERS('Sessions'[Has Purchase] = \"Yes\")"
     return Measure(
         name, _S, _FUNNEL, SHARE, f"Sessions with {had} and without an order, of all with {had}.",
-        of_sources(f"DIVIDE([{of}] - {bought}, [{of}])", capability),
+        f"VAR _All = {of_sources(f'[{of}]', capability)}\n"
+        f"VAR _Bought = {of_sources(f'[{of}]', capability, bought)}\n"
+        "RETURN DIVIDE(_All - _Bought, _All)",
         f"(SELECT count(*) FILTER (has_purchase = 'No') / nullif(count(*), 0) FROM {{fact_session|human|{capability}}} "
         f"WHERE {column} = 'Yes')", blank,
     )  # fmt: skip
@@ -46,7 +48,7 @@ SESSIONS = Measure(
     "where there are none",
 )  # fmt: skip
 CONVERSION = rate("Conversion Rate", _S, _FUNNEL, ("Sessions with Order", "Sessions"),
-                  "Sessions with an order, of all sessions of sources that tell browsing.", _VIEWS, "views")  # fmt: skip
+                  "Sessions with an order, of all, of sources that tell browsing.", _VIEWS, "views")  # fmt: skip
 
 MEASURES = (
     SESSIONS,
@@ -76,7 +78,7 @@ MEASURES = (
     rate("Views per Session", _S, _TRAFFIC, ("Views", "Sessions"), "Product and page views per session.", _VIEWS,
          "views", NUMBER),
     Measure("Average Session Seconds", _S, _TRAFFIC, WHOLE, "Seconds from a session's first to its last event, mean.",
-            of_sources(f"CALCULATE(AVERAGE('Sessions'[Duration S]), {_HUMAN})", "views"),
+            of_sources("AVERAGE('Sessions'[Duration S])", "views", _HUMAN),
             "SELECT avg(duration_s) FROM {fact_session|human|views}", _VIEWS),
     rate("Revenue per Session", _S, _TRAFFIC, ("Gross Sales", "Sessions"),
          "Gross sales per session, of sources that tell browsing.", f"{_VIEWS} or prices", "views", MONEY, money=True),
@@ -105,7 +107,8 @@ MEASURES = (
             "coalesce([Abandoned Items], 0) / nullif([Cart Items] - coalesce([Open Items], 0), 0)", _HAS_CARTS),
     Measure("Recovery Rate", _C, _CARTS, SHARE, "Items bought after a silence, of all that fell silent.",
             "DIVIDE([Recovered Items] + 0, [Recovered Items] + [Abandoned Items])",
-            "coalesce([Recovered Items], 0) / nullif(coalesce([Recovered Items], 0) + coalesce([Abandoned Items], 0), 0)",
+            "coalesce([Recovered Items], 0) / "
+            "nullif(coalesce([Recovered Items], 0) + coalesce([Abandoned Items], 0), 0)",
             _HAS_CARTS),
     Measure("Abandoned Value", _C, _CARTS, MONEY, "Value of abandoned items at their last known price.",
             "CALCULATE(SUM('Cart Items'[Value]), KEEPFILTERS('Cart Items'[Status] = \"abandoned\"))",
@@ -114,6 +117,10 @@ MEASURES = (
             "CALCULATE(COUNTROWS('Cart Items'), KEEPFILTERS(NOT ISBLANK('Cart Items'[Purchased Date Key])), "
             "USERELATIONSHIP('Cart Items'[Purchased Date Key], 'Date'[Date Key]))",
             "SELECT nullif(count(*), 0) FROM {fact_cart_item:purchased_date_key} WHERE purchased_date_key IS NOT NULL",
+            "where there are none"),
+    Measure("Items Abandoned by Last Touch Day", _C, _CARTS, WHOLE, "Abandoned items, by the day of the last touch.",
+            "CALCULATE([Abandoned Items], USERELATIONSHIP('Cart Items'[Last Date Key], 'Date'[Date Key]))",
+            "SELECT nullif(count(*), 0) FROM {fact_cart_item:last_date_key} WHERE status = 'abandoned'",
             "where there are none"),
     Measure("Product Views", _P, _PRODUCTS, WHOLE, "Views of products.", "SUM('Product Activity'[Views])",
             "SELECT sum(views) FROM {fact_product_day}", "where nothing happened to the products"),

@@ -17,11 +17,12 @@ _TOKEN = re.compile(r"""
 _PAIRS = {")": "(", "}": "{"}
 _KEYWORDS = {"VAR", "RETURN", "IN", "NOT", "DAY", "MONTH", "YEAR", "TRUE", "FALSE"}
 # The functions that our measures and roles use. A name that is not here is a slip of the pen until it is added.
-FUNCTIONS = frozenset("""
-    ABS ALL ALLEXCEPT AVERAGE CALCULATE CALCULATETABLE COUNTROWS DATEDIFF DISTINCTCOUNT DIVIDE EDATE EOMONTH FALSE FILTER
-    HASONEVALUE IF INTERSECT ISBLANK ISCROSSFILTERED ISEMPTY KEEPFILTERS MAX MIN REMOVEFILTERS SELECTCOLUMNS
-    SELECTEDVALUE SUM SUMMARIZE SUMX TRIM UNION USERELATIONSHIP USERPRINCIPALNAME VALUES
-""".split())
+FUNCTIONS = frozenset({
+    "ABS", "ALL", "ALLEXCEPT", "AVERAGE", "CALCULATE", "CALCULATETABLE", "COUNTROWS", "DATEDIFF", "DISTINCTCOUNT",
+    "DIVIDE", "EDATE", "EOMONTH", "FALSE", "FILTER", "HASONEVALUE", "IF", "INTERSECT", "ISBLANK", "ISCROSSFILTERED",
+    "ISEMPTY", "KEEPFILTERS", "MAX", "MIN", "REMOVEFILTERS", "SELECTCOLUMNS", "SELECTEDVALUE", "SUM", "SUMMARIZE",
+    "SUMX", "TRIM", "UNION", "USERELATIONSHIP", "USERPRINCIPALNAME", "VALUES",
+})  # fmt: skip
 
 
 def _tokens(text: str) -> Iterable[tuple[str, str]]:
@@ -39,29 +40,38 @@ def _tokens(text: str) -> Iterable[tuple[str, str]]:
 
 def wrong(text: str) -> list[str]:
     """What is wrong with an expression's form."""
-    found, open_, variables = [], list[str](), set[str]()
     tokens = list(_tokens(text))
     if not tokens:
         return ["no expression"]
-    for n, (kind, token) in enumerate(tokens):
-        following = tokens[n + 1][1] if n + 1 < len(tokens) else ""
+    return [*_brackets(tokens), *_words(text, tokens)]
+
+
+def _brackets(tokens: list[tuple[str, str]]) -> Iterable[str]:
+    open_: list[str] = []
+    for kind, token in tokens:
         if kind == "wrong":
-            found.append(f"the character {token!r} means nothing here")
-        elif token in {"(", "{"}:
+            yield f"the character {token!r} means nothing here"
+        elif token in _PAIRS.values():
             open_.append(token)
         elif token in _PAIRS and (not open_ or open_.pop() != _PAIRS[token]):
-            found.append(f"a {token!r} closes nothing")
-        elif kind == "word" and n and tokens[n - 1][1].upper() == "VAR":
-            variables.add(token)
-        elif kind == "word" and following == "(" and token.upper() not in _KEYWORDS - {"FALSE", "TRUE"}:
-            if token not in FUNCTIONS:
-                found.append(f"{token} is not a function that is known here")
-            elif re.search(rf"\b{token}\s+\(", text):
-                found.append(f"{token}: a blank before its bracket")
-        elif (kind == "word" and following != "[" and token.upper() not in _KEYWORDS and token not in variables
-              and token not in _names(tokens)):  # fmt: skip
-            found.append(f"{token} is no variable, keyword or table")
-    return [*found, *(f"a {c!r} does not close" for c in open_)]
+            yield f"a {token!r} closes nothing"
+    yield from (f"a {c!r} does not close" for c in open_)
+
+
+def _words(text: str, tokens: list[tuple[str, str]]) -> Iterable[str]:
+    """Functions that are none, and words that are neither variable, keyword nor table."""
+    before = [("", ""), *tokens]
+    variables = {token for (_, var), (_, token) in zip(before, tokens, strict=False) if var.upper() == "VAR"}
+    known = variables | _names(tokens)
+    for (kind, token), (_, following) in zip(tokens, [*tokens[1:], ("", "")], strict=True):
+        if kind != "word" or token.upper() in _KEYWORDS or token in known:
+            continue
+        if following == "(" and token not in FUNCTIONS:
+            yield f"{token} is not a function that is known here"
+        elif following == "(" and re.search(rf"\b{token}\s+\(", text):
+            yield f"{token}: a blank before its bracket"
+        elif following != "(" and not following.startswith("["):
+            yield f"{token} is no variable, keyword or table"
 
 
 def _names(tokens: list[tuple[str, str]]) -> set[str]:

@@ -80,17 +80,23 @@ def _take(node: Node, model: _Model, wrong: list[str]) -> None:
     elif node.kind in {"role", "perspective"}:
         (model.roles if node.kind == "role" else model.perspectives).append(node)
     elif node.kind == "table":
-        if node.name in model.tables:
-            wrong.append(f"{node.path}: table {node.name!r} stands in {model.tables[node.name].path} as well")
-        model.tables[node.name] = node
-        for column in node.all("column"):
-            if (node.name, column.name) in model.columns:
-                wrong.append(f"{node.path}: two columns {node.name}[{column.name}]")
-            model.columns[node.name, column.name] = column
-        for measure in node.all("measure"):
-            if measure.name in model.measures:
-                wrong.append(f"{node.path}: measure {measure.name!r} stands in {model.measures[measure.name][0]} as well")
-            model.measures[measure.name] = (node.name, measure)
+        wrong += _take_table(node, model)
+
+
+def _take_table(node: Node, model: _Model) -> list[str]:
+    wrong = []
+    if node.name in model.tables:
+        wrong.append(f"{node.path}: table {node.name!r} stands in {model.tables[node.name].path} as well")
+    model.tables[node.name] = node
+    for column in node.all("column"):
+        if (node.name, column.name) in model.columns:
+            wrong.append(f"{node.path}: two columns {node.name}[{column.name}]")
+        model.columns[node.name, column.name] = column
+    for measure in node.all("measure"):
+        if measure.name in model.measures:
+            wrong.append(f"{node.path}: measure {measure.name!r} stands in {model.measures[measure.name][0]} as well")
+        model.measures[measure.name] = (node.name, measure)
+    return wrong
 
 
 def _texts(files: Mapping[str, str]) -> Iterable[str]:
@@ -110,32 +116,38 @@ def _tables(model: _Model) -> Iterable[str]:
     for name, table in model.tables.items():
         if not table.all("partition"):
             yield f"{table.path}: table {name!r} has no partition"
-        if model.refs[f"table {name}"] != 1:
-            yield f"model.tmdl: {model.refs[f'table {name}']} references to table {name!r}, not one"
         if name in model.expressions:
             yield f"{table.path}: an expression and a table are both called {name!r}"
-        columns = {c.name.lower() for c in table.all("column")}
-        for measure in table.all("measure"):
-            if measure.name.lower() in columns:
-                yield f"{table.path}: a measure and a column are both called {name}[{measure.name}]"
+        yield from _names_in(table)
         for column in table.all("column"):
             yield from _column(table, column)
-        for level in (level for h in table.all("hierarchy") for level in h.all("level")):
-            if level.properties.get("column", "").strip("'").lower() not in columns:
-                yield f"{table.path}: level {level.name!r} names a column that {name} lacks"
-    for kind, nodes in (("role", model.roles), ("perspective", model.perspectives)):
-        for node in nodes:
-            if model.refs[f"{kind} {node.name}"] != 1:
-                yield f"model.tmdl: no single reference to {kind} {node.name!r}"
-    for ref in model.refs:
-        kind, _, name = ref.partition(" ")
-        known = {"table": model.tables, "role": {r.name for r in model.roles},
-                 "perspective": {p.name for p in model.perspectives}}[kind]  # fmt: skip
-        if name not in known:
-            yield f"model.tmdl: refers to {kind} {name!r}, which is in no file"
     if not any(t.properties.get("dataCategory") == "Time" and any("isKey" in c.properties for c in t.all("column"))
                for t in model.tables.values()):  # fmt: skip
         yield "no table is marked as the date table"
+    yield from _refs(model)
+
+
+def _names_in(table: Node) -> Iterable[str]:
+    columns = {c.name.lower() for c in table.all("column")}
+    for measure in table.all("measure"):
+        if measure.name.lower() in columns:
+            yield f"{table.path}: a measure and a column are both called {table.name}[{measure.name}]"
+    for level in (level for h in table.all("hierarchy") for level in h.all("level")):
+        if level.properties.get("column", "").strip("'").lower() not in columns:
+            yield f"{table.path}: level {level.name!r} names a column that {table.name} lacks"
+
+
+def _refs(model: _Model) -> Iterable[str]:
+    """What model.tmdl names against what there is."""
+    there = {
+        *(f"table {name}" for name in model.tables), *(f"role {r.name}" for r in model.roles),
+        *(f"perspective {p.name}" for p in model.perspectives),
+    }  # fmt: skip
+    for one in sorted(there):
+        if model.refs[one] != 1:
+            yield f"model.tmdl: {model.refs[one]} references to {one}, not one"
+    for ref in sorted(set(model.refs) - there):
+        yield f"model.tmdl: refers to {ref}, which is in no file"
 
 
 def _column(table: Node, column: Node) -> Iterable[str]:
@@ -181,27 +193,27 @@ def _relations(model: _Model) -> Iterable[str]:
 
 
 def _expressions(model: _Model) -> Iterable[str]:
-    for name, (table, measure) in model.measures.items():
+    for name, (_, measure) in model.measures.items():
         where = f"{measure.path}:{measure.line}: measure {name!r}"
         yield from (f"{where}: {w}" for w in dax.wrong(measure.text))
         if not measure.properties.get("displayFolder"):
             yield f"{where}: no display folder"
-        yield from (f"{where}: {w}" for w in _unresolved(measure.text, table, model))
+        yield from (f"{where}: {w}" for w in _unresolved(measure.text, model))
     for role in model.roles:
         for permission in role.all("tablePermission"):
             if permission.name not in model.tables:
                 yield f"{role.path}: role {role.name!r}: no table {permission.name!r}"
             yield from (f"{role.path}: {permission.name}: {w}"
-                        for w in (*dax.wrong(permission.text), *_unresolved(permission.text, "", model)))  # fmt: skip
+                        for w in (*dax.wrong(permission.text), *_unresolved(permission.text, model)))  # fmt: skip
 
 
-def _unresolved(text: str, table: str, model: _Model) -> Iterable[str]:
+def _unresolved(text: str, model: _Model) -> Iterable[str]:
     for of, name in dax.references(text):
         if of and of not in model.tables:
             yield f"no table {of!r}"
         elif of and (of, name) not in model.columns:
             yield f"no column {of}[{name}]"
-        elif not of and name not in model.measures and (table, name) not in model.columns:
+        elif not of and name not in model.measures:  # a column is always named with its table
             yield f"no measure [{name}]"
     for of in dax.tables(text):
         if of not in model.tables:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from resources.disk import disk_errors, make_folder, sync_path
 from resources.failpoints import reach
 
 NAME = "Behavior"
+_MARKS = "generated.txt"  # what was generated, by hash: what differs from it a person has edited
+_FOLDER_SET = re.compile(r'(?m)^(expression DataFolder = )"[^"]*"')
 _FABRIC = "https://developer.microsoft.com/json-schemas/fabric"
 _OPENER = """\
 @echo off
@@ -50,31 +55,74 @@ def files(source: Source) -> dict[str, str]:
     return found
 
 
-def write_project(folder: Path, source: Source) -> Path:
-    """Write the project to a folder and return its ``.pbip``; what was there is replaced.
+@dataclass(frozen=True)
+class Written:
+    """What writing the project did: nothing where it was there already, or where a person has ``edited`` files."""
 
-    Raises ValueError where our own lint finds anything: a broken project is never published.
+    path: Path
+    written: bool
+    edited: list[str] = field(default_factory=list)
+
+
+def write_project(folder: Path, source: Source) -> Written:
+    """Write the project to a folder, all of it or nothing; Power BI's own cache in it is kept.
+
+    A project that a person has edited is left as it is: deleting the folder brings the generated one back. Raises
+    ValueError where our own lint finds anything: a broken project is never published.
     """
     made = files(source)
     wrong = findings(made)
     if wrong:
         msg = f"the Power BI project would not open: {'; '.join(wrong[:5])}"
         raise ValueError(msg)
+    path = folder / f"{NAME}.pbip"
+    edited = _edited(folder)
+    marks = "".join(f"{_digest(text)}  {name}\n" for name, text in sorted(made.items()))
+    if edited:
+        return Written(path, written=False, edited=edited)
+    if all(_text(folder / name) == text for name, text in made.items()) and _text(folder / _MARKS) == marks:
+        return Written(path, written=False)
+    _replace(folder, {**made, _MARKS: marks})
+    return Written(path, written=True)
+
+
+def _digest(text: str) -> str:
+    """Of a file's text, whatever folder the opener has set as the one of the data."""
+    return hashlib.sha256(_FOLDER_SET.sub(r'\1""', text).encode()).hexdigest()
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _edited(folder: Path) -> list[str]:
+    """Files that differ from what was last generated; one that is missing was lost, not edited."""
+    marks = [line.split("  ", 1) for line in (_text(folder / _MARKS) or "").splitlines()]
+    found = [(name, digest, _text(folder / name)) for digest, name in marks]
+    return [name for name, digest, text in found if text is not None and _digest(text) != digest]
+
+
+def _replace(folder: Path, made: dict[str, str]) -> None:
+    """Write beside, then swap; what dies in between is written anew by the next publication."""
     draft, old = folder.with_name(f".{folder.name}.tmp"), folder.with_name(f".{folder.name}.tmp-old")
     with disk_errors(folder):
         for leftover in (draft, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        for path, text in made.items():
-            target = draft / path
+        for name, text in made.items():
+            target = draft / name
             make_folder(target.parent)
             reach("powerbi.file")
-            target.write_text(text, "utf-8", newline="")
+            target.write_bytes(text.encode())
+        for cache in folder.glob("*/.pbi"):
+            shutil.copytree(cache, draft / cache.relative_to(folder), dirs_exist_ok=True)
         if folder.exists():
             folder.rename(old)
         draft.rename(folder)
         sync_path(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
-    return folder / f"{NAME}.pbip"
 
 
 def _json(told: dict[str, Any]) -> str:

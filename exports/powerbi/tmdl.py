@@ -108,7 +108,7 @@ def _partition(name: str, m: str) -> str:
 def access_text() -> str:
     """``tables/Country Access.tmdl``: who reads which countries, for the example role."""
     m = f"let\n\tSource = #table(type table [User = text, Country = text], {_ACCESS_ROW})\nin\n\tSource"
-    text = _described("Which reader sees which country, one row each. Edit it in Power Query, or load it from a list.", 0)
+    text = _described("Which reader sees which country, one row each. Edit it in Power Query, or load it.", 0)
     text += f"table {quoted(ACCESS)}\n\tisHidden\n\tlineageTag: {lineage(ACCESS)}\n\n"
     columns = (
         ModelColumn("User", "User", "string", "", "User principal name of a reader.", hidden=True),

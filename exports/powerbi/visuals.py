@@ -70,9 +70,10 @@ def _container(visual: Visual) -> dict[str, Any]:
     is_slicer = visual.kind == "slicer"
     title = {"show": literal("false" if is_slicer else "true"), "text": text(visual.title), "fontSize": literal("11D"),
              "bold": literal("true"), "fontColor": colour(INK)}  # fmt: skip
+    paper = {"show": literal("true"), "color": colour(PAPER), "transparency": literal("0D")}
     found: dict[str, Any] = {
         "title": [{"properties": title}],
-        "background": [{"properties": {"show": literal("true"), "color": colour(PAPER), "transparency": literal("0D")}}],
+        "background": [{"properties": paper}],
         "border": [{"properties": {"show": literal("true"), "color": colour(LINE), "radius": literal("6D")}}],
         "general": [{"properties": {"altText": text(visual.alt or visual.title)}}],
     }
