@@ -66,11 +66,7 @@ def single_feature(
     label: Flags, features: Floats, names: Sequence[str], canary: Floats, waived: Sequence[str] = (), part: str = ""
 ) -> Verdict:
     """No feature [n, F] tells the label [n] by itself; ``canary`` [n], which does, is found, or the guard is blind."""
-    found = {}
-    for column, name in enumerate(names):
-        area = metrics.auc(label, np.nan_to_num(features[:, column], nan=-1e9))
-        if not np.isnan(area):
-            found[name] = max(area, 1 - area)
+    found = {name: area for name, area in by_feature(label, features, names).items() if not np.isnan(area)}
     best = max(found, key=lambda n: found[n])
     suspects = sorted(n for n, area in found.items() if area > MOST_BY_ONE and n not in waived)
     of_canary = metrics.auc(label, canary)
@@ -80,6 +76,12 @@ def single_feature(
         "canary_auc": round(of_canary, 4), "canary_is_found": seen, "rows": len(label),
         **({"waived": sorted(waived)} if waived else {}),
     })  # fmt: skip
+
+
+def by_feature(label: Flags, features: Floats, names: Sequence[str]) -> dict[str, float]:
+    """How well each feature [n, F] by itself tells the label [n] (AUC, one half or more); NaN for one class."""
+    areas = {n: metrics.auc(label, np.nan_to_num(features[:, at], nan=-1e9)) for at, n in enumerate(names)}
+    return {name: max(area, 1 - area) for name, area in areas.items()}
 
 
 def of_silence(names: Sequence[str]) -> tuple[str, ...]:

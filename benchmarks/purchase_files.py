@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from console import refuse
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -47,10 +48,10 @@ FORMATS = ("%Y-%m-%d", "%Y%m%d", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y",
            "%d.%m.%y", "%m-%d-%Y", "%d-%m-%Y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
            "%b %d %Y", "%y/%m/%d", "%y-%m-%d", "%y%m%d")  # fmt: skip
 # The text of a day: without hours, fractions and zones; seconds and milliseconds since 1970 as a day.
-_DAY = r"""CASE WHEN regexp_full_match(trim(date), '1\d{9}(\d{3})?')
-    THEN strftime(make_timestamp(left(trim(date), 10)::BIGINT * 1000000), '%Y%m%d')
-    WHEN regexp_full_match(trim(date), '[12]\d{13}') THEN left(trim(date), 8)
-    ELSE trim(regexp_replace(trim(date), '[T ]\s*\d{1,2}:\d{2}.*$', '')) END"""
+_DAY = r"""CASE WHEN regexp_full_match(date, '1\d{9}(\d{3})?')
+    THEN strftime(make_timestamp(left(date, 10)::BIGINT * 1000000), '%Y%m%d')
+    WHEN regexp_full_match(date, '[12]\d{13}') THEN left(date, 8)
+    ELSE trim(regexp_replace(date, '[T ]\s*\d{1,2}:\d{2}.*$', '')) END"""
 _YEARS = (1970, date.today().year + 1)  # noqa: DTZ011 - what is yet to come was not bought
 MOST_UNREADABLE = 0.05
 NOBODY = ("", "na", "n/a", "null", "nan", "none", "<na>", "nat")
@@ -117,7 +118,7 @@ def _load(con: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str], n
         con.execute(f"CREATE TABLE raw AS SELECT {fields}", [list(c) for c in zip(*rows, strict=True)])
     header = [str(v or "").strip() for v in con.execute("SELECT * FROM raw LIMIT 1").fetchall()[0]]
     names = [f'"{d[0]}"' for d in con.execute("SELECT * FROM raw LIMIT 0").description or []]
-    named = any(_plain(field) in known for field in header for known in NAMES.values()) or not any(
+    named = any(_bare(field) in known for field in header for known in NAMES.values()) or not any(
         re.match(r"[^\w]*\d", field) for field in header
     )
     if columns and not named:
@@ -162,25 +163,23 @@ def _mark(first: str) -> str:
     return best if counts[best] and not alone else ""
 
 
-def _plain(name: str) -> str:
+def _bare(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _columns(path: Path, header: list[str], asked: dict[str, str]) -> dict[str, int]:
     """Places of the columns in a file that names them; price and quantity where there is no amount."""
-    plain, found = [_plain(name) for name in header], _named(path, header, asked)
-    if "customer" not in found:
-        _hint("customer", plain, found)
+    plain, found = [_bare(name) for name in header], _named(path, header, asked)
+    _hint("customer", plain, found)
     if "customer" not in found and "id" in plain:
         found["customer"] = plain.index("id")
-    if "date" not in found:
-        _hint("date", plain, found)
+    _hint("date", plain, found)
     wanted: tuple[str, ...] = WANTED
     if "amount" not in found and {"price", "quantity"} <= found.keys():
         wanted = (*WANTED[:2], "price", "quantity")
     elif "amount" not in found and "price" in found:
         found["amount"] = found["price"]
-    elif "amount" not in found:
+    else:
         _hint("amount", plain, found)
     if missing := [what for what in wanted if what not in found]:
         options = " ".join(f"--{what} COLUMN" for what in missing)
@@ -191,7 +190,7 @@ def _columns(path: Path, header: list[str], asked: dict[str, str]) -> dict[str, 
 
 def _named(path: Path, header: list[str], asked: dict[str, str]) -> dict[str, int]:
     """Places of the columns that are asked for, or whose names are known."""
-    plain, lower = [_plain(name) for name in header], [name.lower() for name in header]
+    plain, lower = [_bare(name) for name in header], [name.lower() for name in header]
     found: dict[str, int] = {}
     for what, known in NAMES.items():
         if name := asked.get(what):
@@ -204,7 +203,9 @@ def _named(path: Path, header: list[str], asked: dict[str, str]) -> dict[str, in
 
 
 def _hint(what: str, plain: list[str], found: dict[str, int]) -> None:
-    """The only column whose name says something of the kind, where it is no other."""
+    """The only column whose name says something of the kind, where it is no other; nothing to do where one is known."""
+    if what in found:
+        return
     meant = [at for at, name in enumerate(plain) if at not in found.values() and any(h in name for h in HINTS[what])
              and not (what == "amount" and any(n in name for n in NEVER))]  # fmt: skip
     if len(meant) == 1:
@@ -267,13 +268,14 @@ def _numbers(con: duckdb.DuckDBPyConnection, column: str, notes: list[str]) -> s
         f"count(*) FILTER (WHERE regexp_matches(v, '\\.(\\d{{1,2}}|\\d{{4,}})$')), "
         f"max(regexp_extract(v, '^[+-]?\\d{{1,3}}([.,])\\d{{3}}$', 1)) FROM (SELECT {bare} AS v FROM t)"
     ).fetchall()[0]
+    digits = f"replace({bare}, ',', '')"
     if commas > points:
         notes.append(f"A comma is the decimal mark of {column}.")
-        return f"CASE {exact} ELSE try_cast(replace(replace({bare}, '.', ''), ',', '.') AS DOUBLE) END"
-    if either and not commas and not points:  # 15,510 and 15.510 may both be fifteen or fifteen thousand
+        digits = f"replace(replace({bare}, '.', ''), ',', '.')"
+    elif either and not commas and not points:  # 15,510 and 15.510 may both be fifteen or fifteen thousand
         meant = "thousands" if either == "," else "a decimal mark"
         notes.append(f"In {column}, {either!r} is taken for {meant}; all have three digits behind it.")
-    return f"CASE {exact} ELSE try_cast(replace({bare}, ',', '') AS DOUBLE) END"
+    return f"CASE {exact} ELSE try_cast({digits} AS DOUBLE) END"
 
 
 def _judge(con: duckdb.DuckDBPyConnection, path: Path, notes: list[str]) -> None:
@@ -295,7 +297,7 @@ def _judge(con: duckdb.DuckDBPyConnection, path: Path, notes: list[str]) -> None
             notes.append(f"{count:,} of {rows:,} rows {what}: left out.")
 
 
-def known_options(parser: Any) -> None:
+def known_options(parser: ArgumentParser) -> None:
     """Options that say what the file does not."""
     for what in WANTED:
         parser.add_argument(f"--{what}", metavar="COLUMN", help=f"column of the {what}, where its name does not tell")

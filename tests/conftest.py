@@ -33,7 +33,8 @@ from behavior_assets.star.order import GOLD_INPUTS, build_table
 from exports.contract import gold
 from exports.hashing import MODULUS, file_hashes
 from resources.engine import engine
-from resources.lake import Lake, LakeTable
+from resources.lake import Lake, LakeTable, shared_views
+from resources.lock import exclusive
 from resources.settings import Settings, create_home
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -45,6 +46,26 @@ SUBSTRATE = (
 # What tells of the deliveries themselves or of trainings, and so may differ with their order and grouping.
 ABOUT_DELIVERIES = {"fact_data_quality", "refresh_info", "dim_model", "model_card"}
 REES46_HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"
+
+
+# The files that take longest, the longest first: one that is left for the end would keep one worker busy alone.
+LONGEST = (
+    "test_models_in_the_chain", "test_fault_matrix_writers", "test_fault_matrix_runs", "test_repair", "test_homes",
+    "test_full_disk", "test_incremental", "test_repair_again", "test_fault_matrix_events", "test_late_events",
+    "test_fault_matrix_files", "test_fault_matrix_values",
+)  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Files are given to the workers in the order below; pytest-xdist would start with those of many tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; nothing else changes its place."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 class Result(NamedTuple):
@@ -142,7 +163,7 @@ class Chain:
     def build(self, *, star: bool = True) -> None:
         """Bring silver, sessions and the star up to date, as the assets do."""
         lake, settings = self.lake, self.settings
-        with engine(settings, pseudonyms=True) as backend:
+        with shared_views(), engine(settings, pseudonyms=True) as backend:
             build_silver(backend, lake, settings)
             build_sessions(backend, lake, settings)
             if not star:
@@ -238,10 +259,25 @@ def bad_rows(chain: Chain, entry: FileEntry, person: str) -> list[tuple[int, str
     return [row[:3] for row in found]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that nothing is wrong with."""
-    from tests.damage import copied, make_home
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home that every ``whole`` is a copy of: whichever worker asks first makes it for all of them."""
+    from tests.damage import make_home
 
-    base = tmp_path_factory.mktemp("whole")
-    return copied(make_home(base), base / "copy")
+    own = tmp_path_factory.getbasetemp()
+    base = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made"
+    with exclusive(base):
+        if not (base / "done").exists():
+            make_home(base)
+            (base / "done").touch()
+    return base / "home"
+
+
+@pytest.fixture(scope="module")
+def whole(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that nothing is wrong with; one for each file of tests, which may spoil it and make it good again."""
+    from tests.damage import broken, copied
+
+    home = copied(made, tmp_path_factory.mktemp("whole") / "copy")
+    assert not broken(home)
+    return home

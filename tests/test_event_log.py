@@ -22,6 +22,12 @@ def thing() -> dg.MaterializeResult:  # type: ignore[type-arg]
     return dg.MaterializeResult(metadata={"dagster/row_count": 3})
 
 
+@dg.asset_check(asset=thing)
+def counts() -> dg.AssetCheckResult:
+    """A check of it."""
+    return dg.AssetCheckResult(passed=True)
+
+
 @pytest.fixture
 def dagster_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DAGSTER_HOME with the repository's dagster.yaml."""
@@ -45,6 +51,26 @@ def test_dagster_yaml_names_it_and_a_plain_dagster_reads_what_it_wrote(dagster_h
         assert len(instance.event_log_storage._engines) <= event_log._MOST_OPEN
     plain = SqliteEventLogStorage(str(dagster_home / "history" / "runs"))
     assert {r for r in runs if plain.get_logs_for_run(r)} == set(runs)
+
+
+def test_what_never_changes_is_looked_up_once(dagster_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables and columns, not for every event; the disk is waited for at checkpoints, and the file stays whole."""
+    looks: list[str] = []
+    for name in ("has_table", "_has_asset_key_col_on_connection"):
+        plain = getattr(SqliteEventLogStorage, name)
+        monkeypatch.setattr(
+            SqliteEventLogStorage, name, lambda *given, plain=plain: looks.append(given[-1]) or plain(*given)
+        )
+    assert dagster_home.is_dir()
+    with dg.DagsterInstance.get() as instance:
+        runs = [dg.materialize([thing, counts], instance=instance).run_id for _ in range(2)]
+        assert sorted(looks) == sorted(set(looks))
+        assert {"asset_check_executions", "last_materialization_timestamp"} <= set(looks)
+        checks = instance.event_log_storage.get_asset_check_execution_history(counts.check_key, limit=9)
+        assert {c.run_id: c.status.value for c in checks} == dict.fromkeys(runs, "SUCCEEDED")
+        with instance.event_log_storage.index_connection() as connection:
+            told = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "journal_mode")]
+    assert told == [1, "wal"]
 
 
 def test_one_looks_on_while_another_writes(dagster_home: Path) -> None:

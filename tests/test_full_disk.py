@@ -43,9 +43,9 @@ class SmallDisks:
         self.mounted.append(place)
         return place
 
-    def enlarge(self, place: Path) -> None:
-        """Room for everything."""
-        assert not self._call("mount", "-o", f"remount,size={ROOM}", place)
+    def enlarge(self, place: Path, size: str = ROOM) -> None:
+        """Room for everything, or for a bit more."""
+        assert not self._call("mount", "-o", f"remount,size={size}", place)
 
     def fill(self, place: Path, spare: int = 0) -> Path:
         """Take all the space there is but some spare bytes; the file that holds it may be removed."""
@@ -144,39 +144,40 @@ def assert_complete(home: Path, undisturbed: Undisturbed) -> None:
     assert (checked.code, checked.err) == (0, "")
 
 
-@pytest.mark.parametrize("size", ["4k", "700k", "1200k", "2500k"])
-def test_a_home_on_a_small_disk(tmp_path: Path, disks: SmallDisks, undisturbed: Undisturbed, size: str) -> None:
+@pytest.mark.timeout(600)
+def test_a_home_on_a_disk_that_is_enlarged_too_little_four_times(
+    tmp_path: Path, disks: SmallDisks, undisturbed: Undisturbed
+) -> None:
     """The larger the disk, the further the run gets: not even the settings, then Dagster, staging, bronze, silver."""
-    home = disks.put(tmp_path / "disk", size) / "home"
+    home = disks.put(tmp_path / "disk", "4k") / "home"
     same_key(undisturbed.home, home)
-    assert_told(run(home, undisturbed.files), home)
-    disks.enlarge(tmp_path / "disk")
+    reached = [0]
+    for size in ("700k", "1200k", "2500k", ROOM):
+        assert_told(run(home, undisturbed.files), home)
+        reached.append(sum(1 for _ in home.rglob("*")))
+        assert reached[-1] > reached[-2], "it got further"
+        disks.enlarge(tmp_path / "disk", size)
     assert run(home, undisturbed.files).code == 0
     assert_complete(home, undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("folder", "size"),
-    [
-        ("dagster", "800k"),
-        ("lake/.staging", "100k"),
-        ("lake/bronze", "40k"),
-        ("lake/silver", "200k"),
-        ("lake/gold", "100k"),
-        ("lake/quality", "4k"),
-        ("exports", "150k"),
-        ("archive", "120k"),
-    ],
-)
-def test_a_folder_on_a_small_disk(
-    tmp_path: Path, disks: SmallDisks, undisturbed: Undisturbed, folder: str, size: str
-) -> None:
-    """Each folder that is written to, and the steps before it done."""
+# Every folder that is written to, in the order in which runs come to lack room there.
+SMALL = {
+    "dagster": "800k", "lake/.staging": "100k", "lake/bronze": "40k", "archive": "120k", "lake/quality": "4k",
+    "lake/silver": "200k", "lake/gold": "100k", "exports": "150k",
+}  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+def test_folders_on_small_disks(tmp_path: Path, disks: SmallDisks, undisturbed: Undisturbed) -> None:
+    """Every folder has too little room at first, and gets it once a run has named it: the next run gets further."""
     home = tmp_path / "home"
     same_key(undisturbed.home, home)
-    disks.put(home / folder, size)
-    assert_told(run(home, undisturbed.files), home / folder)
-    disks.enlarge(home / folder)
+    for folder, size in SMALL.items():
+        disks.put(home / folder, size)
+    for folder in SMALL:
+        assert_told(run(home, undisturbed.files), home / folder)
+        disks.enlarge(home / folder)
     assert run(home, undisturbed.files).code == 0
     assert_complete(home, undisturbed)
 

@@ -21,18 +21,11 @@ from behavior_assets.verification import all_tables
 from resources.lake import LakeTable
 from resources.settings import read_settings
 from tests.conftest import Chain, rees46_row, run_cli, write_rees46
-from tests.damage import bring_up_to_date, broken, copied, flip, live, make_home, named, spoil
+from tests.damage import bring_up_to_date, broken, copied, flip, live, named, spoil
 
 MORE = (rees46_row("2024-05-04 20:00:00", "cart", "p9", "v9"), rees46_row("2024-05-03 20:00:00", "view", "p9", "v9"))
 Content = dict[str, list[str]]
 Step = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that nothing is wrong with."""
-    base = tmp_path_factory.mktemp("whole")
-    return copied(make_home(base), base / "copy")
 
 
 @pytest.fixture(scope="module")

@@ -16,19 +16,10 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.verification import DAY_TABLES
 from resources.disk import draft_of
 from tests.conftest import Chain, run_cli
-from tests.damage import bring_up_to_date, broken, copied, flip, live, make_home, named, places, spoil
+from tests.damage import bring_up_to_date, broken, copied, flip, live, named, places, spoil
 
 PAIRS = (("checkpoint", "manifest", "views"), ("hint",))  # a checkpoint hides what the hint says of it
 ARCHIVED = tuple(f"archive/{folder}" for folder in ("rees46", "generic", "ledger", "mappings"))
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that nothing is wrong with."""
-    base = tmp_path_factory.mktemp("whole")
-    home = copied(make_home(base), base / "copy")
-    assert not broken(home)
-    return home
 
 
 @pytest.fixture

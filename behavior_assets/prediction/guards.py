@@ -132,19 +132,23 @@ def adversarial(data: Data, seed: int = 7) -> float:
 
     Learnt on every other day and judged on the days between: what is the same for all of an hour would give it away.
     """
-    rows = np.concatenate([_some(data, "training"), _some(data, "test")])
-    is_test = np.repeat(data.part == PARTS.index("test"), data.steps.length)[rows]
+    rows, is_test = _training_and_test(data)
     learnt = np.repeat(data.steps.day % 2 == 0, data.steps.length)[rows]
     return leakage.told_apart(data.features[rows], is_test, learnt, seed)
 
 
 def most_apart(data: Data, names: Sequence[str]) -> tuple[str, float]:
     """The feature by which alone training and test are told apart best, and how well (AUC, one half or more)."""
+    rows, is_test = _training_and_test(data)
+    areas = leakage.by_feature(is_test, data.features[rows], names)
+    best = max(areas, key=lambda n: areas[n])
+    return best, areas[best]
+
+
+def _training_and_test(data: Data) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Places of steps of both parts, and which are of the test."""
     rows = np.concatenate([_some(data, "training"), _some(data, "test")])
-    is_test = np.repeat(data.part == PARTS.index("test"), data.steps.length)[rows]
-    areas = {n: metrics.auc(is_test, np.nan_to_num(data.features[rows, at], nan=-1e9)) for at, n in enumerate(names)}
-    best = max(areas, key=lambda n: abs(areas[n] - 0.5))
-    return best, max(areas[best], 1 - areas[best])
+    return rows, np.repeat(data.part == PARTS.index("test"), data.steps.length)[rows]
 
 
 def _some(data: Data, part: str, seed: int = 7) -> NDArray[np.int64]:

@@ -26,7 +26,7 @@ _STARTS = (0.0, 0.7, -0.7)  # logarithms of all parameters at which the search b
 _PARAMETERS_OF_LEAVING = 2
 _EDGE = 12.0  # logarithms of parameters between which is searched
 _NEAR_ONE = 1e-7  # the expectation has a removable gap where a is one
-_NODES = 64  # of an integral
+_NODES, _LEAST_CHANCE = 64, 1e-12  # of an integral
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,12 @@ class BgNbd:
         shape, span = r + x, alpha + age
         hypergeometric = hyp2f1(shape, b + x, a + b + x - 1, time / (span + time))
         stays = 1 - np.exp(shape * np.log(span / (span + time))) * hypergeometric
-        found: Floats = (a + b + x - 1) / (a - 1) * stays * self.alive(history)
+        alive = self.alive(history)
+        found: Floats = (a + b + x - 1) / (a - 1) * stays * alive
         most = shape * time / span  # by customers who cannot leave
         lost = ~np.isfinite(found) | (found > most * (1 + _NEAR_ONE))
         if lost.any():
-            found[lost] = (self._summed(x[lost], age[lost], time) * self.alive(history)[lost])
+            found[lost] = self._summed(x[lost], age[lost], time) * alive[lost]
         return np.maximum(found, 0.0)
 
     def _summed(self, x: Floats, age: Floats, time: float) -> Floats:
@@ -108,13 +109,11 @@ class BgNbd:
         from scipy.special import betaincinv
 
         at, weight = np.polynomial.legendre.leggauss(_NODES)
-        chance = betaincinv(self.a, (self.b + x)[:, None], (at + 1) / 2)  # of leaving after a purchase
+        # Of leaving after a purchase; where it is nought, the quotient below is its limit to the last digits.
+        chance = np.maximum(betaincinv(self.a, (self.b + x)[:, None], (at + 1) / 2), _LEAST_CHANCE)
         per_purchase = np.log1p(chance * time / (self.alpha + age)[:, None])
         shape = (self.r + x)[:, None]
-        none_left = np.maximum(chance, np.finfo(float).tiny)
-        bought = np.where(chance > 0, -np.expm1(-shape * per_purchase) / none_left,
-                          shape * time / (self.alpha + age)[:, None])  # fmt: skip
-        found: Floats = bought @ weight / 2
+        found: Floats = -np.expm1(-shape * per_purchase) / chance @ weight / 2
         return found
 
 
