@@ -80,6 +80,13 @@ def tables_of(name: str) -> set[str]:
     return {t for t in found if t in published()}
 
 
+def relations(name: str, filters: Iterable[Filter] = ()) -> list[tuple[str, str]]:
+    """The filtered facts that a measure reads, as (column of the day, subquery)."""
+    found: list[tuple[str, str]] = []
+    _expand(measures()[name].sql, _Context(tuple(filters)), found)
+    return found
+
+
 def unrelated(name: str, filters: Iterable[Filter]) -> list[Filter]:
     """Filters that change nothing, since none of the measure's tables has a key of theirs."""
     facts = [published()[t] for t in tables_of(name)]
@@ -87,16 +94,23 @@ def unrelated(name: str, filters: Iterable[Filter]) -> list[Filter]:
     return [f for f in filters if f.place.table not in reached]
 
 
-def _measure(name: str, context: _Context) -> str:
-    return f"({_expand(measures()[name].sql, context)})"
+def _measure(name: str, context: _Context, seen: list[tuple[str, str]] | None = None) -> str:
+    return f"({_expand(measures()[name].sql, context, seen)})"
 
 
-def _expand(sql: str, context: _Context) -> str:
-    told = _MEASURE.sub(lambda m: _measure(m[1], context.with_modifiers(m[2])), sql)
-    if told != sql:  # what was put in has no brackets of measures left, nor braces
-        pieces = _TABLE.sub(lambda m: _relation(m[1], context.with_modifiers(m[2])), told)
-        return pieces if pieces.lstrip().upper().startswith("SELECT") else f"SELECT {pieces}"
-    told = _TABLE.sub(lambda m: _relation(m[1], context.with_modifiers(m[2])), sql)
+def _expand(sql: str, context: _Context, seen: list[tuple[str, str]] | None = None) -> str:
+    """The SQL with measures and tables put in; facts are noted in ``seen`` with the column of their day."""
+
+    def table(found: re.Match[str]) -> str:
+        of = context.with_modifiers(found[2])
+        made = _relation(found[1], of)
+        role = _role(published()[found[1]], of) if found[1] in published() else ""
+        if seen is not None and role:
+            seen.append((role, made))
+        return made
+
+    told = _MEASURE.sub(lambda m: _measure(m[1], context.with_modifiers(m[2]), seen), sql)
+    told = _TABLE.sub(table, told)
     return told if told.lstrip().upper().startswith("SELECT") else f"SELECT {told}"
 
 
@@ -127,12 +141,16 @@ def _through_dimensions(table: PublishedTable, context: _Context) -> list[str]:
     return found
 
 
-def _of_days(table: PublishedTable, context: _Context) -> list[str]:
+def _role(table: PublishedTable, context: _Context) -> str:
+    """Which of a fact's dates is the one that filters; empty where it has none."""
     roles = [c.name for c in table.columns if c.references == "dim_date"]
-    if not roles:
+    return context.role or ("date_key" if "date_key" in roles else next(iter(roles), ""))
+
+
+def _of_days(table: PublishedTable, context: _Context) -> list[str]:
+    role, chosen = _role(table, context), context.on("dim_date")
+    if not role:
         return []
-    first = "date_key" if "date_key" in roles else roles[0]
-    role, chosen = context.role or first, context.on("dim_date")
     dates = _where("dim_date", chosen)
     if context.window == "latest":
         newest = _where(table.name, [f"{role} IN (SELECT date_key FROM {dates})"] if chosen else [])

@@ -1,0 +1,172 @@
+"""From a figure to where it comes from: its SQL, the snapshot, the tables and the files that were delivered."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.ingestion.ledger import FileEntry, read_ledger
+from exports.contract import published
+from exports.measures.catalog import measures
+from exports.measures.sql import Filter, query, relations, tables_of, unrelated
+from exports.names import TABLES, Place, column_name, places
+from exports.snapshot import read_manifest
+from resources.errors import UsageError
+from resources.lake import Lake
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from resources.settings import Settings
+
+# Tables of which a day's rows come from that day's events; the others look back at all events up to a day.
+_OF_A_DAY = {"fact_session", "fact_sales", "fact_product_day"}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A figure and where it comes from.
+
+    ``tables``: of each published table that was read, its rows and files; ``deliveries``: how many events of each lie
+    on the days that count (``first_day`` to ``last_day``), and its files; ``notes``: filters that change nothing.
+    """
+
+    measure: str
+    figure: Any
+    format: str
+    description: str
+    blank: str
+    filters: list[str]
+    notes: list[str]
+    dax: str
+    sql: str
+    snapshot: str
+    published_at: str
+    data_through: str
+    synthetic: bool
+    first_day: str = ""
+    last_day: str = ""
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    deliveries: list[dict[str, Any]] = field(default_factory=list)
+
+    def told(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        figure = self.figure
+        if isinstance(figure, date | datetime):
+            figure = figure.isoformat()
+        elif figure is not None and not isinstance(figure, str | int):
+            figure = float(figure)
+        return asdict(self) | {"figure": figure}
+
+
+def find_measure(name: str) -> str:
+    """The measure's own spelling. Raises UsageError that names the nearest ones."""
+    known = {m.lower(): m for m in measures()}
+    if name.lower() in known:
+        return known[name.lower()]
+    near = [known[n] for n in difflib.get_close_matches(name.lower(), known, 3, 0.5)]
+    hint = f" Did you mean {', '.join(near)}?" if near else " `behavior explain --list` has the names."
+    msg = f"{name!r}: no such measure.{hint}"
+    raise UsageError(msg)
+
+
+def parse_filter(text: str) -> Filter:
+    """A filter of the form ``Column=value`` or ``Table[Column]=value,value``. Raises UsageError."""
+    name, equals, values = text.partition("=")
+    place = places().get(name.strip().lower())
+    if not equals or place is None:
+        near = difflib.get_close_matches(name.strip().lower(), places(), 3, 0.5)
+        hint = f" Did you mean {', '.join(_shown(places()[n]) for n in near)}?" if near else ""
+        msg = f'--filter {text!r}: write a column and its values, such as "Country=France" or "Date[Year]=2026".{hint}'
+        raise UsageError(msg)
+    return Filter(place, tuple(v.strip() for v in values.split(",")))
+
+
+def _shown(place: Place) -> str:
+    return f"{TABLES[place.table]}[{column_name(place.table, place.column)}]"
+
+
+def explain(settings: Settings, name: str, filters: Iterable[Filter] = ()) -> Explained:
+    """A measure of the current snapshot. Raises UsageError where nothing is published yet."""
+    filters = list(filters)
+    measure, exports, sql = measures()[name], settings.home.exports, _laid_out(query(name, filters))
+    manifest = read_manifest(exports)
+    if manifest is None:
+        msg = f"{exports}: nothing is published yet. `behavior run` publishes."
+        raise UsageError(msg)
+    with _published(manifest, exports) as con:
+        row = con.execute(sql).fetchone()
+        days = _days(con, name, filters)
+    tables = [
+        {"table": t, "rows": manifest["tables"][t]["rows"], "grain": published()[t].grain,
+         "files": [str(exports / f["path"]) for f in manifest["tables"][t]["files"]]}
+        for t in sorted(tables_of(name) | {f.place.table for f in filters})
+    ]  # fmt: skip
+    return Explained(
+        name, row[0] if row else None, measure.format, measure.description, measure.blank,
+        [f"{_shown(f.place)} = {', '.join(f.values)}" for f in filters],
+        [f"{_shown(f.place)} changes nothing: {TABLES[measure.table]} has no key of {TABLES[f.place.table]}"
+         for f in unrelated(name, filters)],
+        measure.dax, sql, manifest["snapshot"], manifest["published_at"], manifest["data_through"],
+        manifest["synthetic"], days[0] if days else "", days[-1] if days else "", tables,
+        _delivered(settings, name, days),
+    )  # fmt: skip
+
+
+def _laid_out(sql: str) -> str:
+    """The query on lines that a person can follow."""
+    import sqlglot
+
+    return sqlglot.transpile(sql, read="duckdb", write="duckdb", pretty=True)[0]
+
+
+def _published(manifest: dict[str, Any], exports: Any) -> duckdb.DuckDBPyConnection:
+    """The manifest's own files as views: ``behavior.duckdb`` may show the next snapshot already."""
+    import duckdb
+
+    con = duckdb.connect(":memory:")
+    for name, entry in manifest["tables"].items():
+        paths = ", ".join("'" + str(exports / f["path"]).replace("'", "''") + "'" for f in entry["files"])
+        con.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{paths}])')
+    return con
+
+
+def _days(con: duckdb.DuckDBPyConnection, name: str, filters: list[Filter]) -> list[str]:
+    """The days that the rows behind the figure are of, in order."""
+    found: set[int] = set()
+    for role, relation in relations(name, filters):
+        rows = con.execute(f"SELECT DISTINCT {role} FROM {relation} WHERE {role} IS NOT NULL").fetchall()
+        found |= {key for (key,) in rows}
+    return [f"{k // 10000}-{k // 100 % 100:02d}-{k % 100:02d}" for k in sorted(found)]
+
+
+def _delivered(settings: Settings, name: str, days: list[str]) -> list[dict[str, Any]]:
+    """Deliveries by the events that they brought on the days that count, most first; rows tell no file."""
+    if not days:
+        return []
+    bronze = Lake(settings.home.lake).table(BRONZE_EVENTS)
+    exact = tables_of(name) & {t for t in published() if t.startswith("fact_")} <= _OF_A_DAY
+    wanted = set(days)
+    parts = [f for day, files in bronze.parts().items() for f in files
+             if (day in wanted if exact else day <= days[-1])]  # fmt: skip
+    if not parts:
+        return []
+    import duckdb
+
+    with duckdb.connect(":memory:") as con:
+        rows = con.execute(
+            "SELECT batch_id, count(*) FROM read_parquet($1) GROUP BY 1", [bronze.absolute(parts)]
+        ).fetchall()
+    files: dict[str, list[FileEntry]] = {}
+    for entry in read_ledger(bronze):
+        files.setdefault(entry.batch_id, []).append(entry)
+    told = [
+        {"batch": batch, "events": events, "sources": sorted({e.source for e in files[batch]}),
+         "files": [{"name": e.file_name, "sha256": e.file_sha256, "rows_in": e.rows_in} for e in files[batch]]}
+        for batch, events in rows if batch in files
+    ]  # fmt: skip
+    return sorted(told, key=lambda d: (-int(d["events"]), d["batch"]))
