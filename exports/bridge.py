@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILTERS = ("channel", "device", "country", "source")
 _CENT = Decimal("0.01")
 _DIGITS = 50  # of logarithms: far beyond what 18 digits of money can show
-_OTHER = ("shipping", "fees", "adjustments", "bad_debt")
+_OTHER = ("shipping", "fees", "adjustments", "bad_debt", "other_lines")
 
 # What a link is called, by what it counts and what it is divided by.
 _LINKS = {
@@ -48,11 +48,17 @@ class Totals:
     fees: Decimal = Decimal(0)
     adjustments: Decimal = Decimal(0)
     bad_debt: Decimal = Decimal(0)
+    other_lines: Decimal = Decimal(0)  # such lines where they are not to be told apart
+
+    @property
+    def others(self) -> Decimal:
+        """Every line that is neither sale nor refund."""
+        return sum((getattr(self, n) for n in _OTHER), Decimal(0))
 
     @property
     def net(self) -> Decimal:
         """What remains: sales less refunds, with every other line."""
-        return self.gross - self.refunds + sum((getattr(self, n) for n in _OTHER), Decimal(0))
+        return self.gross - self.refunds + self.others
 
 
 @dataclass(frozen=True)
