@@ -25,6 +25,8 @@ README = "Read me"
 # What a spreadsheet takes for a formula, also where it comes full-width or as the sign of mathematics.
 _FORMULA = frozenset("=+-@\u2212\t\r\n\0")
 _FORMATS = {"date": "yyyy-mm-dd", "int": "#,##0", "money": "#,##0.00", "number": "#,##0.00##", "share": "0.0%"}
+_PRIVACY = ("No row is of a customer, a session or an order; figures of fewer than "
+            f"{MINIMUM} customers are blank or folded into 'other'.")  # fmt: skip
 _WIDEST, _NARROWEST = 60, 10
 
 
@@ -132,8 +134,7 @@ def _read_me(sheet: Any, told: Aggregate, styles: Mapping[str, Any]) -> None:
     lines += [
         ("Snapshot", told.snapshot), ("Data", f"{told.first_day} to {told.data_through}"),
         ("Sources", harmless(", ".join(told.sources))),
-        ("Privacy", f"No row is of a customer, a session or an order; figures of fewer than {MINIMUM} customers are "
-                    "blank or folded into \"other\"."),
+        ("Privacy", _PRIVACY),
         ("Bots", "Visitors that say they are programs are left out of sessions; orders count whoever placed them."),
         ("Blank", "A blank figure is not known; it is never 0. The column notes, or the sheet blanks, says why."),
         ("Money", "In the shop's currency, as delivered; nothing is converted."),

@@ -50,11 +50,11 @@ def aggregate(exports: Path, manifest: Mapping[str, Any]) -> Aggregate:
 
 
 def _tables(shop: Shop) -> list[Filled]:
-    weeks = trade.week(shop)
+    weeks, days = trade.week(shop), trade.day(shop)
     filled = [
-        trade.key_figures(shop, weeks), weeks, trade.day(shop), trade.bridges(shop, weeks), visits.funnel(shop),
+        trade.key_figures(shop, weeks), weeks, days, trade.bridges(shop, weeks), visits.funnel(shop),
         visits.carts(shop), *goods.products(shop), goods.categories(shop), goods.origins(shop), people.segments(shop),
-        models.forecast(shop), models.quality(shop), about.data_quality(shop), about.sources(shop),
+        models.forecast(shop, days), models.quality(shop), about.data_quality(shop), about.sources(shop),
     ]  # fmt: skip
     return [*filled, about.blanks(filled)]
 

@@ -147,6 +147,6 @@ def origins(shop: Shop) -> Filled:
             found = _sold(shop, f"{name}_name", f"JOIN dim_{name} USING ({name}_key)")
             rows += [{**r, "dimension": name} for r in found]
     told = _filled(shop, ORIGINS, rows)
-    lacking = {f"dimension {n}": shop.why_not(f"has_{n}") for n in ("channel", "device", "country")
+    lacking = {f"by {n}": shop.why_not(f"has_{n}") for n in ("channel", "device", "country")
                if not shop.has_any(f"has_{n}")}  # fmt: skip
     return Filled(ORIGINS, told.rows, {**told.blank, **lacking} if told.rows or not lacking else lacking)

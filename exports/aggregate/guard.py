@@ -47,8 +47,8 @@ def withhold(rows: Sequence[Row], guards: Iterable[Guard]) -> None:
             for row in few:
                 for column in guard.columns:
                     row[column] = None
-                note(row, f"{_listed(guard.columns)}: fewer than {MINIMUM} {guard.whose}, here or in a row that "
-                          "could be told from this one")  # fmt: skip
+                note(row, f"fewer than {MINIMUM} {guard.whose}, here or in a row told by this one: "
+                          + ", ".join(guard.columns))  # fmt: skip
     for row in rows:
         for guard in guards:
             row.pop(guard.persons, None)
@@ -65,10 +65,6 @@ def _persons(row: Row, guard: Guard) -> int:
     if value is not None and not isinstance(value, int):
         raise TypeError(guard.persons)
     return value or 0
-
-
-def _listed(columns: Sequence[str]) -> str:
-    return ", ".join(columns)
 
 
 def keep_members(con: duckdb.DuckDBPyConnection, people: str, sizes: str = "customers") -> None:

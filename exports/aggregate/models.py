@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exports.aggregate.declare import Filled, declared
-from exports.aggregate.guard import Guard, withhold
+from exports.aggregate.guard import MINIMUM, note
 from exports.aggregate.shop import Shop
 
 FORECAST = declared("forecast", "Units forecast and sold", "one day, as the serving model told it at one origin", """
@@ -32,28 +32,32 @@ QUALITY = declared("model_quality", "How good the models are", "one figure of a 
 """)
 
 
-def forecast(shop: Shop) -> Filled:
-    """Forecasts of all units: the newest origin, and the newest one of which every day is over."""
+def forecast(shop: Shop, days: Filled) -> Filled:
+    """Forecasts of all units: the newest origin, and the newest one of which every day is over.
+
+    ``days``: the table `day`; what it withholds is withheld here.
+    """
     rows = shop.rows("""
         WITH told AS (
             SELECT o.date AS origin, d.date AS date, forecast, lower_80, upper_80, lower_95, upper_95,
-                   CAST(actual AS BIGINT) AS actual, origin_date_key, f.date_key
+                   CAST(actual AS BIGINT) AS actual
             FROM fact_sales_forecast f JOIN dim_date d USING (date_key)
             JOIN dim_date o ON o.date_key = f.origin_date_key JOIN dim_model USING (model_key)
             WHERE level = 'total' AND dim_model.is_champion = 'Yes'
         ), chosen AS (
             SELECT max(origin) AS origin FROM told
             UNION ALL SELECT max(origin) FROM (SELECT origin FROM told GROUP BY 1 HAVING count(*) = count(actual))
-        ), buyers AS (
-            SELECT date_key, count(DISTINCT customer_key) AS k FROM fact_sales WHERE line_type = 'sale' GROUP BY 1
         )
         SELECT origin, date, CASE WHEN origin = (SELECT max(origin) FROM told) THEN 'Yes' ELSE 'No' END AS is_newest,
                round(forecast, 2) AS forecast, round(lower_80, 2) AS lower_80, round(upper_80, 2) AS upper_80,
-               round(lower_95, 2) AS lower_95, round(upper_95, 2) AS upper_95, actual, coalesce(k, 0) AS k,
-               CAST(date_trunc('week', date) AS DATE) AS week
-        FROM told LEFT JOIN buyers USING (date_key) WHERE origin IN (SELECT DISTINCT origin FROM chosen)
+               round(lower_95, 2) AS lower_95, round(upper_95, 2) AS upper_95, actual
+        FROM told WHERE origin IN (SELECT DISTINCT origin FROM chosen)
         ORDER BY origin, date""")
-    withhold(rows, [Guard("k", ("actual",), "buyers", ("origin", "week"))])
+    hidden = {r["date"] for r in days.rows if r["units"] is None}
+    for row in rows:
+        if row["date"] in hidden:
+            row["actual"] = None
+            note(row, f"fewer than {MINIMUM} buyers, here or in a row told by this one: actual")
     told = tuple({c.name: r.get(c.name) for c in FORECAST.columns} for r in rows)
     if told:
         return Filled(FORECAST, told)

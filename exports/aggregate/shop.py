@@ -20,13 +20,14 @@ WEEK = timedelta(days=7)
 FOUR_WEEKS = timedelta(days=28)
 DAY = timedelta(days=1)
 
-# What a source lacks, in words that follow "because".
+# What a source lacks, in words that follow "no", and what follows of it.
 LACKS = {
-    "has_price": "prices", "has_views": "browsing events, so visits without an order are not seen",
-    "has_cart": "cart events", "has_checkout": "checkout events", "has_categories": "categories",
-    "has_channel": "marketing channels", "has_device": "devices", "has_country": "countries",
-    "has_refunds": "refunds", "has_sessions": "session ids of its own", "has_consent": "consent",
+    "has_price": "prices", "has_views": "browsing events", "has_cart": "cart events",
+    "has_checkout": "checkout events", "has_categories": "categories", "has_channel": "marketing channel",
+    "has_device": "device", "has_country": "country", "has_refunds": "refunds", "has_sessions": "session ids",
+    "has_consent": "consent",
 }  # fmt: skip
+_SO = {"has_views": ", so visits without an order are not seen"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Shop:
 
     def why_not(self, flag: str) -> str:
         """Why a figure is blank, in a sentence's words."""
-        return f"{' and '.join(self.lacking[flag])} {_have(self.lacking[flag])} {LACKS[flag]}"
+        return f"no {LACKS[flag]} from {' and '.join(self.lacking[flag])}{_SO.get(flag, '')}"
 
     def rows(self, sql: str, **values: Any) -> list[Row]:
         """A query's rows by column name, money in cents."""
@@ -104,10 +105,6 @@ class Shop:
                 for row in rows:
                     row[column] = None
         return blank
-
-
-def _have(names: tuple[str, ...]) -> str:
-    return "has no" if len(names) == 1 else "have no"
 
 
 def _plain(value: Any) -> Any:

@@ -141,7 +141,7 @@ def week(shop: Shop) -> Filled:
     _average(rows)
     withhold(rows, [replace(g, within=("block",)) for g in _GUARDS])
     blank: Row = {}
-    for before, row in zip([blank, *rows[:-1]], rows, strict=True):
+    for before, row in zip([blank, *rows], rows, strict=False):
         row.pop("block")
         for column in ("revenue_gross", "sessions", "orders"):
             row[f"{column}_change"] = change(before.get(column), row[column])
@@ -221,7 +221,8 @@ def _told(shop: Shop, span: Span, people: Sequence[dict[str, int]]) -> tuple[str
 def _steps(name: str, span: Span, revenue: str, told: Bridge) -> list[Row]:
     lines: list[tuple[str, str, Decimal | None, Decimal | None, Decimal]] = [
         ("before", revenue, None, None, told.before),
-        *((s.name, s.of, s.before, s.after, s.amount) for s in told.steps),
+        *((s.name, s.of.replace("_", " "), s.before, s.after, s.amount) for s in told.steps
+          if revenue == "net revenue" or s.name != "refunds"),
         ("after", revenue, None, None, told.after),
     ]
     return [
@@ -268,7 +269,7 @@ def _filled(shop: Shop, table: Table, rows: list[Row]) -> Filled:
     """Rows in the order of the declared columns, blank where no source can tell."""
     blank = shop.blank(table, rows)
     if not shop.rows("SELECT 1 FROM fact_sales WHERE line_type NOT IN ('sale', 'refund') LIMIT 1"):
-        blank["other_lines"] = f"{' and '.join(shop.sources)} delivered no such line"
+        blank["other_lines"] = f"no shipping, fees or other lines from {' and '.join(shop.sources)}"
         for row in rows:
             row["other_lines"] = None
     return Filled(table, tuple(_ordered(table, r) for r in rows), blank)

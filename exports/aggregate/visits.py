@@ -47,13 +47,13 @@ def funnel(shop: Shop) -> Filled:
     """Sessions by stage: of all, by device, by channel."""
     if not shop.has_any("has_views"):
         return Filled(FUNNEL, (), {"": shop.why_not("has_views")})
-    blank = {f"stage {stage}": shop.why_not(flag) for stage, (_, flag) in STAGES.items() if not shop.has_any(flag)}
+    blank = {f"the stage {stage}": shop.why_not(flag) for stage, (_, flag) in STAGES.items() if not shop.has_any(flag)}
     known = {stage: test for stage, (test, flag) in STAGES.items() if shop.has_any(flag)}
     rows: list[Row] = []
     for name, span in _periods(shop):
         for dimension in ("all", "device", "channel"):
             if dimension != "all" and not shop.has_any(f"has_{dimension}"):
-                blank[f"dimension {dimension}"] = shop.why_not(f"has_{dimension}")
+                blank[f"by {dimension}"] = shop.why_not(f"has_{dimension}")
                 continue
             rows += [{"period": name, "first": span.first, "last": span.last, "dimension": dimension, **r}
                      for r in _stages(shop, span, dimension, known)]  # fmt: skip

@@ -67,6 +67,11 @@ def shown(value: Value, kind: str, of: str) -> Markup:
     return Markup('<data value="{}" data-of="{}">{}</data>').format(raw, of, text)
 
 
+def _reasons(notes: str | None) -> str:
+    """A row's notes without the columns that each names."""
+    return "; ".join(dict.fromkeys(n.split(":")[0] for n in (notes or "").split("; ") if n))
+
+
 @cache
 def _template() -> jinja2.Template:
     import jinja2
@@ -74,5 +79,6 @@ def _template() -> jinja2.Template:
     loader = jinja2.FunctionLoader(lambda name: files(__package__).joinpath(name).read_text("utf-8"))
     made = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True,
                               undefined=jinja2.StrictUndefined)  # fmt: skip
+    made.filters["reasons"] = _reasons
     made.globals |= {"shown": shown, "span": span, "day": day, "brief": brief, "percent": percent, "number": number}
     return made.get_template("page.html")

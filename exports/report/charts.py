@@ -11,10 +11,10 @@ from datetime import date, timedelta
 
 from markupsafe import Markup
 
-from exports.report.svg import LETTER, Point, Sheet, clipped, ticks
-from exports.report.words import brief, difference, percent, short, weekday
+from exports.report.svg import LETTER, STRONG_LETTER, Point, Sheet, clipped, ticks
+from exports.report.words import brief, difference, number, short, weekday
 
-WIDE, NARROW = 712, 342  # px: the column of the page, and that of a phone
+WIDE, HALF, NARROW = 848, 404, 342  # px: the page's column, half of it, a phone's
 _NARROW_ENOUGH = 480
 _ROOM = 6  # px between a mark and its label
 
@@ -65,9 +65,10 @@ def columns(bars: Sequence[Bar], width: float, height: float = 220) -> Sheet:
         sheet.rect(middle - thick / 2, height - bottom - tall, thick, tall, "now" if bar.strong else "pale", 2)
         if bar.before is not None:
             at = height - bottom - max(bar.before, 0) * scale
-            sheet.line((middle - thick / 2 - 4, at), (middle + thick / 2 + 4, at), "mark-halo")
             sheet.line((middle - thick / 2 - 4, at), (middle + thick / 2 + 4, at), "mark")
-        above = height - bottom - max(tall, max(bar.before or 0, 0) * scale) - 7
+        over = max(bar.before or 0, 0) * scale
+        # Above the mark only where the mark would cross the words.
+        above = height - bottom - (over if tall - 4 < over < tall + 22 else tall) - 7
         words = short(bar.value) if bar.value is not None else NOT_TOLD
         sheet.text((middle, above), words, "strong" if bar.value is not None else "muted", "middle")
         sheet.text((middle, height - 20), bar.label, "", "middle")
@@ -104,60 +105,45 @@ def weeks(points: Sequence[tuple[date, float | None]], width: float, height: flo
 
 def waterfall(before: tuple[str, float], steps: Sequence[tuple[str, float]], after: tuple[str, float],
               width: float) -> Sheet:  # fmt: skip
-    """From one revenue to the next, cause by cause, downwards. Ends are dots: no bar begins in the middle of a scale."""
-    row = 34
-    sheet = Sheet(width, row * (len(steps) + 2) + 26)
-    run, levels = before[1], [before[1]]
-    for _, amount in steps:
-        run += amount
-        levels.append(run)
-    low, high = min(levels), max(levels)
+    """From one revenue to the next, cause by cause. Ends are dots: no bar begins in the middle of a scale."""
     narrow = width < _NARROW_ENOUGH
-    left = 0.0 if narrow else 150.0
-    room = 70  # for a label on either side
-    name = (lambda y, text: sheet.text((0, y + 4), clipped(text, left - 8), "")) if not narrow else None
+    row, left, room = (46, 0, 6) if narrow else (34, 150, 76)  # room: for a label on either side
+    levels = [before[1]]
+    for _, amount in steps:
+        levels.append(levels[-1] + amount)
+    low, high = min(levels), max(levels)
+    sheet = Sheet(width, row * (len(steps) + 2) + 24)
 
     def x(value: float) -> float:
         return left + room + (width - left - 2 * room) * ((value - low) / (high - low) if high > low else 0.5)
 
     def y(n: int) -> float:
-        return row * (n + 0.5) + (6 if narrow else 0)
+        return row * n + (32 if narrow else row / 2)
 
     for at in ticks(low, high, 2 if narrow else 4):
-        if low - (high - low) * 0.15 <= at <= high + (high - low) * 0.15:
+        if low <= at <= high:
             sheet.line((x(at), 4), (x(at), sheet.height - 22), "grid")
-            sheet.text((x(at), sheet.height - 6), short(at), "muted", "middle")
-    for n, (label, amount) in enumerate(steps, 1):
-        start, end = x(levels[n - 1]), x(levels[n])
-        sheet.line((start, y(n - 1) + (0 if n == 1 else 9)), (start, y(n) + 9), "joint")
-        kind = "more" if amount > 0 else "less"
-        sheet.rect(min(start, end), y(n) - 9, max(abs(end - start), 1.5 if amount else 0), 18, kind, 1.5)
-        where = (max(start, end) + _ROOM, "start") if amount >= 0 else (min(start, end) - _ROOM, "end")
-        words = f"{label} {difference(amount)}" if narrow else difference(amount)
-        _beside(sheet, where, y(n), words, width, min(start, end), max(start, end))
-        if name:
-            name(y(n), label)
-    sheet.line((x(levels[-1]), y(len(steps)) - 9), (x(levels[-1]), y(len(steps) + 1)), "joint")
-    for n, (label, value), anchor in ((0, before, "start"), (len(steps) + 1, after, "start")):
-        sheet.dot((x(value), y(n)), 5, "end-dot")
-        words = f"{label} {short(value)}" if narrow else short(value)
-        side = (x(value) + 10, anchor) if x(value) + 10 + len(words) * LETTER < width else (x(value) - 10, "end")
-        sheet.text((side[0], y(n) + 4), words, "strong", side[1])
-        if name:
-            name(y(n), label)
+            sheet.text((min(max(x(at), 20), width - 20), sheet.height - 6), short(at), "muted", "middle")
+    names = [before[0], *(name for name, _ in steps), after[0]]
+    told = [number(before[1], "money"), *(difference(a) for _, a in steps), number(after[1], "money")]
+    for n, (name, words) in enumerate(zip(names, told, strict=True)):
+        start, end = x(levels[max(n - 1, 0)]), x(levels[min(n, len(steps))])
+        ends = n in {0, len(names) - 1}
+        if n:
+            sheet.line((start, y(n - 1) + 9), (start, y(n) - (5 if ends else 9)), "joint")
+        if ends:
+            sheet.dot((end, y(n)), 5, "end-dot")
+        else:
+            sheet.rect(min(start, end), y(n) - 9, max(abs(end - start), 1.5), 18, "more" if end > start else "less", 1.5)
+        if narrow:
+            sheet.text((0, y(n) - 15), name)
+            sheet.text((width, y(n) - 15), words, "strong", "end")
+        else:
+            sheet.text((0, y(n) + 4), clipped(name, left - 8))
+            down = n and not ends and end < start
+            sheet.text((min(start, end) - _ROOM if down else max(start, end) + _ROOM + 4 * ends, y(n) + 4), words,
+                       "strong", "end" if down else "start")  # fmt: skip
     return sheet
-
-
-def _beside(sheet: Sheet, where: tuple[float, str], y: float, words: str, width: float, low: float,
-            high: float) -> None:  # fmt: skip
-    """A label beside a bar, on its other side where it would leave the sheet."""
-    at, anchor = where
-    long = len(words) * LETTER
-    if anchor == "start" and at + long > width:
-        at, anchor = low - _ROOM, "end"
-    elif anchor == "end" and at - long < 0:
-        at, anchor = high + _ROOM, "start"
-    sheet.text((at, y + 4), words, "strong", anchor)
 
 
 def rows(bars: Sequence[Bar], width: float, labels: float = 190, beside: float = 150) -> Sheet:
@@ -173,33 +159,13 @@ def rows(bars: Sequence[Bar], width: float, labels: float = 190, beside: float =
         sheet.rect(left, y, max(bar.value or 0, 0) * scale, thick, "now" if bar.strong else "pale", 1.5)
         if bar.before is not None:
             at = left + bar.before * scale
-            sheet.line((at, y - 4), (at, y + thick + 4), "mark-halo")
             sheet.line((at, y - 4), (at, y + thick + 4), "mark")
         if narrow:
-            sheet.text((0, y - 7), clipped(bar.label, width - len(bar.beside) * LETTER - 12), "")
+            sheet.text((0, y - 7), clipped(bar.label, width - len(bar.beside) * STRONG_LETTER - 12), "")
             sheet.text((width, y - 7), bar.beside, "strong", "end")
         else:
             sheet.text((0, y + 13), clipped(bar.label, left - 12), "")
             sheet.text((width, y + 13), bar.beside, "strong", "end")
-    return sheet
-
-
-def parts(rows_of: Sequence[tuple[str, Sequence[tuple[str, float]]]], width: float) -> Sheet:
-    """Shares of a whole, one bar to a row; each part is labelled in or under its piece, and told apart by gaps."""
-    tall, row = 34, 78
-    sheet = Sheet(width, row * len(rows_of))
-    for n, (title, pieces) in enumerate(rows_of):
-        y, x = row * n + 20, 0.0
-        sheet.text((0, y - 7), title, "muted")
-        for at, (name, share) in enumerate(pieces):
-            long = share * width
-            sheet.rect(x, y, max(long - 2, 1), tall, f"part-{at}", 2)
-            words = percent(share, 0)
-            if long > len(words) * LETTER + 10:
-                sheet.text((x + 8, y + tall / 2 + 4), words, f"strong on-{at}")
-            if long > 40:  # noqa: PLR2004 - px: less holds no word
-                sheet.text((x, y + tall + 15), clipped(name, long - 4), "")
-            x += long
     return sheet
 
 
@@ -226,7 +192,8 @@ def fan(actual: Sequence[tuple[date, float | None]], past: Sequence[Told], ahead
     scale = (height - top - bottom) / steps[-1]
 
     def at(day: date, value: float) -> Point:
-        return left + (width - left - 4) * (day - first).days / max((last - first).days, 1), height - bottom - value * scale
+        along = (day - first).days / max((last - first).days, 1)
+        return left + (width - left - 4) * along, height - bottom - value * scale
 
     for step in steps:
         y = round(height - bottom - step * scale) + 0.5

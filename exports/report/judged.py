@@ -1,4 +1,4 @@
-"""Models in plain words: what each tells, how good that is, and beside what; "better" only where the interval says so."""
+"""Models in plain words: what each tells, how good it is beside what; "better" only where the interval says so."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from exports.report.words import MINUS, percent
 
 TELLS = {
     "session_purchase": ("Will this visit buy?", "After a visit's first events, the chance that it ends in an order."),
-    "customer_purchase": ("Will this customer order?", "The chance of an order within the next days, for each "
-                          "customer of the last 90 days."),
-    "customer_value": ("Who stays, and what are they worth?", "The chance that a customer stays away for 60 days, and "
-                       "what they will buy in 90."),
+    "customer_purchase": ("Will this customer order?",
+                          "The chance of an order within the next days, for all customers of the last 90 days."),
+    "customer_value": ("Who stays, and what are they worth?",
+                       "The chance that a customer stays away for 60 days, and what they will buy in 90."),
     "sales_forecast": ("What will be sold?", "Units on each of the next 28 days."),
 }  # fmt: skip
 
@@ -115,18 +115,17 @@ def _interval(row: Row, form: str) -> str:
 
 
 def _verdict(wanted: Wanted, row: Row, best: Row | None) -> str:
-    """What may be said: only a baseline outside of the interval makes a difference."""
+    """What may be said: only what lies outside of the interval makes a difference."""
     low, high = row["lower"], row["upper"]
-    if wanted.good not in {"high", "low"}:
-        right = float(wanted.good)
-        if low is None or high is None:
-            return ""
-        return "as it should be" if low <= right <= high else "not as it should be"
-    if best is None:
+    right = best["baseline_value"] if best else float(wanted.good) if wanted.good not in {"high", "low"} else None
+    if low is None or high is None or right is None:
         return ""
-    other = best["baseline_value"]
-    if low is None or high is None:
-        return "no interval"
-    if low <= other <= high:
+    if wanted.good not in {"high", "low"}:
+        held, names = low <= float(wanted.good) <= high, _RIGHT[wanted.good]
+        return names[0] if held else names[1]
+    if low <= right <= high:
         return "no clear difference"
-    return "better" if (low > other) == (wanted.good == "high") else "worse"
+    return "better" if (low > right) == (wanted.good == "high") else "worse"
+
+
+_RIGHT = {"0": ("no bias seen", "biased"), "0.8": ("as promised", "not as promised")}

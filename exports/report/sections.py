@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-
 from exports.aggregate import Aggregate, Row
+from exports.aggregate.goods import LISTED
 from exports.report import charts
 from exports.report.charts import Bar, Told
 from exports.report.story import CAUSES, MONEY, kind_of, measure
+from exports.report.svg import Sheet
 from exports.report.words import brief, change, difference, number, percent, short, span
 
 Section = dict[str, Any]
@@ -35,6 +36,8 @@ def tiles(told: Aggregate) -> list[dict[str, Any]]:
         row = key.get(name)
         if row is None or row["value"] is None or name in {f["name"] for f in found}:
             continue
+        if name == "units" and all(w["units"] == w["orders"] for w in weeks):
+            continue  # a source that tells a unit an order: the same figure twice
         values = [None if w[name] is None else float(w[name]) for w in weeks]
         known = [v for v in values if v is not None]
         label = (f"{NAMES[name]} over {len(values)} weeks, between {number(min(known), kinds[name])} and "
@@ -63,7 +66,8 @@ def days(told: Aggregate) -> Section | None:
     return {
         "measure": MONEY[name], "weekly_measure": MONEY[weekly], "name": name, "kind": kind_of(name),
         "chart": charts.figure(lambda w: charts.columns(bars, w), label),
-        "weeks": charts.figure(lambda w: charts.weeks(points, w), f"{MONEY[weekly].capitalize()} of {len(points)} weeks"),
+        "weeks": charts.figure(lambda w: charts.weeks(points, w),
+                               f"{MONEY[weekly].capitalize()} of {len(points)} weeks"),
         "rows": [known[d] for d in sorted(known) if d > told.week.last - timedelta(days=28)],
         "week_rows": shown, "count": len(points), "withheld": any(r[name] is None for r in known.values()),
     }  # fmt: skip
@@ -103,19 +107,16 @@ def funnel(told: Aggregate) -> Section | None:
 
 
 def carts(told: Aggregate) -> Section | None:
-    """Outcomes of cart items, now and before."""
-    rows = [r for r in told.rows("cart_outcomes") if r["share"] is not None]
-    if not rows:
+    """Outcomes of cart items, beside those of the four weeks before."""
+    rows = told.rows("cart_outcomes")
+    now = [r for r in rows if r["period"] == "last four weeks"]
+    if not now:
         return None
-    order = ["purchased", "recovered", "removed", "abandoned", "open"]
-    pieces = []
-    for period in dict.fromkeys(r["period"] for r in rows):
-        own = sorted((r for r in rows if r["period"] == period),
-                     key=lambda r: order.index(r["outcome"]) if r["outcome"] in order else 9)  # fmt: skip
-        pieces.append((period.capitalize(), [(r["outcome"], r["share"]) for r in own]))
-    label = "; ".join(f"{title}: " + ", ".join(f"{n} {percent(s, 0)}" for n, s in own) for title, own in pieces)
-    return {"chart": charts.figure(lambda w: charts.parts(pieces, w), label), "rows": told.rows("cart_outcomes"),
-            "pieces": pieces}  # fmt: skip
+    old = {r["outcome"]: r["share"] for r in rows if r["period"] != "last four weeks"}
+    bars = [Bar(r["outcome"].capitalize(), r["share"], old.get(r["outcome"]),
+                f"{number(r['items'], 'int')} \u00b7 {_percent(r['share'])}") for r in now]  # fmt: skip
+    label = "Cart items by outcome: " + ", ".join(f"{b.label} {b.beside}" for b in bars)
+    return {"chart": charts.figure(lambda w: charts.rows(bars, w), label), "rows": rows}
 
 
 def products(told: Aggregate) -> Section:
@@ -124,7 +125,7 @@ def products(told: Aggregate) -> Section:
     movers = told.rows("product_movers")
     most = max((abs(float(r["revenue_change"])) for r in movers), default=1)
     return {
-        "rows": listed[:_LISTED], "count": len(listed),
+        "rows": listed[:_LISTED], "count": len(listed), "cut": len(listed) >= LISTED,
         "other": next((r for r in told.rows("products") if r["rank"] is None), None),
         "movers": [(r, charts.change_bar(float(r["revenue_change"]), most).svg(
             "mini", difference(r["revenue_change"]))) for r in movers],
@@ -138,17 +139,20 @@ def groups(told: Aggregate) -> list[Section]:
     found = []
     sets = [("Categories", told.tables["categories"], "category", told.rows("categories"))]
     origins = told.rows("origins")
-    sets += [(f"{_PLURAL[d]}", told.tables["origins"], "member", tuple(r for r in origins if r["dimension"] == d))
+    sets += [(_PLURAL[d], told.tables["origins"], "member", tuple(r for r in origins if r["dimension"] == d))
              for d in dict.fromkeys(r["dimension"] for r in origins)]  # fmt: skip
     for title, filled, member, rows in sets:
         if not rows:
             continue
-        name, old = ("units", "units_before") if "revenue_gross" in filled.blank else ("revenue_gross", "revenue_before")
+        name, old = ("revenue_gross", "revenue_before")
+        if name in filled.blank:
+            name, old = ("units", "units_before")
         bars = [Bar(r[member], _float(r[name]), _float(r[old]), _beside(r, name)) for r in rows[:_LISTED]]
         label = f"{title} by {MONEY[name]}: " + ", ".join(f"{b.label} {b.beside}" for b in bars)
-        found.append({"title": title, "measure": MONEY[name], "rows": rows, "member": member, "table": filled.table.name,
+        found.append({"title": title, "measure": MONEY[name], "rows": rows, "member": member,
+                      "table": filled.table.name,
                       "name": name, "old": old, "kind": kind_of(name),
-                      "chart": charts.figure(lambda w, b=bars: charts.rows(b, w), label)})  # type: ignore[misc] # fmt: skip
+                      "chart": charts.figure(_lying(bars), label)})  # fmt: skip
     return found
 
 
@@ -173,8 +177,12 @@ def segments(told: Aggregate) -> list[Section]:
                     f"{number(r['customers'], 'int')} \u00b7 {_percent(r['share'])}") for r in own]  # fmt: skip
         label = f"Customers by {kind}: " + ", ".join(f"{b.label} {b.beside}" for b in bars)
         found.append({"kind": kind, "rows": own, "month_end": own[0]["month_end"],
-                      "chart": charts.figure(lambda w, b=bars: charts.rows(b, w), label)})  # type: ignore[misc] # fmt: skip
+                      "chart": charts.figure(_lying(bars), label, charts.HALF if found else charts.WIDE)})  # fmt: skip
     return found
+
+
+def _lying(bars: Sequence[Bar]) -> Callable[[float], Sheet]:
+    return lambda width: charts.rows(bars, width)
 
 
 def forecast(told: Aggregate) -> Section | None:
@@ -194,12 +202,14 @@ def forecast(told: Aggregate) -> Section | None:
     return {
         "chart": charts.figure(lambda w: charts.fan(sold, _told(past), _told(newest), w), label), "rows": newest,
         "past": past, "ahead": ahead, "days": len(newest), "over": len(over), "inside": inside,
-        "before": _units(told, newest[0]["origin"], len(newest)), "origin": newest[0]["origin"],
+        "wanted": round(0.8 * len(over)), "before": _units(told, newest[0]["origin"], len(newest)),
+        "origin": newest[0]["origin"],
     }  # fmt: skip
 
 
 def _told(rows: Iterable[Row]) -> list[Told]:
-    return [Told(r["date"], r["forecast"], (r["lower_80"], r["upper_80"]), (r["lower_95"], r["upper_95"])) for r in rows]
+    return [Told(r["date"], r["forecast"], (r["lower_80"], r["upper_80"]), (r["lower_95"], r["upper_95"]))
+            for r in rows]  # fmt: skip
 
 
 def _units(told: Aggregate, last: date, count: int) -> int | None:
@@ -213,18 +223,23 @@ def deliveries(told: Aggregate) -> Section | None:
     rows = told.rows("data_quality")
     if not rows:
         return None
-    total = {n: sum(r[n] for r in rows) for n in ("rows_in", "accepted", "quarantined", "duplicate", "suppressed", "late")}
+    counted = ("rows_in", "accepted", "quarantined", "duplicate", "suppressed", "late")
+    total = {n: sum(r[n] for r in rows) for n in counted}
     return {"total": total, "rows": rows[-_LISTED:], "more": max(len(rows) - _LISTED, 0), "newest": rows[-1]["date"]}
 
 
 def blanks(told: Aggregate) -> list[tuple[str, list[str]]]:
-    """What cannot be told, by reason."""
-    found: dict[str, list[str]] = {}
+    """What cannot be told, by reason: columns with the tables that lack them."""
+    found: dict[str, dict[str, list[str]]] = {}
     for row in told.rows("blanks"):
         title = told.tables[row["table"]].table.title
-        what = f"{title}: {row['column'].replace('_', ' ')}" if row["column"] else f"{title} (all)"
-        found.setdefault(row["reason"], []).append(what)
-    return sorted(found.items())
+        what = NAMES.get(row["column"], row["column"].replace("_", " ").capitalize()) if row["column"] else title
+        found.setdefault(row["reason"], {}).setdefault(what, []).append(title if row["column"] else "")
+    return [
+        (reason, [f"{what} ({', '.join(t.lower() for t in titles)})" if all(titles) else what
+                  for what, titles in columns.items()])
+        for reason, columns in sorted(found.items())
+    ]  # fmt: skip
 
 
 def _float(value: Any) -> float | None:

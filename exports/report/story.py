@@ -1,15 +1,16 @@
-"""The week in sentences: what changed, what the arithmetic says of it, and how unusual that is; never more than that."""
+"""The week in sentences: what changed, what the arithmetic says of it, how unusual that is; never more than that."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from statistics import median
 
 from markupsafe import Markup
 
 from exports.aggregate import Aggregate, Row, Value
-from exports.report.words import change, day, difference, span
+from exports.report.words import day, difference, number, span
 
 # What a cause of the bridge means in a sentence.
 CAUSES = {
@@ -45,7 +46,7 @@ def story(told: Aggregate, show: Show) -> list[Markup]:
     weeks = told.rows("week")
     if not weeks:
         return [Markup("There is no complete week of data yet, so nothing is compared.")]
-    sentences = [*_sales(told, show), *_causes(told, show), *_movers(told, show), *_since(told, show)]
+    sentences = [*_sales(told, show), *_causes(told), *_movers(told, show), *_since(told, show)]
     return [s for s in sentences if s]
 
 
@@ -57,9 +58,10 @@ def _sales(told: Aggregate, show: Show) -> list[Markup]:
         return [Markup("Of the last complete week too few customers are known to tell what it sold.")]
     what = show(now["value"], kind_of(name), f"key_figures.{name}")
     orders = show(key["orders"]["value"], "int", "key_figures.orders")
-    amount = Markup("{} in {} orders").format(what, orders) if name.startswith("rev") else Markup("{} {}").format(
-        what, MONEY[name])  # fmt: skip
-    first = Markup("In the week of {} the shop took {}").format(span(told.week), amount)
+    amount = Markup("sold {} {}").format(what, "orders" if name == "orders" else "units")
+    if name.startswith("rev"):
+        amount = Markup("took {} in {} with {} orders").format(what, MONEY[name], orders)
+    first = Markup("In the week of {} the shop {}").format(span(told.week), amount)
     if now["change"] is None:
         return [first + Markup(".")]
     more = "more" if now["change"] > 0 else "less"
@@ -72,19 +74,20 @@ def _sales(told: Aggregate, show: Show) -> list[Markup]:
 def _usual(weeks: tuple[Row, ...], name: str, moved: float, show: Show) -> Markup:
     """How large a change from week to week is usual: the median of the weeks before."""
     values = [w[name] for w in weeks[-_USUAL_WEEKS - 1 : -1]]
-    changes = [abs(float(b) / float(a) - 1) for a, b in zip(values, values[1:], strict=False) if a and b is not None]
+    changes = [abs(float(b) / float(a) - 1) for a, b in pairwise(values) if a and b is not None]
     if len(changes) < _FEWEST_WEEKS:
         return Markup("")
     usual = median(changes)
     shown = show(usual, "share", "derived")
     if abs(moved) <= usual:
-        return Markup("That is within what is usual here: half of the weeks before moved by more than {}.").format(shown)
-    if abs(moved) <= 2 * usual:
-        return Markup("That is somewhat more than usual: half of the weeks before moved by less than {}.").format(shown)
-    return Markup("That is far more than usual: half of the weeks before moved by less than {}.").format(shown)
+        return Markup("That is no unusual change: half of the {} weeks before moved by more than {}.").format(
+            len(changes), shown)  # fmt: skip
+    much = "somewhat more" if abs(moved) <= 2 * usual else "far more"
+    return Markup("That is {} than usual: half of the {} weeks before moved by less than {}.").format(
+        much, len(changes), shown)  # fmt: skip
 
 
-def _causes(told: Aggregate, show: Show) -> list[Markup]:
+def _causes(told: Aggregate) -> list[Markup]:
     steps = [r for r in told.rows("bridge") if r["period"] == "week" and r["cause"] not in {"before", "after"}]
     moved = sorted((r for r in steps if r["amount"]), key=lambda r: -abs(r["amount"]))
     if not moved:
@@ -116,9 +119,10 @@ def _movers(told: Aggregate, show: Show) -> list[Markup]:
     name, row = max(rows, key=lambda p: (abs(p[1]["revenue_change"]), p[0]))
     verb = "grew" if row["revenue_change"] > 0 else "fell"
     shown = Markup('<data value="{}" data-of="{}.revenue_change">{}</data>').format(
-        row["revenue_change"], table, difference(row["revenue_change"]))  # fmt: skip
+        row["revenue_change"], table, number(abs(row["revenue_change"]), "money"))  # fmt: skip
     before = show(row["revenue_change_share"], "change", f"{table}.revenue_change_share")
-    return [Markup("Over four weeks the {} that moved most was {}: it {} by {} ({}).").format(of, name, verb, shown, before)]
+    told_of = (of, name, verb, shown, before)
+    return [Markup("Over four weeks the {} that moved most was {}: it {} by {} ({}).").format(*told_of)]
 
 
 def _since(told: Aggregate, show: Show) -> list[Markup]:
@@ -138,4 +142,4 @@ def _since(told: Aggregate, show: Show) -> list[Markup]:
         count, day(told.data_through), MONEY[name], show(sum(new), kind_of(name), "derived"), before)]  # fmt: skip
 
 
-__all__ = ["CAUSES", "MONEY", "Show", "change", "kind_of", "measure", "story"]
+__all__ = ["CAUSES", "MONEY", "Show", "kind_of", "measure", "story"]

@@ -1,4 +1,4 @@
-"""A sheet of SVG: shapes by class (the page's CSS colours them), text that is always escaped, and axes of round steps."""
+"""A sheet of SVG: shapes by class (the page's CSS colours them), text that is always escaped, axes of round steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
-LETTER = 6.9  # px: how wide a letter of 12 px is at most, on average, in the fonts of the page's stack
+# px: how wide a letter of 12 px is on average, in the widest font of the page's stack.
+LETTER, STRONG_LETTER = 7.2, 8.0
 Point = tuple[float, float]
 
 

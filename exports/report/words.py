@@ -15,7 +15,6 @@ _THOUSAND, _MILLION = 1_000, 1_000_000
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
            "December")  # fmt: skip
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_TEN = 10
 
 
 def number(value: Value, kind: str) -> str:
@@ -26,13 +25,15 @@ def number(value: Value, kind: str) -> str:
         return day(value)
     if isinstance(value, str):
         return value
-    if kind == "share":
-        return percent(float(value))
+    return percent(float(value)) if kind == "share" else _signed(_plain(value, kind))
+
+
+def _plain(value: float | Decimal, kind: str) -> str:
+    if kind == "int" or value == round(value):
+        return f"{value:,.0f}"
     if kind == "money":
-        return _signed(f"{value:,.0f}" if abs(value) >= _THOUSAND else f"{value:,.2f}")
-    if kind == "int":
-        return _signed(f"{value:,.0f}")
-    return _signed(f"{value:,.2f}" if abs(value) < _TEN else f"{value:,.0f}")
+        return f"{value:,.0f}" if abs(value) >= _THOUSAND else f"{value:,.2f}"
+    return f"{value:,.4f}" if abs(value) < 1 else f"{value:,.2f}"
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -89,13 +90,13 @@ def weekday(value: date) -> str:
 
 
 def span(value: Span) -> str:
-    """Days from the first to the last in words: 17 to 23 June 2024."""
+    """Days from the first to the last in words: 17\u201323 June 2024."""
     first, last = value.first, value.last
+    if (first.year, first.month) == (last.year, last.month):
+        return f"{first.day}\u2060\u2013\u2060{day(last)}"
     if first.year != last.year:
         return f"{day(first)} to {day(last)}"
-    if first.month != last.month:
-        return f"{first.day} {_MONTHS[first.month - 1]} to {day(last)}"
-    return f"{first.day} to {day(last)}"
+    return f"{first.day} {_MONTHS[first.month - 1]} to {day(last)}"
 
 
 def listed(words: Sequence[str]) -> str:
