@@ -20,8 +20,8 @@ from exports.spreadsheets import csv_bytes, harmless, workbook_bytes, write_spre
 from tests.small_shop import HOSTILE, shop
 
 WIDE = "\uff1d\uff0b\uff0d\uff20"  # full-width = + - @
-DANGEROUS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1", *(f"{c}1" for c in WIDE), "\ufe621", "\u22121",
-             " =1")  # fmt: skip
+DANGEROUS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\0=1", *(f"{c}1" for c in WIDE), "\ufe621",
+             "\u22121", " =1")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,8 @@ def waterfall(before: tuple[str, float], steps: Sequence[tuple[str, float]], aft
         if ends:
             sheet.dot((end, y(n)), 5, "end-dot")
         else:
-            sheet.rect(min(start, end), y(n) - 9, max(abs(end - start), 1.5), 18, "more" if end > start else "less", 1.5)
+            kind = "more" if end > start else "less"
+            sheet.rect(min(start, end), y(n) - 9, max(abs(end - start), 1.5), 18, kind, 1.5)
         if narrow:
             sheet.text((0, y(n) - 15), name)
             sheet.text((width, y(n) - 15), words, "strong", "end")

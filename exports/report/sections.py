@@ -31,7 +31,7 @@ def tiles(told: Aggregate) -> list[dict[str, Any]]:
     key = {r["figure"]: r for r in told.rows("key_figures")}
     kinds = {c.name: c.kind for c in told.tables["week"].table.columns}
     weeks = told.rows("week")[-_SPARK_WEEKS:]
-    found = []
+    found: list[dict[str, Any]] = []
     for name in (measure(told, "week"), *_TILES):
         row = key.get(name)
         if row is None or row["value"] is None or name in {f["name"] for f in found}:
@@ -168,7 +168,7 @@ def _beside(row: Row, name: str) -> str:
 
 def segments(told: Aggregate) -> list[Section]:
     """Segments by each rule."""
-    found = []
+    found: list[Section] = []
     rows = told.rows("segments")
     for kind in dict.fromkeys(r["kind"] for r in rows):
         own = [r for r in rows if r["kind"] == kind]

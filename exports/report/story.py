@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
 from markupsafe import Markup
 
@@ -132,8 +133,8 @@ def _since(told: Aggregate, show: Show) -> list[Markup]:
     name = measure(told, "day")
     known = {r["date"]: r[name] for r in told.rows("day")}
     days = (told.data_through - told.week.last).days
-    new = [known.get(told.week.last + timedelta(days=n)) for n in range(1, days + 1)]
-    old = [known.get(told.week.last + timedelta(days=n - 7)) for n in range(1, days + 1)]
+    new: list[Any] = [known.get(told.week.last + timedelta(days=n)) for n in range(1, days + 1)]
+    old: list[Any] = [known.get(told.week.last + timedelta(days=n - 7)) for n in range(1, days + 1)]
     if None in new or None in old or not sum(old):
         return []
     before = show(float(sum(new)) / float(sum(old)) - 1, "change", "derived")

@@ -29,11 +29,12 @@ def number(value: Value, kind: str) -> str:
 
 
 def _plain(value: float | Decimal, kind: str) -> str:
-    if kind == "int" or value == round(value):
+    size = abs(float(value))
+    if kind == "int" or size == round(size):
         return f"{value:,.0f}"
     if kind == "money":
-        return f"{value:,.0f}" if abs(value) >= _THOUSAND else f"{value:,.2f}"
-    return f"{value:,.4f}" if abs(value) < 1 else f"{value:,.2f}"
+        return f"{value:,.0f}" if size >= _THOUSAND else f"{value:,.2f}"
+    return f"{value:,.4f}" if size < 1 else f"{value:,.2f}"
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -55,7 +56,7 @@ def difference(value: Value) -> str:
     """An amount with its sign."""
     if not isinstance(value, int | float | Decimal):
         return NOT_KNOWN
-    shown = f"{value:+,.0f}" if abs(value) >= _THOUSAND else f"{value:+,.2f}"
+    shown = f"{value:+,.0f}" if abs(float(value)) >= _THOUSAND else f"{value:+,.2f}"
     return _signed(shown) if shown.strip("+-0.,") else "0"
 
 
