@@ -13,14 +13,15 @@ import duckdb
 import pytest
 
 from exports.aggregate import MINIMUM, Aggregate, aggregate
-from exports.aggregate.declare import KINDS
-from exports.aggregate.guard import OTHER
+from exports.aggregate.declare import KINDS, Row
+from exports.aggregate.guard import OTHER, Guard, withhold
 from exports.bridge import bridge, totals
 from resources.errors import UsageError
 from tests.small_shop import FIRST, LAST, key, shop
 
 WEEK = (date(2024, 3, 25), date(2024, 3, 31))
 MONTH = (date(2024, 3, 4), date(2024, 3, 31))
+BEFORE = (date(2024, 2, 5), date(2024, 3, 3))
 HIDDEN = ("Rare", "Secret", "rarities", "Tinyland", "tablet", "Tiny", "pseudonym")
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
@@ -129,6 +130,30 @@ def test_nobody_of_fewer_than_ten_is_named(made: tuple[Aggregate, Sql]) -> None:
         [(folded,)] = sql(f"""SELECT count(DISTINCT customer_key) FROM fact_sales JOIN dim_product USING (product_key)
                               WHERE line_type = 'sale' AND {between(MONTH)} AND {of} NOT IN ({listed})""")
         assert folded >= MINIMUM
+
+
+def test_the_smallest_row_beside_a_blank_one_is_blank_too() -> None:
+    people = [(1, 3), (1, 12), (1, 15), (1, 0), (2, 10), (2, 11), (3, 9)]
+    rows: list[Row] = [{"week": week, "people": n, "orders": n, "notes": None} for week, n in people]
+    withhold(rows, [Guard("people", ("orders",), "buyers", ("week",))])
+    assert [r["orders"] for r in rows] == [None, None, 15, 0, 10, 11, None]
+    assert [bool(r["notes"]) for r in rows] == [True, True, False, False, False, False, True]
+    assert "people" not in rows[0]
+
+
+def test_a_category_less_its_products_tells_of_nobody(tmp_path: Path) -> None:
+    """Without the secret product both categories are told, and of the books only the atlas has ten buyers."""
+    known = shop()
+    known.rows["fact_sales"] = [r for r in known.rows["fact_sales"] if r["product_key"] != 5]
+    told, sql = aggregate(tmp_path, known.write(tmp_path)), sql_of(tmp_path)
+    assert {r["category"] for r in told.rows("categories")} == {"toys", "books"}
+    for category in ("toys", "books"):
+        for column, days in (("revenue_gross", MONTH), ("revenue_before", BEFORE)):
+            listed = [r["product_id"] for r in told.rows("products") if r[column] is not None]
+            [(persons,)] = sql(f"""SELECT count(DISTINCT customer_key) FROM fact_sales
+                JOIN dim_product USING (product_key) WHERE line_type = 'sale' AND {between(days)} AND category_1 = '{category}'
+                AND product_id NOT IN ({", ".join(f"'{p}'" for p in ["", *filter(None, listed)])})""")
+            assert persons == 0 or persons >= MINIMUM, (category, column)
 
 
 def test_days_of_few_buyers_are_blank_and_cannot_be_told_from_their_week(tmp_path: Path) -> None:

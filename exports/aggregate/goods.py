@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from exports.aggregate.declare import Filled, Row, Table, declared
 from exports.aggregate.guard import LABEL, OTHER, Guard, keep_members, withhold
 from exports.aggregate.shop import Shop
@@ -54,14 +56,21 @@ _GUARDS = (
 )  # fmt: skip
 
 
-def _sold(shop: Shop, member: str, joins: str) -> list[Row]:
-    """What was sold by ``member`` (SQL), those of fewer than ten buyers folded; biggest first."""
-    lines = f"""SELECT {member} AS member, customer_key, order_key, quantity, revenue_gross, date_key >= $first AS now
+def _sold(shop: Shop, member: str, joins: str, part: str = "''") -> list[Row]:
+    """What was sold by ``member`` (SQL), those of fewer than ten buyers folded; biggest first.
+
+    ``part``: what else is published of these lines (SQL of the category), so that it cannot tell of those folded.
+    """
+    lines = f"""SELECT {member} AS member, customer_key, order_key, quantity, revenue_gross, date_key >= $first AS now,
+                       {part} AS part
                 FROM fact_sales {joins} WHERE line_type = 'sale' AND date_key BETWEEN $earlier AND $last"""
     shop.con.execute(f"CREATE OR REPLACE TEMP TABLE lines AS {lines}", shop.month.keys)
-    keep_members(shop.con, "SELECT member, customer_key FROM lines WHERE now")
+    # Both periods' totals are published, of all and of each part.
+    keep_members(shop.con, """SELECT member, customer_key, unnest([now || '', now || part]) AS part, now AS counts
+                              FROM lines""")
     rows = shop.rows(f"""
-        FROM (SELECT {LABEL} AS member, 'all' AS by, count(DISTINCT order_key) FILTER (now) AS orders,
+        FROM (SELECT {LABEL} AS member, 'all' AS by, min(part) FILTER (member IN (FROM kept)) AS part,
+               count(DISTINCT order_key) FILTER (now) AS orders,
                CAST(coalesce(sum(quantity) FILTER (now), 0) AS BIGINT) AS units,
                coalesce(sum(revenue_gross) FILTER (now), 0) AS revenue_gross,
                count(DISTINCT order_key) FILTER (NOT now) AS orders_before,
@@ -76,9 +85,10 @@ def _sold(shop: Shop, member: str, joins: str) -> list[Row]:
         row["share"] = round(float(row["revenue_gross"]) / total, 6) if total else None
         row["revenue_change"] = row["revenue_gross"] - row["revenue_before"]
         row["revenue_change_share"] = change(row["revenue_before"], row["revenue_gross"])
-    withhold(rows, _GUARDS)
+    withhold(rows, [*_GUARDS, *(replace(g, within=("part",)) for g in _GUARDS)])
     for row in rows:
         row.pop("by")
+        row.pop("part")
     return rows
 
 
@@ -109,7 +119,7 @@ def products(shop: Shop) -> tuple[Filled, Filled]:
 
 
 def _products(shop: Shop) -> list[Row]:
-    rows = _sold(shop, "CAST(product_durable_key AS VARCHAR)", "JOIN dim_product USING (product_key)")
+    rows = _sold(shop, "CAST(product_durable_key AS VARCHAR)", "JOIN dim_product USING (product_key)", "category_1")
     known = shop.rows("""
         SELECT CAST(product_durable_key AS VARCHAR) AS member, product_id, brand, category_1 AS category,
                CASE WHEN product_name NOT LIKE '(%' THEN product_name

@@ -57,7 +57,8 @@ def withhold(rows: Sequence[Row], guards: Iterable[Guard]) -> None:
 def note(row: Row, text: str) -> None:
     """Add a remark to a row."""
     said = row.get(NOTES)
-    row[NOTES] = f"{said}; {text}" if said else text
+    if text not in (said or ""):
+        row[NOTES] = f"{said}; {text}" if said else text
 
 
 def _persons(row: Row, guard: Guard) -> int:
@@ -67,30 +68,33 @@ def _persons(row: Row, guard: Guard) -> int:
     return value or 0
 
 
-def keep_members(con: duckdb.DuckDBPyConnection, people: str, sizes: str = "customers") -> None:
+def keep_members(con: duckdb.DuckDBPyConnection, people: str) -> None:
     """Make the temporary table ``kept`` (member) of those with ten customers; the rest is to be folded into OTHER.
 
-    ``people`` is SQL that gives (member, customer_key). If those folded are together fewer than ten customers, the
-    smallest kept ones are folded too, until they are ten: else a total less the kept would tell of them.
+    ``people`` is SQL that gives (member, customer_key, part, counts): a part is whatever has a published total (a
+    period, a category), ``counts`` whether its customers make a member big enough. Where those folded are fewer than
+    ten customers of a part, its smallest kept member is folded too: else the total less the kept would tell of them.
     """
-    con.execute(f"CREATE OR REPLACE TEMP TABLE people AS SELECT DISTINCT member, customer_key FROM ({people})")
+    con.execute(f"CREATE OR REPLACE TEMP TABLE people AS SELECT DISTINCT * FROM ({people})")
     told = con.execute(
-        f"SELECT member, count(*) AS customers FROM people GROUP BY member ORDER BY {sizes}, member"
+        "SELECT member, count(DISTINCT customer_key) FILTER (counts) AS customers FROM people GROUP BY 1 ORDER BY 2, 1"
     ).fetchall()
-    kept = [member for member, customers in told if customers >= MINIMUM]
-    folded = [member for member, customers in told if customers < MINIMUM]
-    while folded and kept and _together(con, folded) < MINIMUM:
-        folded.append(kept.pop(0))
     con.execute("CREATE OR REPLACE TEMP TABLE kept (member VARCHAR)")
-    if kept:
-        con.executemany("INSERT INTO kept VALUES (?)", [(m,) for m in kept])
+    if enough := [(member,) for member, customers in told if customers >= MINIMUM]:
+        con.executemany("INSERT INTO kept VALUES (?)", enough)
+    while more := con.execute(_TOO_FEW_FOLDED).fetchall():
+        con.execute("DELETE FROM kept WHERE member IN (SELECT unnest($more))", {"more": sorted({m for (m,) in more})})
 
 
-def _together(con: duckdb.DuckDBPyConnection, members: Sequence[str]) -> int:
-    found = con.execute(
-        "SELECT count(DISTINCT customer_key) FROM people WHERE member IN (SELECT unnest($m))", {"m": list(members)}
-    ).fetchall()
-    return int(found[0][0])
-
-
+# Of each part whose folded members are together too few customers: the smallest member that is still kept.
+_TOO_FEW_FOLDED = f"""
+    WITH folded AS (
+        SELECT part FROM people WHERE member NOT IN (FROM kept)
+        GROUP BY part HAVING count(DISTINCT customer_key) < {MINIMUM}
+    ), sizes AS (
+        SELECT part, member, count(*) AS customers FROM people
+        WHERE member IN (FROM kept) AND part IN (FROM folded) GROUP BY ALL
+    )
+    SELECT arg_min(member, (customers, member)) FROM sizes GROUP BY part ORDER BY 1
+"""
 LABEL = f"CASE WHEN member IN (SELECT member FROM kept) THEN member ELSE '{OTHER}' END"

@@ -77,6 +77,8 @@ def quality(shop: Shop) -> Filled:
                CASE WHEN reason <> '' THEN reason END AS notes
         FROM dim_model JOIN model_card USING (model_key)
         WHERE model_key <> -1 AND (is_champion = 'Yes' OR state = 'not enough data')
-        ORDER BY model, version, metric, slice, baseline""")
+          AND (model_key, slice) NOT IN (SELECT (model_key, slice) FROM model_card
+                                         WHERE metric IN ('rows', 'customers', 'sessions') AND value < $few)
+        ORDER BY model, version, metric, slice, baseline""", few=MINIMUM)
     told = tuple({c.name: r.get(c.name) for c in QUALITY.columns} for r in rows)
     return Filled(QUALITY, told, {} if told else {"": "no model was trained yet"})

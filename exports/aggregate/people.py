@@ -37,7 +37,7 @@ def segments(shop: Shop) -> Filled:
             "monetary, expected_value FROM fact_customer_month WHERE date_key IN (SELECT unnest($ends))",
             {"now": ends[0], "ends": ends},
         )
-        keep_members(shop.con, "SELECT member, customer_key FROM months WHERE now")
+        keep_members(shop.con, "SELECT member, customer_key, now AS part, now AS counts FROM months")
         found = shop.rows(f"""
             SELECT {LABEL} AS segment, count(*) FILTER (now) AS customers,
                    count(*) FILTER (NOT now) AS customers_before,

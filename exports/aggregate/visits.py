@@ -74,7 +74,7 @@ def _stages(shop: Shop, span: Span, dimension: str, known: dict[str, str]) -> li
             WHERE is_bot = 'No' AND has_views = 'Yes' AND date_key BETWEEN $first AND $last""",
         {k: v for k, v in span.keys.items() if k != "earlier"},
     )
-    keep_members(shop.con, "SELECT member, customer_key FROM visits")
+    keep_members(shop.con, "SELECT member, customer_key, '' AS part, TRUE AS counts FROM visits")
     steps = [
         f"""SELECT {LABEL} AS member, {number} AS step, '{stage}' AS stage, count(*) FILTER ({test}) AS sessions,
                    count(DISTINCT customer_key) FILTER ({test}) AS k FROM visits GROUP BY 1"""
@@ -108,7 +108,7 @@ def carts(shop: Shop) -> Filled:
             "CREATE OR REPLACE TEMP TABLE items AS SELECT status AS member, customer_key, value FROM fact_cart_item "
             "WHERE added_date_key BETWEEN $first AND $last", {k: v for k, v in span.keys.items() if k != "earlier"},
         )  # fmt: skip
-        keep_members(shop.con, "SELECT member, customer_key FROM items")
+        keep_members(shop.con, "SELECT member, customer_key, '' AS part, TRUE AS counts FROM items")
         found = shop.rows(f"""SELECT {LABEL} AS outcome, count(*) AS items, coalesce(sum(value), 0) AS value,
                                      count(DISTINCT customer_key) AS k FROM items GROUP BY 1 ORDER BY 2 DESC, 1""")
         total = sum(r["items"] for r in found)

@@ -44,7 +44,7 @@ WANTED = (
            ("recency_of_visit", "frequency", "recency_of_order")),
     Wanted("customer_purchase", "ece", "30 days ahead", f"{_OFF}, 30 days ahead", "points", "low"),
     Wanted("customer_value", "churn_auc", "all", "How often one who stays away is ranked above one who returns",
-           "percent", "high", ("days since the visit", "recency")),
+           "percent", "high", ("days since the visit", "days since the order")),
     Wanted("customer_value", "best_customers_captured", "all", "Best tenth of customers found in advance", "percent",
            "high", ("orders so far, none after 12 weeks' silence",)),
     Wanted("customer_value", "churn_ece", "all", _OFF, "points", "low"),
@@ -58,6 +58,7 @@ WANTED = (
 BASELINES = {
     "rule": "a simple rule", "recency_of_visit": "last visit", "frequency": "how often they came",
     "recency_of_order": "last order", "days since the visit": "days since the visit",
+    "days since the order": "days since the order",
     "orders so far, none after 12 weeks' silence": "orders so far", "seasonal_naive": "the same weekday before",
 }  # fmt: skip
 
