@@ -72,9 +72,9 @@ def shop(flags: Mapping[str, str] | None = None, customers: int = 60, *, synthet
     told = {**ALL, **(flags or {})}
     made.add("dim_source", source_key=-1, source_name="(unknown)")
     made.add("dim_source", source_key=1, source_name="handmade", is_synthetic="Yes" if synthetic else "No", **told)
-    _members(made, "channel", ("search", "mail"))
+    _members(made, "channel", ("search", HOSTILE))
     _members(made, "device", ("desktop", "mobile", "tablet"))
-    _members(made, "country", ("Bigland", "Middleland", "Tinyland"))
+    _members(made, "country", ("Bigland", HOSTILE, "Tinyland"))
     _products(made)
     for customer in range(customers):
         made.add("dim_customer", customer_key=customer, customer_id=f"pseudonym-{customer}")
@@ -148,7 +148,7 @@ def _about(made: SmallShop, draw: Random) -> None:
     made.add("dim_model", model_key=1, model="sales_forecast", version="v1", state="serving", is_champion="Yes",
              dataset="handmade")  # fmt: skip
     made.add("dim_model", model_key=2, model="session_purchase", version="none", state="not enough data",
-             reason="too few visits", dataset="handmade")  # fmt: skip
+             reason=HOSTILE, dataset="handmade")  # fmt: skip
     made.add("model_card", model_key=1, metric="wrmsse", slice="all", value=0.7, lower=0.6, upper=0.8,
              baseline="seasonal_naive", baseline_value=0.9)  # fmt: skip
     made.add("model_card", model_key=2, metric="not enough data", slice="all")

@@ -99,7 +99,10 @@ def test_every_text_stands_out_from_its_ground(report: tuple[Path, Aggregate], t
 
 def test_a_name_that_is_a_script_is_a_name(report: tuple[Path, Aggregate], tab: Page) -> None:
     tab.open(report[0])
-    assert tab.ask("document.body.innerText.includes('<img src=x onerror=alert(1)>')")
+    # As a product, a country, a channel, and why a model does not serve: in texts, tables, charts and their labels.
+    assert tab.ask("document.body.innerText.split('<img src=x onerror=alert(1)>').length") > 3
+    assert tab.ask("[...document.querySelectorAll('svg text')].some(t => t.textContent.includes('<img src'))")
+    assert tab.ask("document.querySelectorAll('img, svg script, main script').length") == 0
     assert not [line for line in tab.console if "alert" in line]
     assert HOSTILE not in report[0].read_text("utf-8")
     # Were it to get in, the policy would stop it.

@@ -81,6 +81,8 @@ def test_the_workbook_has_typed_cells_and_says_what_they_are(told: Aggregate) ->
                     assert cell.value == harmless(value)
                 else:
                     assert cell.value == (None if value is None else pytest.approx(float(value)))
+    # The day of the data, not of the writing.
+    assert (book.properties.created, book.properties.modified) == (datetime(2024, 4, 2), datetime(2024, 4, 2))  # noqa: DTZ001
     money = book["week"]["E2"]
     assert (money.number_format, type(money.value)) == ("#,##0.00", float)
 
