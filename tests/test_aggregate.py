@@ -142,9 +142,14 @@ def test_the_smallest_row_beside_a_blank_one_is_blank_too() -> None:
 
 
 def test_a_category_less_its_products_tells_of_nobody(tmp_path: Path) -> None:
-    """Without the secret product both categories are told, and of the books only the atlas has ten buyers."""
+    """Nine buy the rare book, eight others an odd toy: together seventeen, of each category too few."""
     known = shop()
-    known.rows["fact_sales"] = [r for r in known.rows["fact_sales"] if r["product_key"] != 5]
+    lines = [r for r in known.rows["fact_sales"] if r["product_key"] != 5]
+    odd = [{**r, "product_key": 6, "line_number": 20} for r in lines if r["product_key"] == 1
+           and 30 <= r["customer_key"] < 38 and r["line_type"] == "sale"]  # fmt: skip
+    known.rows["fact_sales"] = lines + odd
+    toy = next(r for r in known.rows["dim_product"] if r["product_key"] == 1)
+    known.rows["dim_product"].append({**toy, "product_key": 6, "product_durable_key": 6, "product_id": "p6"})
     told, sql = aggregate(tmp_path, known.write(tmp_path)), sql_of(tmp_path)
     assert {r["category"] for r in told.rows("categories")} == {"toys", "books"}
     for category in ("toys", "books"):
