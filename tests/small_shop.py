@@ -107,7 +107,7 @@ def _products(made: SmallShop) -> None:
 
 def _visit(made: SmallShop, draw: Random, day: date, customer: int, told: Mapping[str, str]) -> None:
     where = {"channel_key": 1 + customer % 2, "device_key": 3 if customer < 4 else 1 + customer % 2,
-             "country_key": 3 if customer < 3 else 1 + (customer % 5 == 0)}  # fmt: skip
+             "country_key": 3 if customer < 3 else 1 + customer % 2}  # fmt: skip
     same = {"date_key": key(day), "customer_key": customer, "source_key": 1, **where}
     buys = draw.random() < 0.5
     session = number("session", day, customer)

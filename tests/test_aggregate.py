@@ -55,6 +55,11 @@ def test_a_week_is_what_the_snapshot_says(made: tuple[Aggregate, Sql]) -> None:
     [(sessions, bought)] = sql(f"""SELECT count(*), count(*) FILTER (has_purchase = 'Yes') FROM fact_session
                                    WHERE is_bot = 'No' AND {between(WEEK)}""")
     assert (row["sessions"], row["conversion"]) == (sessions, round(bought / sessions, 6))
+    known = "line_type = 'sale' AND customer_key <> -1 AND is_first_order ="
+    assert [(row["first_orders"], row["returning_orders"])] == sql(
+        f"""SELECT count(DISTINCT order_key) FILTER ({known} 'Yes'), count(DISTINCT order_key) FILTER ({known} 'No')
+            FROM fact_sales WHERE {between(WEEK)}"""
+    )
     [value] = [r for r in told.rows("key_figures") if r["figure"] == "revenue_net"]
     assert (value["value"], value["week"]) == (row["revenue_net"], WEEK[0])
 

@@ -27,7 +27,7 @@ _FIGURES = """
     new_sessions int [sessions] : Visits on the visitor's first day
     returning_sessions int [sessions] : Visits on later days
     first_orders int [orders] : Orders that are their customer's first
-    repeat_orders int [orders] : All other orders
+    returning_orders int [orders] : Orders of known customers who had ordered before
 """
 _NEEDS = {
     "sessions": "has_views", "conversion": "has_views", "new_sessions": "has_views", "returning_sessions": "has_views",
@@ -67,9 +67,9 @@ _GUARDS = (
     Guard("k_new", ("new_sessions", "returning_sessions"), "new visitors"),
     Guard("k_returning", ("new_sessions", "returning_sessions"), "returning visitors"),
     Guard("k_buyers", ("orders", "units", "revenue_gross", "revenue_net", "conversion", "average_order",
-                       "first_orders", "repeat_orders"), "buyers"),
-    Guard("k_first", ("first_orders", "repeat_orders"), "new buyers"),
-    Guard("k_repeat", ("first_orders", "repeat_orders"), "returning buyers"),
+                       "first_orders", "returning_orders"), "buyers"),
+    Guard("k_first", ("first_orders", "returning_orders"), "new buyers"),
+    Guard("k_repeat", ("first_orders", "returning_orders"), "returning buyers"),
     Guard("k_refunded", ("refunds", "revenue_net"), "customers with refunds"),
     Guard("k_other", ("other_lines", "revenue_net"), "customers with such lines"),
 )  # fmt: skip
@@ -95,9 +95,12 @@ def _by(bucket: str) -> str:
                    sum(refund_amount) AS refunds, sum(revenue_net) AS net,
                    sum(revenue_net) FILTER (line_type NOT IN ('sale', 'refund')) AS others,
                    count(DISTINCT order_key) FILTER (line_type = 'sale' AND first = 'Yes') AS first_orders,
+                   count(DISTINCT order_key) FILTER (line_type = 'sale' AND first = 'No' AND customer_key <> -1)
+                       AS later_orders,
                    count(DISTINCT customer_key) FILTER (line_type = 'sale') AS k_buyers,
                    count(DISTINCT customer_key) FILTER (line_type = 'sale' AND first = 'Yes') AS k_first,
-                   count(DISTINCT customer_key) FILTER (line_type = 'sale' AND first = 'No') AS k_repeat,
+                   count(DISTINCT customer_key) FILTER (line_type = 'sale' AND first = 'No' AND customer_key <> -1)
+                       AS k_repeat,
                    count(DISTINCT customer_key) FILTER (line_type = 'refund') AS k_refunded,
                    count(DISTINCT customer_key) FILTER (line_type NOT IN ('sale', 'refund')) AS k_other
             FROM fact_sales LEFT JOIN orders USING (order_key, date_key) JOIN dim_date USING (date_key) GROUP BY 1
@@ -109,7 +112,7 @@ def _by(bucket: str) -> str:
                coalesce(refunds, 0) AS refunds, coalesce(others, 0) AS other_lines, coalesce(net, 0) AS revenue_net,
                round(buying / nullif(sessions, 0), 6) AS conversion,
                coalesce(new_sessions, 0) AS new_sessions, coalesce(sessions - new_sessions, 0) AS returning_sessions,
-               coalesce(first_orders, 0) AS first_orders, coalesce(orders - first_orders, 0) AS repeat_orders,
+               coalesce(first_orders, 0) AS first_orders, coalesce(later_orders, 0) AS returning_orders,
                COLUMNS(c -> c LIKE 'k\\_%' ESCAPE '\\')
         FROM buckets LEFT JOIN visits USING (bucket) LEFT JOIN sales USING (bucket) ORDER BY bucket
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FOLDER = "report"
 _DEFINED = ("revenue_gross", "refunds", "revenue_net", "orders", "units", "average_order", "sessions", "conversion",
-            "first_orders", "repeat_orders")  # fmt: skip
+            "first_orders", "returning_orders")  # fmt: skip
 
 
 def write_report(exports: Path, manifest: Mapping[str, Any], told: Aggregate | None = None) -> Path:

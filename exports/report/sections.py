@@ -20,9 +20,9 @@ _LISTED = 12
 NAMES = {
     "revenue_net": "Net revenue", "revenue_gross": "Gross revenue", "orders": "Orders", "units": "Units sold",
     "average_order": "Average order", "sessions": "Visits", "conversion": "Conversion", "refunds": "Refunds",
-    "first_orders": "First orders", "repeat_orders": "Repeat orders",
+    "first_orders": "First orders", "returning_orders": "Returning orders",
 }  # fmt: skip
-_TILES = ("orders", "average_order", "sessions", "conversion", "units", "refunds", "first_orders", "repeat_orders")
+_TILES = ("orders", "average_order", "sessions", "conversion", "units", "refunds", "first_orders", "returning_orders")
 _MOST_TILES = 8
 
 
