@@ -1,0 +1,162 @@
+"""What was sold, to where, by which way: products, categories, origins; four weeks beside the four before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from exports.aggregate.declare import Filled, Row, Table, declared
+from exports.aggregate.guard import LABEL, OTHER, Guard, keep_members, withhold
+from exports.aggregate.shop import Shop
+from exports.aggregate.trade import change
+
+LISTED = 200  # products
+MOVERS = 5  # in each direction
+
+_SOLD = """
+    first date : First day of the four weeks
+    last date : Their last day
+    orders int [orders] : Orders with it
+    units int [units] : Units sold
+    revenue_gross money [shop's currency] : Value of sale lines, before refunds
+    share share [of gross revenue] : Its part of all gross revenue of the four weeks
+    orders_before int [orders] : Orders with it in the four weeks before
+    units_before int [units] : Units sold in the four weeks before
+    revenue_before money [shop's currency] : Gross revenue of the four weeks before
+    revenue_change money [shop's currency] : Gross revenue less that of the four weeks before
+    revenue_change_share share [of the four weeks before] : The same as a share
+"""
+_NEEDS = dict.fromkeys(
+    ("revenue_gross", "share", "revenue_before", "revenue_change", "revenue_change_share"), "has_price"
+)
+_NEEDS_CATEGORY = {**_NEEDS, "category": "has_categories"}
+_WHAT = """
+    product_id text : The shop's product number
+    product text : Its name; without one, its brand and number
+    brand text : Its brand in the newest version
+    category text : Its first category level in the newest version
+"""
+
+PRODUCTS = declared("products", "Products", f"one product with ten buyers in four weeks (at most {LISTED}, by revenue, "
+                    "then units), and all others", "rank int : Place by gross revenue, then units" + _WHAT + _SOLD,
+                    _NEEDS_CATEGORY)  # fmt: skip
+MOVERS_TABLE = declared("product_movers", "Products that moved most", "one of the products whose gross revenue grew or "
+                        "shrank most, with ten buyers in both periods",
+                        "direction text : up or down\nrank int : Place by the change of gross revenue" + _WHAT + _SOLD,
+                        _NEEDS_CATEGORY)  # fmt: skip
+CATEGORIES = declared("categories", "Categories", "one category of the first level",
+                      "category text : First category level" + _SOLD, _NEEDS)  # fmt: skip
+ORIGINS = declared("origins", "Where orders come from", "one channel, device or country",
+                   "dimension text : channel, device or country\nmember text : Its name" + _SOLD, _NEEDS)  # fmt: skip
+
+_GUARDS = (
+    Guard("k", ("orders", "units", "revenue_gross", "share", "revenue_change", "revenue_change_share"), "buyers",
+          ("by",)),
+    Guard("k_before", ("orders_before", "units_before", "revenue_before", "revenue_change", "revenue_change_share"),
+          "buyers in the four weeks before", ("by",)),
+)  # fmt: skip
+
+
+def _sold(shop: Shop, member: str, joins: str, part: str = "''") -> list[Row]:
+    """What was sold by ``member`` (SQL), those of fewer than ten buyers folded; biggest first.
+
+    ``part``: what else is published of these lines (SQL of the category), so that it cannot tell of those folded.
+    """
+    lines = f"""SELECT {member} AS member, customer_key, order_key, quantity, revenue_gross, date_key >= $first AS now,
+                       {part} AS part
+                FROM fact_sales {joins} WHERE line_type = 'sale' AND date_key BETWEEN $earlier AND $last"""
+    shop.con.execute(f"CREATE OR REPLACE TEMP TABLE lines AS {lines}", shop.month.keys)
+    # Both periods' totals are published, of all and of each part.
+    keep_members(shop.con, """SELECT member, customer_key, unnest([now || '', now || part]) AS part, now AS counts
+                              FROM lines""")
+    rows = shop.rows(f"""
+        FROM (SELECT {LABEL} AS member, 'all' AS by, min(part) FILTER (member IN (FROM kept)) AS part,
+               count(DISTINCT order_key) FILTER (now) AS orders,
+               CAST(coalesce(sum(quantity) FILTER (now), 0) AS BIGINT) AS units,
+               coalesce(sum(revenue_gross) FILTER (now), 0) AS revenue_gross,
+               count(DISTINCT order_key) FILTER (NOT now) AS orders_before,
+               CAST(coalesce(sum(quantity) FILTER (NOT now), 0) AS BIGINT) AS units_before,
+               coalesce(sum(revenue_gross) FILTER (NOT now), 0) AS revenue_before,
+               count(DISTINCT customer_key) FILTER (now) AS k,
+               count(DISTINCT customer_key) FILTER (NOT now) AS k_before
+        FROM lines GROUP BY 1) ORDER BY member = '{OTHER}', revenue_gross DESC, units DESC, member""")
+    total = sum(float(r["revenue_gross"]) for r in rows)
+    for row in rows:
+        row["first"], row["last"] = shop.month.first, shop.month.last
+        row["share"] = round(float(row["revenue_gross"]) / total, 6) if total else None
+        row["revenue_change"] = row["revenue_gross"] - row["revenue_before"]
+        row["revenue_change_share"] = change(row["revenue_before"], row["revenue_gross"])
+    withhold(rows, [*_GUARDS, *(replace(g, within=("part",)) for g in _GUARDS)])
+    for row in rows:
+        row.pop("by")
+        row.pop("part")
+    return rows
+
+
+def _filled(shop: Shop, table: Table, rows: list[Row]) -> Filled:
+    blank = shop.blank(table, rows)
+    if not rows:
+        blank = {"": "there are no four complete weeks with sales yet"}
+    return Filled(table, tuple({c.name: r.get(c.name) for c in table.columns} for r in rows), blank)
+
+
+def products(shop: Shop) -> tuple[Filled, Filled]:
+    """Products by what they sold, and those that moved most."""
+    rows = _products(shop) if shop.weeks >= 8 else []  # noqa: PLR2004 - four weeks, twice
+    listed = _fold_tail(rows)
+    for rank, row in enumerate(listed, 1):
+        row["rank"] = rank if row["product"] != OTHER else None
+    moved = [r for r in rows if r["product"] != OTHER and r["revenue_change"] is not None]
+    moved.sort(key=lambda r: (-r["revenue_change"], r["product_id"]))
+    movers: list[Row] = []
+    for direction, some in (("up", moved[:MOVERS]), ("down", moved[::-1][:MOVERS])):
+        chosen = [r for r in some if r["revenue_change"] and (r["revenue_change"] > 0) == (direction == "up")]
+        movers += [{**r, "direction": direction, "rank": n} for n, r in enumerate(chosen, 1)]
+    told = _filled(shop, MOVERS_TABLE, movers if shop.has_any("has_price") else [])
+    if not told.rows:
+        why = "no product has ten buyers in both periods" if shop.has_any("has_price") else shop.why_not("has_price")
+        told = Filled(MOVERS_TABLE, (), {"": why})
+    return _filled(shop, PRODUCTS, listed), told
+
+
+def _products(shop: Shop) -> list[Row]:
+    rows = _sold(shop, "CAST(product_durable_key AS VARCHAR)", "JOIN dim_product USING (product_key)", "category_1")
+    known = shop.rows("""
+        SELECT CAST(product_durable_key AS VARCHAR) AS member, product_id, brand, category_1 AS category,
+               CASE WHEN product_name NOT LIKE '(%' THEN product_name
+                    WHEN brand NOT LIKE '(%' THEN brand || ' ' || product_id
+                    ELSE 'Product ' || product_id END AS product
+        FROM dim_product WHERE is_current = 'Yes'""")
+    told = {r.pop("member"): r for r in known}
+    for row in rows:
+        member = row.pop("member")
+        row.update(told.get(member, {"product": member}))
+    return rows
+
+
+def _fold_tail(rows: list[Row]) -> list[Row]:
+    """At most LISTED products; what the rest sold is not summed up, since the list says that it ends."""
+    products = [r for r in rows if r["product"] != OTHER]
+    return [*products[:LISTED], *(r for r in rows if r["product"] == OTHER)]
+
+
+def categories(shop: Shop) -> Filled:
+    """Categories of the first level."""
+    if not shop.has_any("has_categories"):
+        return Filled(CATEGORIES, (), {"": shop.why_not("has_categories")})
+    rows = _sold(shop, "category_1", "JOIN dim_category USING (category_key)") if shop.weeks >= 8 else []  # noqa: PLR2004
+    for row in rows:
+        row["category"] = row.pop("member")
+    return _filled(shop, CATEGORIES, rows)
+
+
+def origins(shop: Shop) -> Filled:
+    """Orders by channel, device and country, as far as a source tells them."""
+    rows: list[Row] = []
+    for name in ("channel", "device", "country"):
+        if shop.has_any(f"has_{name}") and shop.weeks >= 8:  # noqa: PLR2004
+            found = _sold(shop, f"{name}_name", f"JOIN dim_{name} USING ({name}_key)")
+            rows += [{**r, "dimension": name} for r in found]
+    told = _filled(shop, ORIGINS, rows)
+    lacking = {f"by {n}": shop.why_not(f"has_{n}") for n in ("channel", "device", "country")
+               if not shop.has_any(f"has_{n}")}  # fmt: skip
+    return Filled(ORIGINS, told.rows, {**told.blank, **lacking} if told.rows or not lacking else lacking)

@@ -1,0 +1,143 @@
+"""A published snapshot, opened for reading: its tables as views, its weeks, and what its sources can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exports.aggregate.declare import Row, Table
+from exports.bridge import cents
+
+if TYPE_CHECKING:
+    import duckdb
+
+WEEK = timedelta(days=7)
+FOUR_WEEKS = timedelta(days=28)
+DAY = timedelta(days=1)
+
+# What a source lacks, in words that follow "no", and what follows of it.
+LACKS = {
+    "has_price": "prices", "has_views": "browsing events", "has_cart": "cart events",
+    "has_checkout": "checkout events", "has_categories": "categories", "has_channel": "marketing channel",
+    "has_device": "device", "has_country": "country", "has_refunds": "refunds", "has_sessions": "session ids",
+    "has_consent": "consent",
+}  # fmt: skip
+_SO = {"has_views": ", so visits without an order are not seen"}
+
+
+@dataclass(frozen=True)
+class Span:
+    """Days from ``first`` to ``last``, and as many before them."""
+
+    first: date
+    last: date
+
+    @property
+    def before(self) -> Span:
+        """The span of the same length that ends the day before."""
+        return Span(self.first - (self.last - self.first) - DAY, self.first - DAY)
+
+    @property
+    def keys(self) -> dict[str, int]:
+        """Bounds as ``date_key``, for SQL: ``$first`` to ``$last``, and ``$earlier`` where the span before begins."""
+        return {"earlier": date_key(self.before.first), "first": date_key(self.first), "last": date_key(self.last)}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """An open snapshot. ``week`` is its last complete week (Monday to Sunday), ``weeks`` how many there are."""
+
+    con: duckdb.DuckDBPyConnection
+    manifest: Mapping[str, Any]
+    first_day: date
+    through: date
+    lacking: Mapping[str, tuple[str, ...]]  # by flag of dim_source: sources that lack it
+    sources: tuple[str, ...]
+
+    @property
+    def week(self) -> Span:
+        """The last complete week."""
+        monday = self.through - timedelta(days=self.through.weekday())
+        if self.through.weekday() != 6:  # noqa: PLR2004 - Sunday
+            monday -= WEEK
+        return Span(monday, monday + WEEK - DAY)
+
+    @property
+    def weeks(self) -> int:
+        """How many complete weeks the data hold."""
+        begin = self.first_day + timedelta(days=-self.first_day.weekday() % 7)
+        return max((self.week.last - begin + DAY) // WEEK, 0)
+
+    @property
+    def month(self) -> Span:
+        """The last four complete weeks."""
+        return Span(self.week.last - FOUR_WEEKS + DAY, self.week.last)
+
+    def has(self, flag: str) -> bool:
+        """Whether every source can tell it."""
+        return not self.lacking.get(flag)
+
+    def has_any(self, flag: str) -> bool:
+        """Whether some source can tell it."""
+        return len(self.lacking.get(flag, ())) < len(self.sources)
+
+    def why_not(self, flag: str) -> str:
+        """Why a figure is blank, in a sentence's words."""
+        return f"no {LACKS[flag]} from {' and '.join(self.lacking[flag])}{_SO.get(flag, '')}"
+
+    def rows(self, sql: str, **values: Any) -> list[Row]:
+        """A query's rows by column name, money in cents."""
+        found = self.con.execute(sql, values or None)
+        names = [d[0] for d in found.description or ()]
+        return [{n: _plain(v) for n, v in zip(names, row, strict=True)} for row in found.fetchall()]
+
+    def blank(self, table: Table, rows: list[Row]) -> dict[str, str]:
+        """Empty the columns that no source can fill, in place, and say why by column."""
+        blank = {}
+        for column, flag in table.needs.items():
+            if not self.has_any(flag):
+                blank[column] = self.why_not(flag)
+                for row in rows:
+                    row[column] = None
+        return blank
+
+
+def _plain(value: Any) -> Any:
+    """Money in cents; all else as DuckDB gives it."""
+    return cents(value) if isinstance(value, Decimal) else value
+
+
+def date_key(day: date) -> int:
+    """A day as the key of dim_date."""
+    return day.year * 10000 + day.month * 100 + day.day
+
+
+@contextmanager
+def open_shop(exports: Path, manifest: Mapping[str, Any]) -> Iterator[Shop]:
+    """The snapshot that a manifest names, its tables as views of a database in memory."""
+    import duckdb
+
+    with duckdb.connect(":memory:") as con:
+        con.execute("SET threads = 1")  # sums of floats would depend on the order of threads
+        for name, entry in manifest["tables"].items():
+            files = ", ".join("'" + str(exports / f["path"]).replace("'", "''") + "'" for f in entry["files"])
+            con.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{files}])')
+        con.execute("SET TimeZone = 'UTC'")
+        flags = [d[0] for d in con.execute("SELECT * FROM dim_source LIMIT 0").description or () if d[0] in LACKS]
+        lacking = {
+            flag: tuple(n for (n,) in con.execute(
+                f"SELECT source_name FROM dim_source WHERE source_key <> -1 AND {flag} = 'No' ORDER BY 1"
+            ).fetchall())
+            for flag in flags
+        }  # fmt: skip
+        sources = con.execute("SELECT source_name FROM dim_source WHERE source_key <> -1 ORDER BY 1").fetchall()
+        through = date.fromisoformat(manifest["data_through"])
+        began = con.execute(
+            "SELECT CAST(strptime(CAST(min(date_key) AS VARCHAR), '%Y%m%d') AS DATE) FROM fact_session"
+        ).fetchall()[0][0]
+        yield Shop(con, manifest, began or through, through, lacking, tuple(s for (s,) in sources))

@@ -1,0 +1,119 @@
+"""What visits led to: how many reached each stage of a purchase, and what became of what was put into carts."""
+
+from __future__ import annotations
+
+from exports.aggregate.declare import Filled, Row, declared
+from exports.aggregate.guard import LABEL, Guard, keep_members, withhold
+from exports.aggregate.shop import Shop, Span
+
+# Stage: what a session must have, and the flag without which nobody can tell.
+STAGES = {
+    "visit": ("TRUE", "has_views"), "product or page view": ("views > 0", "has_views"),
+    "cart": ("has_cart = 'Yes'", "has_cart"), "checkout": ("has_checkout = 'Yes'", "has_checkout"),
+    "order": ("has_purchase = 'Yes'", "has_views"),
+}  # fmt: skip
+_FEWEST = 4
+
+FUNNEL = declared("funnel", "From visit to order", "one stage of a purchase, for one group of visits in four weeks", """
+    period text : last four weeks, or four weeks before
+    first date : First day of the period
+    last date : Its last day
+    dimension text : all, device or channel
+    member text : Name of the device or channel
+    step int : Place of the stage
+    stage text : Stage; a session is in it wherever it holds such an event, in any order
+    sessions int [sessions] : Sessions of people in the stage (programs are left out)
+    share_of_visits share [of sessions] : Its part of all sessions of the group
+    share_of_stage_before share [of the stage before] : Its part of those in the last stage that is known
+""")
+CARTS = declared("cart_outcomes", "What became of carts", "one outcome of items put into a cart in four weeks", """
+    period text : last four weeks, or four weeks before, by the day on which the item was added
+    first date : First day of the period
+    last date : Its last day
+    outcome text : open, purchased, removed, abandoned (untouched for a day) or recovered (bought after that)
+    items int [cart items] : Products in cart lives
+    share share [of cart items] : Its part of the period's items
+    value money [shop's currency] : Units times last known price
+""", {"value": "has_price"})  # fmt: skip
+
+
+def _periods(shop: Shop) -> list[tuple[str, Span]]:
+    """The last four complete weeks and those before, as far as the data reach back."""
+    found = [("last four weeks", shop.month), ("four weeks before", shop.month.before)]
+    return [(name, span) for n, (name, span) in enumerate(found, 1) if shop.weeks >= _FEWEST * n]
+
+
+def funnel(shop: Shop) -> Filled:
+    """Sessions by stage: of all, by device, by channel."""
+    if not shop.has_any("has_views"):
+        return Filled(FUNNEL, (), {"": shop.why_not("has_views")})
+    blank = {f"the stage {stage}": shop.why_not(flag) for stage, (_, flag) in STAGES.items() if not shop.has_any(flag)}
+    known = {stage: test for stage, (test, flag) in STAGES.items() if shop.has_any(flag)}
+    rows: list[Row] = []
+    for name, span in _periods(shop):
+        for dimension in ("all", "device", "channel"):
+            if dimension != "all" and not shop.has_any(f"has_{dimension}"):
+                blank[f"by {dimension}"] = shop.why_not(f"has_{dimension}")
+                continue
+            rows += [{"period": name, "first": span.first, "last": span.last, "dimension": dimension, **r}
+                     for r in _stages(shop, span, dimension, known)]  # fmt: skip
+    withhold(rows, [Guard("k", ("sessions",), "visitors", ("period", "dimension", "step"))])
+    _shares(rows)
+    if not rows:
+        blank = {"": "there are no four complete weeks yet"}
+    return Filled(FUNNEL, tuple({c.name: r.get(c.name) for c in FUNNEL.columns} for r in rows), blank)
+
+
+def _stages(shop: Shop, span: Span, dimension: str, known: dict[str, str]) -> list[Row]:
+    member, join = "'all'", ""
+    if dimension != "all":
+        member, join = f"{dimension}_name", f"JOIN dim_{dimension} USING ({dimension}_key)"
+    shop.con.execute(
+        f"""CREATE OR REPLACE TEMP TABLE visits AS SELECT {member} AS member, s.* FROM fact_session s {join}
+            JOIN dim_source USING (source_key)
+            WHERE is_bot = 'No' AND has_views = 'Yes' AND date_key BETWEEN $first AND $last""",
+        {k: v for k, v in span.keys.items() if k != "earlier"},
+    )
+    keep_members(shop.con, "SELECT member, customer_key, '' AS part, TRUE AS counts FROM visits")
+    steps = [
+        f"""SELECT {LABEL} AS member, {number} AS step, '{stage}' AS stage, count(*) FILTER ({test}) AS sessions,
+                   count(DISTINCT customer_key) FILTER ({test}) AS k FROM visits GROUP BY 1"""
+        for number, (stage, test) in enumerate(known.items(), 1)
+    ]
+    return shop.rows(" UNION ALL ".join(steps) + " ORDER BY member, step")
+
+
+def _shares(rows: list[Row]) -> None:
+    """Each stage's part of all visits and of the stage before, of what is not withheld."""
+    visits: Row = {}
+    for before, row in zip([{}, *rows], rows, strict=False):
+        if row["step"] == 1:
+            visits = row
+        row["share_of_visits"] = _part(row, visits)
+        row["share_of_stage_before"] = None if row["step"] == 1 else _part(row, before)
+
+
+def _part(row: Row, whole: Row) -> float | None:
+    part, of = row["sessions"], whole.get("sessions")
+    return round(part / of, 6) if isinstance(part, int) and isinstance(of, int) and of else None
+
+
+def carts(shop: Shop) -> Filled:
+    """Cart items by outcome."""
+    if not shop.has_any("has_cart"):
+        return Filled(CARTS, (), {"": shop.why_not("has_cart")})
+    rows: list[Row] = []
+    for name, span in _periods(shop):
+        shop.con.execute(
+            "CREATE OR REPLACE TEMP TABLE items AS SELECT status AS member, customer_key, value FROM fact_cart_item "
+            "WHERE added_date_key BETWEEN $first AND $last", {k: v for k, v in span.keys.items() if k != "earlier"},
+        )  # fmt: skip
+        keep_members(shop.con, "SELECT member, customer_key, '' AS part, TRUE AS counts FROM items")
+        found = shop.rows(f"""SELECT {LABEL} AS outcome, count(*) AS items, coalesce(sum(value), 0) AS value,
+                                     count(DISTINCT customer_key) AS k FROM items GROUP BY 1 ORDER BY 2 DESC, 1""")
+        total = sum(r["items"] for r in found)
+        rows += [{"period": name, "first": span.first, "last": span.last, **r,
+                  "share": round(r["items"] / total, 6)} for r in found]  # fmt: skip
+    withhold(rows, [Guard("k", ("items", "share", "value"), "customers", ("period",))])
+    blank = shop.blank(CARTS, rows) if rows else {"": "there are no four complete weeks with cart items yet"}
+    return Filled(CARTS, tuple({c.name: r.get(c.name) for c in CARTS.columns} for r in rows), blank)

@@ -1,0 +1,36 @@
+"""``python -m exports.report HOME [OUT]``: the report and the spreadsheets of a home's snapshot, to look at."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from exports.aggregate import aggregate
+from exports.report import write_report
+from exports.snapshot import read_manifest
+from exports.spreadsheets import write_spreadsheets
+from resources.errors import BehaviorError, UsageError
+
+
+def main(arguments: list[str]) -> Path:
+    """Write into the home, or take the report elsewhere and leave the home as it is. Raises UsageError."""
+    if not 1 <= len(arguments) <= 2:  # noqa: PLR2004
+        msg = "wanted: python -m exports.report HOME [OUT]"
+        raise UsageError(msg)
+    exports = Path(arguments[0]) / "exports"
+    manifest = read_manifest(exports)
+    if manifest is None:
+        msg = f"{exports}: nothing is published yet; `behavior run` publishes."
+        raise UsageError(msg)
+    out = Path(arguments[1]) if len(arguments) > 1 else exports
+    told = aggregate(exports, manifest)
+    write_spreadsheets(out, manifest, told)
+    return write_report(out, manifest, told)
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(f"{main(sys.argv[1:])}\n")
+    except BehaviorError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
