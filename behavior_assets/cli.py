@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from behavior_assets import models_cli, terminal, unexpected
+from behavior_assets import models_cli, publish_cli, terminal, unexpected
 from behavior_assets.models_cli import HomeOption, JsonOption
 from resources.disk import disk_errors
 from resources.errors import BehaviorError, IntegrityError, UsageError
@@ -28,6 +28,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 app.add_typer(models_cli.app, name="models")
+app.command()(publish_cli.publish)
 
 
 class Engine(StrEnum):
