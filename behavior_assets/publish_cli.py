@@ -26,7 +26,7 @@ def publish(
 ) -> None:
     """Load the current snapshot into another database, where it replaces the last one in one step.
 
-    The password comes from the URL, from BEHAVIOR_PUBLISH_PASSWORD, or from where the driver looks (PGPASSWORD, ~/.pgpass).
+    The password comes from the URL, BEHAVIOR_PUBLISH_PASSWORD, or where the driver looks (PGPASSWORD, ~/.pgpass).
     """
     from exports.sql.publish import publish as load
     from exports.sql.target import Target

@@ -89,7 +89,9 @@ def _folder(user: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 @contextmanager
-def _running(command: list[str], how: dict[str, Any], log: Path, answers: Callable[[], bool], stop: int) -> Iterator[None]:
+def _running(
+    command: list[str], how: dict[str, Any], log: Path, answers: Callable[[], bool], stop: int
+) -> Iterator[None]:
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, **how)
     try:

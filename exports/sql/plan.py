@@ -99,7 +99,7 @@ class Plan:
 
     def creates(self, schema: str) -> list[str]:
         """``CREATE TABLE`` for every table; keys come after the load, except in SQLite, which cannot add any."""
-        return [self._create(t, schema) for t in self.tables]
+        return [self.create(t, schema) for t in self.tables]
 
     def keys(self, schema: str) -> list[str]:
         """Primary keys, then foreign keys: one statement for each table."""
@@ -116,6 +116,18 @@ class Plan:
                 foreign.append(f"ALTER TABLE {self.place(schema, table.name)} {added}")
         return primary + foreign
 
+    def orphans(self, schema: str) -> dict[str, str]:
+        """For every reference, a query that gives a row where a key is not there in its dimension."""
+        found = {}
+        for table in self.tables:
+            for name, other in self._references(table):
+                column, key = self.quote(name), self.quote(other.key[0])
+                found[f"{table.name}.{name}"] = (
+                    f"SELECT 1 FROM {self.place(schema, table.name)} f LEFT JOIN {self.place(schema, other.name)} d "
+                    f"ON d.{key} = f.{column} WHERE f.{column} IS NOT NULL AND d.{key} IS NULL LIMIT 1"
+                )
+        return found
+
     def comments(self, schema: str) -> list[str]:
         """A comment for every table (its grain) and column; MySQL has them in ``CREATE TABLE``, SQLite has none."""
         from sqlalchemy.schema import SetColumnComment, SetTableComment
@@ -130,7 +142,8 @@ class Plan:
             found += [str(SetColumnComment(c).compile(dialect=dialect)) for c in made.columns]
         return found
 
-    def _create(self, table: PublishedTable, schema: str) -> str:
+    def create(self, table: PublishedTable, schema: str) -> str:
+        """``CREATE TABLE`` for one table."""
         from sqlalchemy.schema import CreateTable
 
         text = str(CreateTable(self._table(table, schema)).compile(dialect=_dialect(self.dialect))).strip()
@@ -139,16 +152,15 @@ class Plan:
         further = [f"PRIMARY KEY ({self._list(table.key)})", *self._foreign(table, schema)]
         return text.removesuffix(")").rstrip() + ", \n\t" + ", \n\t".join(further) + "\n)"
 
-    def _table(self, table: PublishedTable, schema: str) -> sa.Table:
+    def _table(self, table: PublishedTable, schema: str) -> sa.Table[Any]:
         import sqlalchemy as sa
 
         columns = [sa.Column(c.name, self._type(table, c), nullable=c.nullable, comment=f"{c.description}.")
                    for c in table.columns]  # fmt: skip
-        # Bytes are compared, as where the tables come from: "Ada" and "ada " are two brands.
-        collation = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
         name, where = (table.name + schema, None) if self.dialect == "sqlite" else (table.name, schema)
+        # Bytes are compared, as where the tables come from: "Ada" and "ada" are two brands.
         return sa.Table(name, sa.MetaData(), *columns, schema=where, comment=f"One row is {table.grain}.",
-                        **collation)  # type: ignore[arg-type]  # fmt: skip
+                        mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin", mysql_engine="InnoDB")  # fmt: skip
 
     def _type(self, table: PublishedTable, column: Column) -> Any:
         import sqlalchemy as sa
@@ -156,7 +168,8 @@ class Plan:
 
         if column.kind in {"text", "flag"}:
             return self._text(_FLAG_WIDTH if column.kind == "flag" else self.width(table.name, column.name))
-        micros = {"mysql": mysql.DATETIME(fsp=6), "mssql": mssql.DATETIME2(6)}.get(self.dialect, sa.DateTime())
+        exact: dict[str, Any] = {"mysql": mysql.DATETIME(fsp=6), "mssql": mssql.DATETIME2(6)}  # type: ignore[no-untyped-call]
+        micros = exact.get(self.dialect, sa.DateTime())
         date = mssql.DATE() if self.dialect == "mssql" else sa.Date()
         return {"key": sa.BigInteger(), "int": sa.BigInteger(), "money": sa.Numeric(18, 4), "number": sa.Double(),
                 "date": date, "timestamp": micros}[column.kind]  # fmt: skip
@@ -183,8 +196,8 @@ class Plan:
 
     def _foreign(self, table: PublishedTable, schema: str) -> list[str]:
         """Foreign keys of a table."""
-        return [f"FOREIGN KEY ({self.quote(name)}) REFERENCES {self.place(schema, other.name)} ({self._list(other.key)})"
-                for name, other in self._references(table)]  # fmt: skip
+        return [f"FOREIGN KEY ({self.quote(name)}) REFERENCES {self.place(schema, other.name)} "
+                f"({self._list(other.key)})" for name, other in self._references(table)]  # fmt: skip
 
     def _list(self, names: Iterable[str]) -> str:
         return ", ".join(self.quote(n) for n in names)

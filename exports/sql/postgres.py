@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from exports.contract import PublishedTable
-from exports.sql.bulk import csv_text, insert_rows
+from exports.sql.bulk import csv_text, insert_literals
 from exports.sql.outlet import Outlet
 from exports.sql.plan import Marker, literal
 from exports.sql.session import first_line
@@ -27,6 +27,7 @@ class Postgres(Outlet):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
+        """An advisory lock of the session; closing the connection frees it, also where the process dies."""
         session = self.session
         key = f"{_LOCK_SPACE}, hashtext({literal(self.live)})"
         with session.transaction("connecting"):
@@ -34,10 +35,10 @@ class Postgres(Outlet):
             if not session.value(f"SELECT CASE WHEN pg_try_advisory_lock({key}) THEN 1 ELSE 0 END"):
                 msg = f"another publication to schema {self.live} is at work there. Publish again when it is done."
                 raise PublishError(msg)
-        # Closing the connection frees the lock, also where the process dies.
         yield
 
     def check(self, readers: Sequence[str]) -> None:
+        """The right to make schemas, the owner of what is to be replaced, foreign objects, unknown readers."""
         session = self.session
         with session.transaction("looking at the database"):
             if not session.value("SELECT CASE WHEN has_database_privilege(current_database(), 'CREATE') THEN 1 END"):
@@ -80,37 +81,47 @@ class Postgres(Outlet):
         ))  # fmt: skip
 
     def served(self) -> Marker | None:
+        """From the comment of the schema."""
         return self._marker(self.live)
 
     def counts(self, schema: str) -> dict[str, int]:
+        """Counted, not estimated."""
         present = {str(n) for (n,) in self.session.rows(
             f"SELECT tablename FROM pg_tables WHERE schemaname = {literal(schema)}")}  # fmt: skip
         names = [t.name for t in self.plan.tables if t.name in present]
         return {n: int(self.session.value(f"SELECT count(*) FROM {self.plan.place(schema, n)}")) for n in names}
 
     def prepare(self) -> None:
+        """A schema aside that nobody else may look into, with its marker from its first moment."""
         session = self.session
         with session.transaction(f"making schema {self.next}"):
             if self._ours(self.next):
                 self._drop(self.next)
             quoted = self.plan.quote(self.next)
             session.run(f"CREATE SCHEMA {quoted}", f"REVOKE ALL ON SCHEMA {quoted} FROM PUBLIC",
-                        f"COMMENT ON SCHEMA {quoted} IS {literal(self.plan.marker.text)}",
-                        *self.plan.creates(self.next))  # fmt: skip
+                        f"COMMENT ON SCHEMA {quoted} IS {literal(self.plan.marker.text)}")  # fmt: skip
 
     def load(self, table: PublishedTable, batches: Iterator[pa.RecordBatch], tell: Callable[[int], None]) -> None:
+        """By COPY; through ODBC by INSERT.
+
+        Frozen rows are seen by transactions that are older than they are: to REPEATABLE READ, others' tables would
+        be empty after the swap.
+        """
         session, place = self.session, self.plan.place(self.next, table.name)
         with session.transaction(f"loading {table.name}"):
+            session.run(self.plan.create(table, self.next))
             if session.odbc:
-                insert_rows(session, place, batches, tell)
+                insert_literals(session, place, batches, tell)
                 return
-            with session.connection.cursor() as cursor, cursor.copy(f"COPY {place} FROM STDIN (FORMAT csv)") as copy:
+            into = f"COPY {place} FROM STDIN (FORMAT csv, FREEZE)"
+            with session.connection.cursor() as cursor, cursor.copy(into) as copy:
                 for batch in batches:
                     reach("publish.load")
                     copy.write(csv_text(batch))
                     tell(batch.num_rows)
 
     def complete(self) -> None:
+        """Keys, descriptions, and the planner's statistics."""
         session = self.session
         for statement in self.plan.keys(self.next):
             with session.transaction(f"adding keys in schema {self.next}"):
@@ -128,6 +139,7 @@ class Postgres(Outlet):
         )]  # fmt: skip
 
     def grant(self, readers: Sequence[str]) -> None:
+        """The schema and its tables, to read."""
         with self.session.transaction("granting"):
             self._grant(self.live, [self.plan.quote(r) for r in readers])
 
@@ -138,6 +150,7 @@ class Postgres(Outlet):
                              f"GRANT SELECT ON ALL TABLES IN SCHEMA {quoted} TO {reader}")  # fmt: skip
 
     def swap(self, readers: Sequence[str]) -> None:
+        """Two renames: open transactions go on with the tables that they read."""
         session = self.session
         with session.transaction(f"swapping schema {self.live}"):
             session.run(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
@@ -157,6 +170,7 @@ class Postgres(Outlet):
         return next(n for n in (self.old, *(f"{self.old}{i}" for i in range(2, 100))) if n not in taken)
 
     def sweep(self) -> list[str]:
+        """What is still read, or what others built views on, stays for the next time."""
         session, left = self.session, []
         for schema in self._ours(rf"{self.old}\d*"):
             try:

@@ -73,7 +73,8 @@ def _load(outlet: Outlet, source: Source, readers: Sequence[str], tell: Callable
     reach("publish.keys")
     outlet.complete()
     loaded = outlet.counts(outlet.next)
-    wrong = [f"{n} has {loaded.get(n, 0):,} of {rows:,}" for n, rows in outlet.plan.rows.items() if loaded.get(n) != rows]
+    wrong = [f"{name} has {loaded.get(name, 0):,} of {rows:,}"
+             for name, rows in outlet.plan.rows.items() if loaded.get(name) != rows]  # fmt: skip
     if wrong:
         msg = f"not every row arrived ({'; '.join(wrong)}); what was served before still is."
         raise PublishError(msg)
@@ -82,6 +83,11 @@ def _load(outlet: Outlet, source: Source, readers: Sequence[str], tell: Callable
 
 
 def _outlet(kind: str) -> type[Outlet]:
+    """The class for a kind of database."""
+    from exports.sql.mssql import SqlServer
+    from exports.sql.mysql import MySql
     from exports.sql.postgres import Postgres
+    from exports.sql.sqlite import Sqlite
 
-    return {"postgresql": Postgres}[kind]  # type: ignore[return-value]
+    kinds: dict[str, type[Outlet]] = {"postgresql": Postgres, "mysql": MySql, "mssql": SqlServer, "sqlite": Sqlite}
+    return kinds[kind]

@@ -19,7 +19,6 @@ class Session:
 
     def __init__(self, connection: Any, error: type[Exception], hide: Callable[[str], str], *, odbc: bool) -> None:
         self.connection, self.error, self.hide, self.odbc = connection, error, hide, odbc
-        self.sign = "?" if odbc else "%s"  # of a parameter
 
     def run(self, *statements: str) -> None:
         """Run statements that give no rows."""

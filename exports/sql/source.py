@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -41,7 +41,7 @@ class Source:
         if manifest["schema_version"] != SCHEMA_VERSION or set(manifest["tables"]) - set(published()):
             msg = f"{exports}: the snapshot was made by another version. `behavior run` publishes it anew."
             raise BehaviorError(msg)
-        limits = {"memory_limit": f"{settings.memory_limit}B", "threads": settings.threads}
+        limits: dict[str, Any] = {"memory_limit": f"{settings.memory_limit}B", "threads": settings.threads}
         with duckdb.connect(":memory:", config=limits) as con:
             yield cls(exports, manifest, con)
 

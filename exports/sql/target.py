@@ -89,7 +89,7 @@ class Target:
     def _connect_url(self) -> tuple[Session, str]:
         import sqlalchemy as sa
 
-        kind = self.url.get_backend_name()
+        kind: str = self.url.get_backend_name()
         arguments: dict[str, dict[str, Any]] = {
             "postgresql": {"connect_timeout": _CONNECT_SECONDS, "application_name": "behavior publish"},
             "mysql": {"connect_timeout": _CONNECT_SECONDS, "charset": "utf8mb4"}, "mssql": {}, "sqlite": {},
@@ -97,10 +97,10 @@ class Target:
         try:
             dialect = sa.create_engine(self.url).dialect
         except ImportError as error:
-            module = next(m for d, m in _DRIVERS.values() if d == self.url.drivername)
-            msg = f"{kind}: the driver {module} is not installed. {_EXTRA}"
+            package = next(m for d, m in _DRIVERS.values() if d == self.url.drivername)
+            msg = f"{kind}: the driver {package} is not installed. {_EXTRA}"
             raise PublishError(msg) from error
-        module = dialect.import_dbapi()
+        module: Any = dialect.import_dbapi()
         words, named = dialect.create_connect_args(self.url)
         connection = self.reached(lambda: module.connect(*words, **named, **arguments[kind]), module.Error)
         return Session(connection, module.Error, self.hide, odbc=kind == "mssql"), kind
