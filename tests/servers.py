@@ -172,6 +172,6 @@ def mariadb() -> Iterator[Server]:
         command = [str(_program("mariadbd")), "--no-defaults", f"--datadir={data}", f"--port={port}",
                    "--bind-address=127.0.0.1", f"--socket={folder}/s", f"--init-file={begin}", "--skip-name-resolve",
                    "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=256M", "--innodb-doublewrite=0",
-                   f"--pid-file={folder}/pid"]  # fmt: skip
+                   "--debug-no-sync", "--innodb-file-per-table=0", f"--pid-file={folder}/pid"]  # fmt: skip
         with _running(command, how, folder / "log", answers, signal.SIGTERM):
             yield server

@@ -11,7 +11,7 @@ from exports.contract import PublishedTable
 from exports.sql.bulk import csv_text, insert_literals
 from exports.sql.outlet import Outlet
 from exports.sql.plan import Marker, literal
-from exports.sql.session import first_line
+from exports.sql.session import first_line, sqlstate
 from resources.errors import PublishError
 from resources.failpoints import reach
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _LOCK_SPACE = 0x6265_6876  # "behv": of advisory locks, the upper half
+_DEPENDENT = "2BP01"  # dependent_objects_still_exist
 _PATIENCE = "2s"  # for readers of what is to be dropped
 
 
@@ -179,7 +180,7 @@ class Postgres(Outlet):
                 session.connection.commit()
             except session.error as error:
                 session.undo()
-                left.append(f"{schema}: {session.hide(first_line(error))}")
+                left.append(f"{schema}: {_why(error)}")
         return left
 
     def _drop(self, schema: str) -> None:
@@ -191,3 +192,11 @@ class Postgres(Outlet):
         if ours:
             self.session.run(f"DROP TABLE {', '.join(ours)}")
         self.session.run(f"DROP SCHEMA {self.plan.quote(schema)}")
+
+
+def _why(error: Exception) -> str:
+    """Why something cannot be dropped; what depends on it is named."""
+    detail = getattr(getattr(error, "diag", None), "message_detail", None)
+    if sqlstate(error) == _DEPENDENT and detail:
+        return f"{str(detail).splitlines()[0]}; made by others, so make it anew over what is served now"
+    return first_line(error)

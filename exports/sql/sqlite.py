@@ -17,6 +17,7 @@ from resources.failpoints import reach
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_PATIENCE = 5_000  # milliseconds for others that write
 _MARKED = "behavior_published"  # the table that holds the marker: SQLite has no comments
 
 
@@ -34,7 +35,7 @@ class Sqlite(Outlet):
         session = self.session
         session.connection.isolation_level = None  # transactions begin where we say so
         try:
-            session.run("PRAGMA busy_timeout = 5000", "PRAGMA journal_mode = WAL", "BEGIN IMMEDIATE")
+            session.run(f"PRAGMA busy_timeout = {_PATIENCE}", "PRAGMA journal_mode = WAL", "BEGIN IMMEDIATE")
         except session.error as error:
             told = str(error)
             if "locked" in told:
