@@ -27,7 +27,7 @@ PLACES = (
     "lake.vacuum",
 )  # fmt: skip
 # Places of `behavior publish`, which no run comes by.
-PUBLISH_PLACES = ("publish.load", "publish.keys", "publish.swap", "publish.sweep")
+PUBLISH_PLACES = ("publish.load", "publish.keys", "publish.swap")
 _ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO}
 ACTIONS = ("kill", *_ERRORS)
 

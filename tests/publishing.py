@@ -47,8 +47,9 @@ def told(ask: Callable[[str], list[Any]], prefix: str = "mart.") -> Rows:
 
 def killed(home: Path, url: str, place: str) -> None:
     """A publication that dies at a place."""
-    code = ("import sys; from pathlib import Path; from tests.publishing import load; "
-            "load(Path(sys.argv[1]), sys.argv[2], force=True)")  # fmt: skip
+    code = ("import sys; from exports.sql.publish import publish; from exports.sql.target import Target; "
+            "from resources.settings import existing_settings; "
+            "publish(existing_settings(sys.argv[1]), Target.parse(sys.argv[2]), force=True)")  # fmt: skip
     died = subprocess.run(
         [sys.executable, "-c", code, str(home), url], check=False, capture_output=True, cwd=REPOSITORY,
         env={**os.environ, VARIABLE: f"{place}:kill"},

@@ -139,7 +139,8 @@ def test_every_column_of_the_contract_is_in_the_statements(home: Path, dialect: 
     made = plan(home, dialect).creates("mart_next")
     assert len(made) == len(contract())
     for text, table in zip(made, contract().values(), strict=True):
-        assert re.findall(r'^\t[\["`]?(\w+)', text, re.MULTILINE)[: len(table.columns)] == [c.name for c in table.columns]
+        names = re.findall(r'^\t[\["`]?(\w+)', text, re.MULTILINE)
+        assert names[: len(table.columns)] == [c.name for c in table.columns]
         assert text.count("NOT NULL") == sum(not c.nullable for c in table.columns)
 
 
@@ -165,5 +166,5 @@ def test_the_statements_for_sql_server_are_its_sql(home: Path) -> None:
 def test_a_marker_is_read_back_and_nothing_else_is_taken_for_one(home: Path) -> None:
     marker = plan(home, "postgresql").marker
     assert Marker.parse(marker.text) == marker
-    assert [Marker.parse(t) for t in (None, "", "Our mart", "Behavior Lakehouse: soon", 'Behavior Lakehouse: {"a":1}')] == [
-        None] * 5  # fmt: skip
+    for other in (None, "", "Our mart", "Behavior Lakehouse: soon", 'Behavior Lakehouse: {"a":1}'):
+        assert Marker.parse(other) is None

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from exports.contract import Column, PublishedTable, published
@@ -28,6 +29,7 @@ Widths = Mapping[tuple[str, str], int]  # characters of the longest text, by tab
 _STEPS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4000)
 _ROOM = 1.25  # later snapshots have longer texts
 _FLAG_WIDTH = 3
+_KEYED_FIRST = {"mysql", "sqlite"}  # InnoDB keeps rows by their primary key, and SQLite cannot add one
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
 
@@ -79,7 +81,7 @@ class Plan:
         return cls(dialect, schema, tables, widths, {n: rows for n, (rows, _) in told.items()},
                    manifest["snapshot"], _short(json.dumps(told, sort_keys=True)))  # fmt: skip
 
-    @property
+    @cached_property
     def marker(self) -> Marker:
         """What is written beside the tables once they are loaded."""
         shape = [VERSION, *self.creates("s"), *self.keys("s"), *self.comments("s")]
@@ -98,7 +100,7 @@ class Plan:
         return f"{self.quote(schema)}.{self.quote(table)}"
 
     def creates(self, schema: str) -> list[str]:
-        """``CREATE TABLE`` for every table; keys come after the load, except in SQLite, which cannot add any."""
+        """``CREATE TABLE`` for every table, with the keys that do not come after the load."""
         return [self.create(t, schema) for t in self.tables]
 
     def keys(self, schema: str) -> list[str]:
@@ -106,7 +108,7 @@ class Plan:
         if self.dialect == "sqlite":
             return []
         primary = [f"ALTER TABLE {self.place(schema, t.name)} ADD PRIMARY KEY ({self._list(t.key)})"
-                   for t in self.tables]  # fmt: skip
+                   for t in self.tables if self.dialect not in _KEYED_FIRST]  # fmt: skip
         foreign = []
         for table in self.tables:
             added = ", ".join(f"ADD {text}" for text in self._foreign(table, schema))
@@ -147,19 +149,18 @@ class Plan:
         from sqlalchemy.schema import CreateTable
 
         text = str(CreateTable(self._table(table, schema)).compile(dialect=_dialect(self.dialect))).strip()
-        if self.dialect != "sqlite":
-            return text
-        further = [f"PRIMARY KEY ({self._list(table.key)})", *self._foreign(table, schema)]
-        return text.removesuffix(")").rstrip() + ", \n\t" + ", \n\t".join(further) + "\n)"
+        foreign = self._foreign(table, schema) if self.dialect == "sqlite" else []
+        return text.removesuffix(")").rstrip() + "".join(f", \n\t{f}" for f in foreign) + "\n)" if foreign else text
 
     def _table(self, table: PublishedTable, schema: str) -> sa.Table[Any]:
         import sqlalchemy as sa
 
-        columns = [sa.Column(c.name, self._type(table, c), nullable=c.nullable, comment=f"{c.description}.")
-                   for c in table.columns]  # fmt: skip
+        columns = [sa.Column(c.name, self._type(table, c), nullable=c.nullable, comment=f"{c.description}.",
+                             autoincrement=False) for c in table.columns]  # fmt: skip
+        key = [sa.PrimaryKeyConstraint(*table.key)] if self.dialect in _KEYED_FIRST else []
         name, where = (table.name + schema, None) if self.dialect == "sqlite" else (table.name, schema)
         # Bytes are compared, as where the tables come from: "Ada" and "ada" are two brands.
-        return sa.Table(name, sa.MetaData(), *columns, schema=where, comment=f"One row is {table.grain}.",
+        return sa.Table(name, sa.MetaData(), *columns, *key, schema=where, comment=f"One row is {table.grain}.",
                         mysql_charset="utf8mb4", mysql_collate="utf8mb4_bin", mysql_engine="InnoDB")  # fmt: skip
 
     def _type(self, table: PublishedTable, column: Column) -> Any:
@@ -222,6 +223,7 @@ def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@cache
 def _dialect(name: str) -> Any:
     """SQLAlchemy's dialect; parameters by name, as others double every percent sign of a comment."""
     from sqlalchemy.dialects import mssql, mysql, postgresql, sqlite

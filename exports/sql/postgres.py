@@ -32,7 +32,8 @@ class Postgres(Outlet):
         session = self.session
         key = f"{_LOCK_SPACE}, hashtext({literal(self.live)})"
         with session.transaction("connecting"):
-            session.run("SET client_encoding TO 'UTF8'", "SET client_min_messages TO warning")
+            session.run("SET client_encoding TO 'UTF8'", "SET client_min_messages TO warning",
+                        "SET maintenance_work_mem TO '256MB'")  # of indexes
             if not session.value(f"SELECT CASE WHEN pg_try_advisory_lock({key}) THEN 1 ELSE 0 END"):
                 msg = f"another publication to schema {self.live} is at work there. Publish again when it is done."
                 raise PublishError(msg)

@@ -79,7 +79,6 @@ def _load(outlet: Outlet, source: Source, readers: Sequence[str], tell: Callable
         msg = f"not every row arrived ({'; '.join(wrong)}); what was served before still is."
         raise PublishError(msg)
     outlet.swap(readers)
-    reach("publish.sweep")
 
 
 def _outlet(kind: str) -> type[Outlet]:
