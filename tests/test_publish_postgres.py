@@ -109,10 +109,11 @@ def test_keys_types_and_descriptions_are_there(home: Path, database: Database) -
     kinds = {f"{t}.{c}": k for t, c, k in database.ask("""SELECT c.relname, attname, format_type(atttypid, atttypmod)
         FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
         WHERE relnamespace = 'mart'::regnamespace AND relkind = 'r' AND attnum > 0""")}
-    shown = ["fact_sales.revenue_net", "fact_sales.order_key", "dim_date.date", "refresh_info.published_at",
-             "fact_session_prediction.probability", "fact_session.is_bot", "dim_product.product_name"]  # fmt: skip
-    assert [kinds[n] for n in shown] == ["numeric(18,4)", "bigint", "date", "timestamp without time zone",
-                                         "double precision", "character varying(3)", "character varying(512)"]  # fmt: skip
+    shown = {"fact_sales.revenue_net": "numeric(18,4)", "fact_sales.order_key": "bigint", "dim_date.date": "date",
+             "refresh_info.published_at": "timestamp without time zone", "fact_session.is_bot": "character varying(3)",
+             "fact_session_prediction.probability": "double precision",
+             "dim_product.product_name": "character varying(512)"}  # fmt: skip
+    assert {name: kinds[name] for name in shown} == shown
     assert "text" not in kinds.values()
     ((grain, column),) = database.ask("""SELECT obj_description('mart.fact_sales_forecast'::regclass),
         col_description('mart.fact_sales_forecast'::regclass, 8)""")
@@ -262,6 +263,16 @@ def test_a_snapshot_that_is_published_meanwhile_is_told_of(
     monkeypatch.setattr(publishing, "reach", meanwhile)
     assert load(changing, database.url()).newer == newer[0]
     assert told(database.ask) == old
+
+
+def test_a_server_that_goes_away_is_told_of(
+    home: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'behavior publish'"
+    monkeypatch.setattr(publishing, "reach", lambda _place: database.ask(ended))
+    with pytest.raises(PublishError, match=r"terminating connection|closed|lost"):
+        load(home, database.url())
+    assert database.schemas == ["mart_next"]
 
 
 def test_what_is_wrong_is_told_in_one_line_without_the_password(

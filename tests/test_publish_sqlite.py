@@ -17,7 +17,9 @@ from exports.contract import published as contract
 from exports.snapshot import read_manifest
 from exports.sql import publish as publishing
 from exports.sql.plan import SUPPORTED, Marker, Plan
-from resources.errors import PublishError
+from exports.sql.source import Source
+from resources.errors import BehaviorError, PublishError
+from resources.settings import existing_settings
 from tests.conftest import run_cli
 from tests.damage import copied
 from tests.publishing import columns, killed, load
@@ -122,6 +124,15 @@ def test_two_at_once_do_not_mix(home: Path, file: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(publishing, "reach", meanwhile)
     assert load(home, f"sqlite:///{file}").new
     assert "somebody else is writing to it" in refused[0]
+
+
+def test_a_snapshot_that_is_removed_while_it_is_read_is_told_of(home: Path, tmp_path: Path) -> None:
+    changing = copied(home, tmp_path / "home")
+    (changing / "behavior.toml").write_text("snapshots_kept = 1\n", "utf-8")
+    with Source.current(existing_settings(changing)) as source:
+        now = republish(changing, 4)
+        with pytest.raises(BehaviorError, match=f"was removed while it was read, .* .now {now}"):
+            list(source.batches("fact_sales"))
 
 
 # Plans, without a database

@@ -57,6 +57,9 @@ def publish(
                     left = outlet.sweep()
                 else:
                     outlet.grant(readers)
+        except session.error as error:
+            msg = f"{target.shown}: {session.told(error)}"
+            raise PublishError(msg) from error
         finally:
             session.close()
         return SqlPublished(target.shown, kind, schema, source.snapshot, new, dict(plan.rows),
