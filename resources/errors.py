@@ -51,3 +51,9 @@ class TrainingError(BehaviorError):
     """A model that cannot be trained on the data there is; what is served stays as it was."""
 
     exit_code = 1
+
+
+class PublishError(BehaviorError):
+    """A database that cannot be reached or refuses what is published; what it served stays."""
+
+    exit_code = 1

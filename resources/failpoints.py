@@ -27,6 +27,8 @@ PLACES = (
     "export.link", "export.copy", "export.manifest", "export.views", "export.name", "export.current", "export.clean",
     "lake.vacuum",
 )  # fmt: skip
+# Places of `behavior publish`, which no run comes by.
+PUBLISH_PLACES = ("publish.load", "publish.keys", "publish.swap")
 _ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO}
 ACTIONS = ("kill", *_ERRORS)
 
@@ -40,7 +42,7 @@ def arm(text: str) -> None:
     for entry in filter(None, text.split(",")):
         place, _, rest = entry.partition(":")
         action, _, number = rest.partition("@")
-        if place not in PLACES or action not in ACTIONS or not (number or "1").isdigit():
+        if place not in (*PLACES, *PUBLISH_PLACES) or action not in ACTIONS or not (number or "1").isdigit():
             msg = f"{VARIABLE}: {entry!r} is not <place>:<action>[@<number>]. Places: {', '.join(PLACES)}."
             raise ValueError(msg)
         wanted[place] = (action, int(number or 1))

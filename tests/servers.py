@@ -1,0 +1,177 @@
+"""Real database servers for tests: started from Debian's packages on loopback, thrown away afterwards.
+
+Servers refuse to run as root: where the tests do, they run as the user that their package made.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PASSWORD = "correct horse/battery@staple"
+PATIENCE = 60  # seconds for a server to answer
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs, and its administrator."""
+
+    port: int
+    admin: str
+    folder: Path
+
+
+def require(*needed: tuple[str, str]) -> None:
+    """Skip where a program or a Python package is absent, or fail where CI says that all is there: (kind, name)."""
+    missing = [name for kind, name in needed if not (_program(name) if kind == "program" else find_spec(name))]
+    missing = [name for name in missing if not Path(name).exists()]
+    if not missing:
+        return
+    reason = f"not installed: {', '.join(missing)}"
+    if os.environ.get("BEHAVIOR_REQUIRE_SHARED") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def odbc_driver(name: str) -> str:
+    """The name of an ODBC driver that is registered on this machine; else the test is skipped, or fails in CI."""
+    require(("module", "pyodbc"))
+    import pyodbc
+
+    if name in pyodbc.drivers():
+        return name
+    reason = f"no ODBC driver {name!r}"
+    if os.environ.get("BEHAVIOR_REQUIRE_SHARED") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def _program(name: str) -> str | None:
+    """The path of a server's program: Debian keeps PostgreSQL's outside of PATH, by version, and others in sbin."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
+    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda p: int(p.parts[-3]))
+    return found or (str(versions[-1]) if versions else None)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _folder(user: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A folder of the server's user, and what makes a process run as that user."""
+    folder = Path(tempfile.mkdtemp(prefix="behavior-"))
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(user)
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    try:
+        yield folder, {"cwd": folder, "stdin": subprocess.DEVNULL, **identity}
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _running(
+    command: list[str], how: dict[str, Any], log: Path, answers: Callable[[], bool], stop: int
+) -> Iterator[None]:
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, **how)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not answers():
+            assert process.poll() is None, log.read_text("utf-8", "replace")[-2000:]
+            assert time.monotonic() < end, log.read_text("utf-8", "replace")[-2000:]
+            time.sleep(0.05)
+        yield
+    finally:
+        process.send_signal(stop)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server whose superuser ``boss`` has PASSWORD."""
+    require(("program", "initdb"), ("program", "postgres"), ("module", "psycopg"))
+    import psycopg
+
+    with _folder("postgres") as (folder, how):
+        data, secret, port = folder / "data", folder / "secret", _free_port()
+        secret.write_text(PASSWORD, "utf-8")
+        secret.chmod(0o644)
+        made = subprocess.run(
+            [str(_program("initdb")), "-D", data, "-U", "boss", "--pwfile", secret, "-A", "scram-sha-256", "-E", "UTF8",
+             "--locale", "C.UTF-8", "--no-sync"], check=False, capture_output=True, **how,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr.decode()
+        server = Server(port, "boss", folder)
+
+        def answers() -> bool:
+            try:
+                psycopg.connect(host="127.0.0.1", port=port, user="boss", password=PASSWORD, dbname="postgres").close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder, "fsync": "off",
+                    "max_wal_size": "2GB"}  # fmt: skip
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        command = [str(_program("postgres")), "-D", str(data), *options]
+        with _running(command, how, folder / "log", answers, signal.SIGINT):
+            yield server
+
+
+@contextmanager
+def mariadb() -> Iterator[Server]:
+    """A MariaDB server whose administrator ``boss`` has PASSWORD."""
+    require(("program", "mariadbd"), ("program", "mariadb-install-db"), ("module", "pymysql"))
+    import pymysql
+
+    with _folder("mysql") as (folder, how):
+        data, port = folder / "data", _free_port()
+        made = subprocess.run(
+            [str(_program("mariadb-install-db")), "--no-defaults", f"--datadir={data}", "--skip-test-db",
+             "--auth-root-authentication-method=normal", "--innodb-log-file-size=16M"],
+            check=False, capture_output=True, **how,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stdout.decode() + made.stderr.decode()
+        begin = folder / "begin.sql"
+        begin.write_text(f"CREATE USER 'boss'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n"
+                         "GRANT ALL ON *.* TO 'boss'@'127.0.0.1' WITH GRANT OPTION;\n", "utf-8")  # fmt: skip
+        begin.chmod(0o644)
+        server = Server(port, "boss", folder)
+
+        def answers() -> bool:
+            try:
+                pymysql.connect(host="127.0.0.1", port=port, user="boss", password=PASSWORD).close()
+            except pymysql.err.OperationalError:
+                return False
+            return True
+
+        command = [str(_program("mariadbd")), "--no-defaults", f"--datadir={data}", f"--port={port}",
+                   "--bind-address=127.0.0.1", f"--socket={folder}/s", f"--init-file={begin}", "--skip-name-resolve",
+                   "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=256M", "--innodb-doublewrite=0",
+                   "--debug-no-sync", "--innodb-file-per-table=0", f"--pid-file={folder}/pid"]  # fmt: skip
+        with _running(command, how, folder / "log", answers, signal.SIGTERM):
+            yield server
