@@ -26,6 +26,7 @@ from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
 from behavior_assets.quality import QUALITY_DAYS, held_days
 from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
+from exports import outlets
 from exports.contract import gold, published
 from exports.verify import SnapshotCheck, check_snapshots
 from resources.commits import Commit, Log, live_files, number_of
@@ -139,6 +140,7 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     progress("exports")
     exports = check_snapshots(home.exports, _gold(checks), sums)
     progress("models")
+    problems += outlets.problems(home.exports)
     problems += [*archive.problems, *exports.problems, *ModelStore(home.models).problems(), *unfinished.problems(home)]
     key = _key(settings, checks.get(SILVER_EVENTS.name))
     if key:

@@ -1,6 +1,8 @@
-"""The asset that publishes."""
+"""The assets that publish: the snapshot, and what is made of it for people and databases."""
 
-from datetime import UTC, date, datetime
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 
@@ -9,12 +11,14 @@ from behavior_assets.ingestion.ledger import read_ledger
 from behavior_assets.partitions import OWNERS, asset_key
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.order import GOLD_INPUTS
-from exports.snapshot import publish
-from resources.errors import QualityError
+from exports import outlets
+from exports.snapshot import Manifest, publish, read_manifest
+from resources.errors import QualityError, UsageError
 from resources.home import HomeResource
 from resources.lake import Lake
 
 SNAPSHOT = asset_key("exports/snapshot")
+DUE, LATE = timedelta(hours=26), timedelta(hours=50)  # of a shop whose files come once a day
 
 
 def data_through(lake: Lake) -> date:
@@ -32,6 +36,7 @@ def build_assets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]
     @dg.asset(
         key=SNAPSHOT, deps=[asset_key(f"gold/{n}") for n in GOLD_INPUTS], group_name="exports", owners=OWNERS,
         kinds={"parquet", "duckdb"}, automation_condition=condition,
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=LATE, warn_window=DUE),
         description="The published star: Parquet files, manifest and DuckDB views, switched in one step.",
     )  # fmt: skip
     def snapshot(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -47,4 +52,58 @@ def build_assets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]
             "rows": sum(done.tables.values()), "synthetic": synthetic,
         })  # fmt: skip
 
-    return [snapshot]
+    return [snapshot, *_outlets(condition)]
+
+
+def _outlets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:  # type: ignore[type-arg]
+    """What is made of every snapshot: each says of which one it is, and is late when a day has gone by without."""
+    fresh = dg.FreshnessPolicy.time_window(fail_window=LATE, warn_window=DUE)
+
+    def made(name: str, make: Callable[[Path, Manifest], outlets.Made], kinds: set[str], description: str,
+             ) -> dg.AssetsDefinition:  # fmt: skip
+        @dg.asset(key=asset_key(f"exports/{name}"), deps=[SNAPSHOT], group_name="exports", owners=OWNERS, kinds=kinds,
+                  automation_condition=condition, freshness_policy=fresh, description=description)  # fmt: skip
+        def outlet(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+            exports = home.settings().home.exports
+            done = make(exports, _published(exports))
+            return dg.MaterializeResult(metadata={
+                "of_snapshot": done.snapshot, "made_now": done.new, "files": done.files, "edited": done.edited,
+            })  # fmt: skip
+
+        return outlet
+
+    @dg.asset(key=asset_key("exports/database"), deps=[SNAPSHOT], group_name="exports", owners=OWNERS, kinds={"sql"},
+              automation_condition=condition, freshness_policy=fresh, pool="database",
+              description="The star in another database, where behavior.toml names one (publish_to).")  # fmt: skip
+    def database(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        settings = home.settings()
+        _published(settings.home.exports)
+        if not settings.publish_to:
+            return dg.MaterializeResult(metadata={"target": "none: publish_to is not set in behavior.toml"})
+        from exports.sql.publish import publish as publish_to
+        from exports.sql.target import Target
+
+        odbc = settings.publish_to.removeprefix("odbc:")
+        target = Target.parse("", odbc) if odbc != settings.publish_to else Target.parse(settings.publish_to)
+        readers = tuple(r.strip() for r in settings.publish_readers.split(",") if r.strip())
+        done = publish_to(settings, target, settings.publish_schema, readers)
+        return dg.MaterializeResult(metadata={
+            "of_snapshot": done.snapshot, "made_now": done.new, "target": done.target, "schema": done.schema,
+            "rows": sum(done.tables.values()), "not_removed_yet": done.left,
+        })  # fmt: skip
+
+    return [
+        made("powerbi", outlets.powerbi, {"powerbi"}, "The Power BI project: semantic model, measures, report."),
+        made("report", outlets.report, {"html"}, "The illustrated report: the shop's week, one page for anybody."),
+        made("aggregate", outlets.aggregate, {"excel"}, "CSV and Excel of the aggregate profile: no row of a person."),
+        database,
+    ]
+
+
+def _published(exports: Path) -> Manifest:
+    """The current manifest; the snapshot is made before."""
+    manifest = read_manifest(exports)
+    if manifest is None:
+        msg = f"{exports}: nothing is published yet. `behavior run` publishes."
+        raise UsageError(msg)
+    return manifest

@@ -17,6 +17,7 @@ from typing import Any
 
 from exports.aggregate import MINIMUM, Aggregate, Column, Filled, Value, aggregate
 from resources.disk import disk_errors, draft_of, make_folder
+from resources.failpoints import reach
 
 FOLDER = "aggregate"
 WORKBOOK = "behavior-aggregate.xlsx"
@@ -43,11 +44,13 @@ def write_spreadsheets(exports: Path, manifest: Mapping[str, Any], told: Aggrega
         for name, filled in told.tables.items():
             written.append(folder / f"{name}.csv")
             with draft_of(written[-1]) as draft:
+                reach("outlet.file")
                 draft.write_bytes(csv_bytes(filled))
         for old in set(folder.glob("*.csv")) - set(written):
             old.unlink()
         written.append(exports / FOLDER / WORKBOOK)
         with draft_of(written[-1]) as draft:
+            reach("outlet.file")
             draft.write_bytes(workbook_bytes(told))
     return written
 

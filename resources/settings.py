@@ -103,6 +103,9 @@ class Settings:
     vacuum_grace_hours: int = 24  # files of the lake that no version needs any more stay so long, for their readers
     archive: bool = True  # keep a copy of every committed file
     max_field_bytes: int = 2_000_000  # a longer record is quarantined as oversize
+    publish_to: str = ""  # a database that every snapshot is published to: URL or ODBC connection; empty: none
+    publish_schema: str = "mart"  # the schema there
+    publish_readers: str = ""  # roles that may read it, separated by commas
 
     @property
     def key_path(self) -> Path:

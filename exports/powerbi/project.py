@@ -61,6 +61,7 @@ class Written:
 
     path: Path
     written: bool
+    files: int
     edited: list[str] = field(default_factory=list)
 
 
@@ -79,11 +80,11 @@ def write_project(folder: Path, source: Source) -> Written:
     edited = _edited(folder)
     marks = "".join(f"{_digest(text)}  {name}\n" for name, text in sorted(made.items()))
     if edited:
-        return Written(path, written=False, edited=edited)
+        return Written(path, written=False, files=len(made), edited=edited)
     if all(_text(folder / name) == text for name, text in made.items()) and _text(folder / _MARKS) == marks:
-        return Written(path, written=False)
+        return Written(path, written=False, files=len(made))
     _replace(folder, {**made, _MARKS: marks})
-    return Written(path, written=True)
+    return Written(path, written=True, files=len(made))
 
 
 def _digest(text: str) -> str:
@@ -107,14 +108,14 @@ def _edited(folder: Path) -> list[str]:
 
 def _replace(folder: Path, made: dict[str, str]) -> None:
     """Write beside, then swap; what dies in between is written anew by the next publication."""
-    draft, old = folder.with_name(f".{folder.name}.tmp"), folder.with_name(f".{folder.name}.tmp-old")
+    draft, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     with disk_errors(folder):
         for leftover in (draft, old):
             shutil.rmtree(leftover, ignore_errors=True)
         for name, text in made.items():
             target = draft / name
             make_folder(target.parent)
-            reach("powerbi.file")
+            reach("outlet.file")
             target.write_bytes(text.encode())
         for cache in folder.glob("*/.pbi"):
             shutil.copytree(cache, draft / cache.relative_to(folder), dirs_exist_ok=True)

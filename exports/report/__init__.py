@@ -22,6 +22,7 @@ from exports.report.judged import judged
 from exports.report.story import MONEY, story
 from exports.report.words import brief, change, day, difference, number, percent, span
 from resources.disk import disk_errors, draft_of, make_folder
+from resources.failpoints import reach
 
 if TYPE_CHECKING:
     import jinja2
@@ -38,6 +39,7 @@ def write_report(exports: Path, manifest: Mapping[str, Any], told: Aggregate | N
     with disk_errors(target):
         make_folder(target.parent)
         with draft_of(target) as draft:
+            reach("outlet.file")
             draft.write_text(text, "utf-8")
     return target
 

@@ -1,0 +1,106 @@
+"""What is made of a snapshot for people: which files, of which snapshot, and whether they are still those.
+
+``outlets.json`` notes it, so that an outlet is made once for a snapshot, again after damage, and never half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resources.disk import disk_errors, draft_of
+from resources.failpoints import reach
+from resources.integrity import Problem
+
+NOTES = "outlets.json"
+VERSIONS = {"report": "report-1", "aggregate": "aggregate-1", "powerbi": "powerbi-1"}  # a change makes them anew
+_SHOWN = 3  # files that are told by name
+
+
+@dataclass(frozen=True)
+class Made:
+    """What bringing an outlet up to date did. ``edited``: files that a person has changed, so nothing was replaced."""
+
+    name: str
+    snapshot: str
+    new: bool
+    files: int
+    edited: list[str] = field(default_factory=list)
+
+
+def report(exports: Path, manifest: Mapping[str, Any]) -> Made:
+    """``report/index.html``."""
+    from exports.report import write_report
+
+    return _made(exports, "report", manifest, lambda: [write_report(exports, manifest)])
+
+
+def aggregate(exports: Path, manifest: Mapping[str, Any]) -> Made:
+    """``aggregate/csv/*.csv`` and ``aggregate/behavior-aggregate.xlsx``."""
+    from exports.spreadsheets import write_spreadsheets
+
+    return _made(exports, "aggregate", manifest, lambda: write_spreadsheets(exports, manifest))
+
+
+def powerbi(exports: Path, manifest: Mapping[str, Any]) -> Made:
+    """``powerbi/Behavior.pbip`` over the published Parquet files; the project says itself what of it is edited."""
+    from exports.powerbi.project import write_project
+    from exports.powerbi.sources import parquet
+
+    done = write_project(exports / "powerbi", parquet(str(exports)))
+    return Made("powerbi", str(manifest["snapshot"]), done.written, done.files, done.edited)
+
+
+def _made(
+    exports: Path, name: str, manifest: Mapping[str, Any], write: Callable[[], Iterable[Path]]
+) -> Made:
+    """Write an outlet unless it is there, whole and of this snapshot."""
+    notes = read_notes(exports)
+    told, snapshot = notes.get(name, {}), str(manifest["snapshot"])
+    if told.get("snapshot") == snapshot and told.get("version") == VERSIONS[name] and not _changed(exports, told):
+        return Made(name, snapshot, new=False, files=len(told["files"]))
+    written = {p.relative_to(exports).as_posix(): _digest(p) for p in write()}
+    notes[name] = {"snapshot": snapshot, "version": VERSIONS[name], "files": dict(sorted(written.items()))}
+    with disk_errors(exports), draft_of(exports / NOTES) as draft:
+        reach("outlet.note")
+        draft.write_text(json.dumps(notes, indent=1), "utf-8")
+    return Made(name, snapshot, new=True, files=len(written))
+
+
+def read_notes(exports: Path) -> dict[str, Any]:
+    """What was made, by outlet; nothing where the notes are lost or damaged: then all is made again."""
+    try:
+        told = json.loads((exports / NOTES).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(told, dict) and all(isinstance(t, dict) and isinstance(t.get("files"), dict)
+                                           for t in told.values())  # fmt: skip
+    return told if whole else {}
+
+
+def problems(exports: Path) -> list[Problem]:
+    """Files of outlets that are no longer what was written."""
+    found = []
+    for name, told in sorted(read_notes(exports).items()):
+        changed = _changed(exports, told)
+        if changed:
+            more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+            what = f"changed or lost since it was written: {', '.join(changed[:_SHOWN])}{more}; `behavior run` mends it"
+            found.append(Problem(f"exports/{name}", what))
+    return found
+
+
+def _changed(exports: Path, told: Mapping[str, Any]) -> list[str]:
+    return [path for path, digest in told["files"].items() if _digest(exports / path) != digest]
+
+
+def _digest(path: Path) -> str:
+    """Of a file's bytes; empty where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
