@@ -46,6 +46,9 @@ demo: setup  ## a made-up shop of 180 days: simulated, run, published, and how t
 	echo "  star schema   $$home/exports/behavior.duckdb      (DuckDB views over the published Parquet files)"; \
 	echo "  Parquet       $$home/exports/tables/<table>/      (exports/current.json names the files that count)"; \
 	echo "  Delta         $$home/lake/{bronze,silver,gold}/<table>"; \
+	echo "  report        $$home/exports/report/index.html      (open it in a browser)"; \
+	echo "  Power BI      $$home/exports/powerbi/Behavior.pbip  (on Windows: open-Behavior.cmd beside it)"; \
+	echo "  Excel, CSV    $$home/exports/aggregate/"; \
 	echo "  models        $$home/models/<model>/<version>/     (what they tell lies in the star schema)"; \
 	echo; \
 	echo "Open it:"; \
@@ -53,8 +56,8 @@ demo: setup  ## a made-up shop of 180 days: simulated, run, published, and how t
 	echo "  SQL           $(BIN)/python -c \"import duckdb; duckdb.connect('$$home/exports/behavior.duckdb', read_only=True).sql('FROM fact_product_day LIMIT 5').show()\""; \
 	echo "  account       $(BIN)/behavior status --home $(HOME_DIR)"; \
 	echo "  model card    $(BIN)/behavior models card session_purchase --home $(HOME_DIR)"; \
-	echo; \
-	echo "Not made yet by this version: the Power BI project and the report. The Parquet files can be loaded by hand."
+	echo "  a figure      $(BIN)/behavior explain 'Conversion Rate' --home $(HOME_DIR)"; \
+	echo "  a database    $(BIN)/behavior publish --to postgresql://user@host/database --home $(HOME_DIR)"
 
 test: setup  ## the whole test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile
