@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry, read_ledger
+from exports.bridge import FILTERS as BRIDGED
+from exports.bridge import bridge, totals
 from exports.contract import published
 from exports.measures.catalog import measures
 from exports.measures.sql import Filter, query, relations, tables_of, unrelated
@@ -94,10 +96,7 @@ def explain(settings: Settings, name: str, filters: Iterable[Filter] = ()) -> Ex
     """A measure of the current snapshot. Raises UsageError where nothing is published yet."""
     filters = list(filters)
     measure, exports, sql = measures()[name], settings.home.exports, _laid_out(query(name, filters))
-    manifest = read_manifest(exports)
-    if manifest is None:
-        msg = f"{exports}: nothing is published yet. `behavior run` publishes."
-        raise UsageError(msg)
+    manifest = _manifest(settings)
     with _published(manifest, exports) as con:
         row = con.execute(sql).fetchone()
         days = _days(con, name, filters)
@@ -115,6 +114,54 @@ def explain(settings: Settings, name: str, filters: Iterable[Filter] = ()) -> Ex
         manifest["synthetic"], days[0] if days else "", days[-1] if days else "", tables,
         _delivered(settings, name, days),
     )  # fmt: skip
+
+
+def parse_period(text: str) -> tuple[date, date]:
+    """Two days of the form ``2024-06-10:2024-06-16``, both included. Raises UsageError."""
+    first, _, last = text.partition(":")
+    try:
+        days = date.fromisoformat(first.strip()), date.fromisoformat((last or first).strip())
+    except ValueError as error:
+        msg = f"--period {text!r}: write two days, such as 2024-06-10:2024-06-16."
+        raise UsageError(msg) from error
+    if days[0] > days[1]:
+        msg = f"--period {text!r}: it ends before it begins."
+        raise UsageError(msg)
+    return days
+
+
+def explain_change(
+    settings: Settings, periods: tuple[tuple[date, date], tuple[date, date]], filters: Iterable[Filter] = ()
+) -> dict[str, Any]:
+    """Why revenue differs between two periods: the bridge of ``exports.bridge``, as JSON can hold it.
+
+    Raises UsageError for a filter that is not one value of a channel, device, country or source.
+    """
+    manifest = _manifest(settings)
+    only = {_bridged(f): f.values[0] for f in filters}
+    with _published(manifest, settings.home.exports) as con:
+        told = bridge(*(totals(con, *p, only) for p in periods))
+    steps = [{"cause": s.name, "of": s.of, "before": float(s.before), "after": float(s.after),
+              "amount": str(s.amount)} for s in told.steps]  # fmt: skip
+    return {"snapshot": manifest["snapshot"], "synthetic": manifest["synthetic"], "only": only,
+            "periods": [[d.isoformat() for d in p] for p in periods], "revenue_before": str(told.before),
+            "steps": steps, "revenue_after": str(told.after)}  # fmt: skip
+
+
+def _bridged(only: Filter) -> str:
+    name = only.place.table.removeprefix("dim_")
+    if name not in BRIDGED or only.place.column != f"{name}_name" or len(only.values) != 1:
+        msg = f"{_shown(only.place)}: a change can be explained for one {', '.join(BRIDGED[:-1])} or {BRIDGED[-1]}."
+        raise UsageError(msg)
+    return name
+
+
+def _manifest(settings: Settings) -> dict[str, Any]:
+    manifest = read_manifest(settings.home.exports)
+    if manifest is None:
+        msg = f"{settings.home.exports}: nothing is published yet. `behavior run` publishes."
+        raise UsageError(msg)
+    return manifest
 
 
 def _laid_out(sql: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from resources.errors import UsageError
 from resources.settings import existing_settings
 
 _MOST_FILES = 5  # of a delivery that are told by name
+_TWO, _MANY = 2, 1000
 
 
 class SourceKind(StrEnum):
@@ -31,6 +33,10 @@ def explain(
     filters: Annotated[
         list[str] | None, typer.Option("--filter", help='Such as "Country=France" or "Date[Year]=2025,2026"; repeat.')
     ] = None,
+    periods: Annotated[
+        list[str] | None,
+        typer.Option("--period", help="Twice, such as 2024-06-10:2024-06-16: why revenue changed between them."),
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Name every measure, by folder.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -40,6 +46,9 @@ def explain(
     from behavior_assets.explain import find_measure, parse_filter
     from exports.measures.catalog import measures
 
+    if periods:
+        _change(periods, filters or [], measure, home, as_json=as_json)
+        return
     if list_ or not measure:
         told = [{"measure": m.name, "folder": m.folder, "description": m.told} for m in measures().values()]
         if as_json:
@@ -54,6 +63,32 @@ def explain(
         terminal.tell_json(found)
     else:
         _tell(found)
+
+
+def _change(periods: list[str], filters: list[str], measure: str, home: Path | None, *, as_json: bool) -> None:
+    from behavior_assets.explain import explain_change, find_measure, parse_filter, parse_period
+
+    if len(periods) != _TWO or find_measure(measure or "Revenue") != "Revenue":
+        msg = "--period: name two, the earlier one first; it is Revenue whose change is explained."
+        raise UsageError(msg)
+    before, after = (parse_period(p) for p in periods)
+    told = explain_change(existing_settings(home), (before, after), [parse_filter(f) for f in filters])
+    if as_json:
+        terminal.tell_json(told)
+        return
+    only = "".join(f", {name} {value}" for name, value in told["only"].items())
+    typer.echo(f"Why revenue changed{only}  (snapshot {told['snapshot']}{', SYNTHETIC' if told['synthetic'] else ''})")
+    rows = [(" to ".join(told["periods"][0]), "", told["revenue_before"])]
+    rows += [(s["cause"], f"{s['of']}: {_short(s['before'])} to {_short(s['after'])}", s["amount"])
+             for s in told["steps"]]  # fmt: skip
+    rows.append((" to ".join(told["periods"][1]), "", told["revenue_after"]))
+    for n, (what, of, amount) in enumerate(rows):
+        sign = "" if n in {0, len(rows) - 1} else "+"
+        typer.echo(f"  {what:<26} {of:<44} {Decimal(amount):>{sign}16,.2f}")
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= _MANY or value == int(value) else f"{value:,.4g}"
 
 
 def _tell(found: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -150,6 +151,19 @@ def test_what_is_misspelt_is_answered_with_what_is_near(shop_home: Path, words: 
     done = run_cli("explain", *words, "--home", shop_home)
     assert done.code == 2
     assert wanted in done.err
+
+
+def test_the_change_of_revenue_adds_up_to_the_cent(shop_home: Path) -> None:
+    words = ["explain", "--period", "2024-05-01:2024-05-01", "--period", "2024-05-02", "--home", shop_home]
+    told = json.loads(run_cli(*words, "--json").out)
+    assert (told["revenue_before"], told["revenue_after"]) == ("9.99", "20.00")
+    assert sum(Decimal(s["amount"]) for s in told["steps"]) == Decimal("10.01")
+    assert [s["cause"] for s in told["steps"]] == ["traffic", "conversion", "basket", "price", "refunds"]
+    assert "+10.0" in run_cli(*words, "--filter", "Source=rees46").out
+    assert "for one channel, device, country or source" in run_cli(*words, "--filter", "Brand=acme").err
+    assert "name two" in run_cli(*words[:3], "--home", shop_home).err
+    backwards = ["explain", "--period", "2024-05-02:2024-05-01", "--period", "2024-05-02", "--home", shop_home]
+    assert "ends before it begins" in run_cli(*backwards).err
 
 
 def test_explain_lists_every_measure(tmp_path: Path) -> None:
