@@ -134,6 +134,7 @@ _TABLES = (
         valid_from date : First day of the version
         valid_to date : Last day of the version
         is_current flag : Yes for the newest version
+        price_band_number int : Order of the band, 1 for the cheapest, 0 where unknown
     """)),
     PublishedTable("dim_category", "one category", ("category_key",), _columns("""
         category_key key : Surrogate key

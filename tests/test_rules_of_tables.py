@@ -59,7 +59,7 @@ BEFORE_GOLD_ROWS: dict[str, list[dict[str, object]]] = {
 _COUNTS = {"views": 2, "carts": 1, "removes": 0, "purchases": 1}
 _PRODUCT = {"product_durable_key": 10, "product_id": "p", "product_name": "(no name)", "brand": "b",
             "category_key": -1, "category_1": "(unknown)", "category_2": "(none)", "category_3": "(none)",
-            "price_band": "below 10"}  # fmt: skip
+            "price_band": "below 10", "price_band_number": 1}  # fmt: skip
 _LINE = {"order_key": 5, "session_key": -1, "date_key": 20240501, "hour_key": 12, "customer_key": 7,
          "product_key": 11, "category_key": -1, "channel_key": -1, "device_key": -1, "country_key": -1,
          "source_key": -1, "is_first_order": "No", "is_refund": "No", "order_number": 1}  # fmt: skip
@@ -421,6 +421,9 @@ BREACHES: dict[str, tuple[str, str, set[str]]] = {
     ),
     "an order without its own number": (
         "UPDATE gold_fact_sales SET order_number = 2", "gold/fact_sales", {"orders_are_numbered"},
+    ),
+    "a band out of order": (
+        "UPDATE gold_dim_product SET price_band_number = 0", "gold/dim_product", {"price_bands_are_in_order"},
     ),
     "an evening in the morning": (
         "UPDATE gold_dim_hour SET day_part_number = 4 WHERE hour_key = 8", "gold/dim_hour", {"day_parts_are_in_order"},

@@ -213,7 +213,12 @@ def dim_product(days: ir.Table, versions: ir.Table, categories: ir.Table) -> ir.
         *((current.last_price < limit, name) for limit, name in PRICE_BANDS),
         else_=_HIGHEST_BAND,
     )
-    current = current.mutate(price_band=band)
+    number = ibis.cases(
+        (current.last_price.isnull(), 0),
+        *((current.last_price < limit, n) for n, (limit, _) in enumerate(PRICE_BANDS, 1)),
+        else_=len(PRICE_BANDS) + 1,
+    )
+    current = current.mutate(price_band=band, price_band_number=number.cast("int64"))
     joined = versions.left_join(current, "product_id").drop("product_id_right")
     joined = joined.mutate(category_name=ibis.coalesce(joined.category, UNKNOWN))
     joined = joined.inner_join(categories, "category_name")
@@ -222,13 +227,14 @@ def dim_product(days: ir.Table, versions: ir.Table, categories: ir.Table) -> ir.
         product_name=ibis.coalesce(joined.product_name, "(no name)"),
         brand=ibis.coalesce(joined.brand, UNKNOWN),
         price_band=ibis.coalesce(joined.price_band, UNKNOWN),
+        price_band_number=ibis.coalesce(joined.price_band_number, 0),
         is_current=yes_no(joined.is_current),
     ).select(*gold("dim_product").schema.names)
     unknown = _one_row(
         {"product_key": UNKNOWN_KEY, "product_durable_key": UNKNOWN_KEY, "product_id": UNKNOWN,
          "product_name": UNKNOWN, "brand": UNKNOWN, "category_key": UNKNOWN_KEY, "category_1": UNKNOWN,
          "category_2": "(none)", "category_3": "(none)", "price_band": UNKNOWN, "valid_from": FIRST_VERSION,
-         "valid_to": LAST_DAY, "is_current": "Yes"},
+         "valid_to": LAST_DAY, "is_current": "Yes", "price_band_number": 0},
         products.schema(),
     )  # fmt: skip
     return products.union(unknown).order_by("product_key")

@@ -6,7 +6,7 @@ from exports.measures.measure import CHANGE, NUMBER, SHARE, Measure
 
 _T, _F, _GOOD = "fact_sales_forecast", "Forecast", "Forecast\\How good"
 _SERVING = "KEEPFILTERS('Prediction Model'[Serving] = \"Yes\")"
-_LEVEL = "VAR _Level = IF(ISCROSSFILTERED('Category'), \"category\", \"total\")\n"
+_LEVEL = "VAR _Level = IF(ISFILTERED('Category'), \"category\", \"total\")\n"
 _AT_LEVEL = "KEEPFILTERS('Sales Forecasts'[Level] = _Level)"
 _NONE = "where nothing is forecast: no model could be made, or a shop without categories has one chosen"
 _OVER = "NOT ISBLANK('Sales Forecasts'[Actual])"

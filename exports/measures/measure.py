@@ -12,7 +12,7 @@ class Measure:
     """A figure, said twice: ``dax`` is what Power BI computes, ``sql`` what it must equal (``exports.measures.sql``).
 
     ``table``: the published table that it is kept with; ``folder``: its display folder; ``blank``: when it tells
-    nothing, and why; ``hidden``: made for other measures only.
+    nothing, and why.
     """
 
     name: str
@@ -23,7 +23,6 @@ class Measure:
     dax: str
     sql: str
     blank: str = ""
-    hidden: bool = False
 
     @property
     def told(self) -> str:

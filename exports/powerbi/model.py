@@ -15,7 +15,8 @@ TYPES = {"key": "int64", "int": "int64", "money": "decimal", "number": "double",
 FORMATS = {"key": "0", "int": "0", "money": "#,0.00", "number": "0.0000", "date": "yyyy-mm-dd",
            "timestamp": "yyyy-mm-dd hh:nn:ss"}  # fmt: skip
 _SORT = {"dim_date.month_name": "month_number", "dim_date.weekday_name": "weekday_number",
-         "dim_hour.hour_label": "hour_key", "dim_hour.day_part": "day_part_number"}  # fmt: skip
+         "dim_hour.hour_label": "hour_key", "dim_hour.day_part": "day_part_number",
+         "dim_product.price_band": "price_band_number"}  # fmt: skip
 _HIERARCHIES = {
     "dim_date": (("Calendar", ("year", "quarter", "month_name", "date")), ("Weeks", ("week_start", "date"))),
     "dim_hour": (("Time of Day", ("day_part", "hour_label")),),

@@ -24,7 +24,8 @@ _FABRIC = "https://developer.microsoft.com/json-schemas/fabric"
 _OPENER = """\
 @echo off
 rem Sets the parameter DataFolder to the folder that holds this project's folder, then opens the project.
-powershell -NoProfile -ExecutionPolicy Bypass -Command "$f = Join-Path '%~dp0' '{name}.SemanticModel\\definition\\expressions.tmdl'; $d = (Get-Item '%~dp0').Parent.FullName; $t = [IO.File]::ReadAllText($f); $t = [regex]::Replace($t, '(?m)^(expression DataFolder = )\\x22[^\\x22]*\\x22', {{ param($m) $m.Groups[1].Value + [char]34 + $d + [char]34 }}); [IO.File]::WriteAllText($f, $t, (New-Object Text.UTF8Encoding $false))"
+set "HERE=%~dp0"
+powershell -NoProfile -ExecutionPolicy Bypass -Command "$f = Join-Path $env:HERE '{name}.SemanticModel\\definition\\expressions.tmdl'; $d = (Get-Item -LiteralPath $env:HERE).Parent.FullName; $t = [IO.File]::ReadAllText($f); $t = [regex]::Replace($t, '(?m)^(expression DataFolder = )\\x22[^\\x22]*\\x22', {{ param($m) $m.Groups[1].Value + [char]34 + $d + [char]34 }}); [IO.File]::WriteAllText($f, $t, (New-Object Text.UTF8Encoding $false))"
 start "" "%~dp0{name}.pbip"
 """
 

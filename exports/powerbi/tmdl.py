@@ -67,7 +67,6 @@ def _measure(table: str, measure: Measure) -> str:
     single = "\n" not in measure.dax
     text = _described(measure.told, 1) + head + (f" {measure.dax}\n" if single else f"\n{_indented(measure.dax, 3)}\n")
     lines = [f"formatString: {measure.format}"] if measure.format else []
-    lines += ["isHidden"] if measure.hidden else []
     lines += [f"displayFolder: {measure.folder}", f"lineageTag: {lineage(table, 'measure', measure.name)}"]
     return text + _indented("\n".join(lines), 2) + "\n"
 
