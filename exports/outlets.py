@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from resources.disk import disk_errors, draft_of
 from resources.failpoints import reach
 from resources.integrity import Problem
+
+if TYPE_CHECKING:
+    from exports.aggregate import Aggregate
 
 NOTES = "outlets.json"
 VERSIONS = {"report": "report-1", "aggregate": "aggregate-1", "powerbi": "powerbi-1"}  # a change makes them anew
@@ -36,14 +39,15 @@ def report(exports: Path, manifest: Mapping[str, Any]) -> Made:
     """``report/index.html``."""
     from exports.report import write_report
 
-    return _made(exports, "report", manifest, lambda: [write_report(exports, manifest)])
+    return _made(exports, "report", manifest, lambda: [write_report(exports, manifest, _profile(exports, manifest))])
 
 
 def aggregate(exports: Path, manifest: Mapping[str, Any]) -> Made:
     """``aggregate/csv/*.csv`` and ``aggregate/behavior-aggregate.xlsx``."""
     from exports.spreadsheets import write_spreadsheets
 
-    return _made(exports, "aggregate", manifest, lambda: write_spreadsheets(exports, manifest))
+    return _made(exports, "aggregate", manifest,
+                 lambda: write_spreadsheets(exports, manifest, _profile(exports, manifest)))  # fmt: skip
 
 
 def powerbi(exports: Path, manifest: Mapping[str, Any]) -> Made:
@@ -53,6 +57,21 @@ def powerbi(exports: Path, manifest: Mapping[str, Any]) -> Made:
 
     done = write_project(exports / "powerbi", parquet(str(exports)))
     return Made("powerbi", str(manifest["snapshot"]), done.written, done.files, done.edited)
+
+
+_profiles: dict[tuple[Path, str], Aggregate] = {}
+
+
+def _profile(exports: Path, manifest: Mapping[str, Any]) -> Aggregate:
+    """The aggregate profile of a snapshot; the last one is kept, since two outlets are made of it in one run."""
+    from exports.aggregate import aggregate as profile
+
+    said = {name: manifest[name] for name in ("tables", "data_through", "synthetic")}
+    key = (exports, json.dumps(said, sort_keys=True))
+    if key not in _profiles:
+        _profiles.clear()
+        _profiles[key] = profile(exports, manifest)
+    return replace(_profiles[key], snapshot=str(manifest["snapshot"]))
 
 
 def _made(
