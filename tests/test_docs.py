@@ -6,12 +6,16 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from html import escape
 from pathlib import Path
 
 import yaml
 
 from behavior_assets.ingestion.sources import FORMATS
 from behavior_assets.ingestion.sources.generic import source_from_mapping
+from exports.contract import published
+from exports.measures.catalog import measures
+from exports.powerbi.pages import PAGES
 from resources.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -58,6 +62,23 @@ def test_every_direct_dependency_has_its_reason() -> None:
 def test_the_asset_graph_is_drawn_anew() -> None:
     done = subprocess.run([sys.executable, str(DOCS / "asset_graph.py"), "--check"], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_every_page_of_the_power_bi_report_has_its_picture() -> None:
+    text = (DOCS / "power-bi.md").read_text("utf-8")
+    for page in (p for p in PAGES if not p.tip):
+        assert f"](power-bi/{page.name}.svg)" in text
+        picture = (DOCS / "power-bi" / f"{page.name}.svg").read_text("utf-8")
+        assert len(picture) < 120_000
+        assert [v.title for v in page.visuals if f">{escape(v.title)}</text>" not in picture] == []
+        assert "not a screenshot" in picture
+
+
+def test_the_power_bi_page_counts_the_measures() -> None:
+    text = (DOCS / "power-bi.md").read_text("utf-8")
+    assert f"{len(published())} published tables with {len(measures())} measures" in text
+    counted = re.findall(r"^\| [A-Z][\w;, ]+ \| (\d+) \|", text, re.MULTILINE)
+    assert sum(int(n) for n in counted) == len(measures())
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -141,7 +141,7 @@ def test_there_are_pages_with_slicers_tooltips_and_drill_through() -> None:
     assert [p.title for p in seen] == ["Overview", "Funnel and carts", "Customers and segments", "Products", "Forecast",
                                        "Predictions", "Data quality"]  # fmt: skip
     assert all(any(v.kind == "slicer" for v in p.visuals) for p in seen)
-    assert [p.drill for p in PAGES if p.drill] == ["Product[Product]"]
+    assert [p.drill for p in PAGES if p.drill] == ["Product[Product Number]"]
     assert {v.tooltip for p in PAGES for v in p.visuals if v.tooltip} == {p.name for p in PAGES if p.tip}
 
 

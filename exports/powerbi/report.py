@@ -10,7 +10,7 @@ from exports.powerbi.pages import PAGES, Page
 from exports.powerbi.visuals import Visual, colour, field_of, literal, visual_file
 
 _BASE = "https://developer.microsoft.com/json-schemas/fabric/item/report/definition"
-_PAPER = "#F4F6F9"
+PAPER = "#F4F6F9"
 
 
 def files() -> dict[str, str]:
@@ -44,7 +44,7 @@ def _page(page: Page) -> dict[str, Any]:
     told: dict[str, Any] = {
         "$schema": f"{_BASE}/page/2.0.0/schema.json", "name": page.name, "displayName": page.title,
         "displayOption": "ActualSize" if page.tip else "FitToPage", "height": height, "width": width,
-        "objects": {"background": [{"properties": {"color": colour(_PAPER), "transparency": literal("0D")}}]},
+        "objects": {"background": [{"properties": {"color": colour(PAPER), "transparency": literal("0D")}}]},
     }  # fmt: skip
     if page.tip:
         return told | {"type": "Tooltip", "visibility": "HiddenInViewMode",

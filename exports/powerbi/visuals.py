@@ -68,8 +68,10 @@ def _projection(name: str, *, active: bool) -> dict[str, Any]:
 
 def _container(visual: Visual) -> dict[str, Any]:
     is_slicer = visual.kind == "slicer"
-    title = {"show": literal("false" if is_slicer else "true"), "text": text(visual.title), "fontSize": literal("11D"),
-             "bold": literal("true"), "fontColor": colour(INK)}  # fmt: skip
+    is_card = visual.kind == "cardVisual"
+    title = {"show": literal("false" if is_slicer else "true"), "text": text(visual.title),
+             "fontSize": literal("9D" if is_card else "11D"), "bold": literal("false" if is_card else "true"),
+             "fontColor": colour(MUTED if is_card else INK)}  # fmt: skip
     paper = {"show": literal("true"), "color": colour(PAPER), "transparency": literal("0D")}
     found: dict[str, Any] = {
         "title": [{"properties": title}],
@@ -119,3 +121,19 @@ def slicer_mode(mode: str, *, single: bool = False) -> dict[str, Any]:
     if single:
         told["selection"] = [{"properties": {"singleSelect": literal("true")}}]
     return told
+
+
+def card_look() -> dict[str, Any]:
+    """A card's figure in its own format, and no second name below it: the title tells it."""
+    always = {"selector": {"id": "default"}}
+    value = {"fontSize": literal("18D"), "fontColor": colour(INK), "labelDisplayUnits": literal("1D")}
+    return {"value": [{"properties": value} | always],
+            "label": [{"properties": {"show": literal("false")}} | always],
+            "outline": [{"properties": {"show": literal("false")}} | always]}  # fmt: skip
+
+
+def table_look(*, total: bool) -> dict[str, Any]:
+    """A table whose long texts wrap; without a total where adding up tells nothing."""
+    wrap = [{"properties": {"wordWrap": literal("true")}}]
+    found = {"values": wrap, "columnHeaders": wrap}
+    return found if total else found | {"total": [{"properties": {"totals": literal("false")}}]}
