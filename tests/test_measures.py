@@ -126,7 +126,8 @@ def by_eye() -> Iterator[duckdb.DuckDBPyConnection]:
                 (20240510, 2, -1, 2, 'sale', 1, NULL, NULL, NULL, 'No'), -- a source without prices
                 (20240511, 3, 7, 1, 'refund', -1, NULL, 30, -30, 'No');
             INSERT INTO fact_session (date_key, customer_key, source_key, is_bot, has_cart, has_purchase, has_checkout)
-                VALUES (20240510, 7, 1, 'No', 'Yes', 'Yes', 'No'), (20240510, 8, 1, 'No', 'Yes', 'No', 'No'),
+                VALUES (20240503, 7, 1, 'No', 'No', 'Yes', 'No'),
+                (20240510, 7, 1, 'No', 'Yes', 'Yes', 'No'), (20240510, 8, 1, 'No', 'Yes', 'No', 'No'),
                 (20240510, 9, 1, 'No', 'No', 'No', 'No'), (20240510, 9, 1, 'No', 'No', 'No', 'No'),
                 (20240510, -1, 1, 'Yes', 'No', 'No', 'No'), (20240510, 9, 2, 'No', 'No', 'Yes', 'No');
         """)
@@ -136,7 +137,8 @@ def by_eye() -> Iterator[duckdb.DuckDBPyConnection]:
 @pytest.mark.parametrize(("name", "day", "value"), [
     ("Revenue", "2024-05-10", 55), ("Gross Sales", "2024-05-10", 50), ("Orders", "2024-05-10", 2),
     ("Average Order Value", "2024-05-10", 50), ("Revenue Previous Week", "2024-05-10", 20),
-    ("Revenue WoW", "2024-05-10", 1.75), ("Revenue Rolling 7 Days", "2024-05-11", 25),
+    ("Revenue Previous Week", "2024-05-09", None), ("Revenue WoW", "2024-05-10", 1.75),
+    ("Revenue Rolling 7 Days", "2024-05-11", 25),
     ("Revenue Month to Date", "2024-05-11", 45), ("Refunds", "2024-05-11", 30), ("Refunds", "2024-05-10", None),
     ("Sessions", "2024-05-10", 5), ("Bot Sessions", "2024-05-10", 1), ("Conversion Rate", "2024-05-10", 0.25),
     ("Cart Rate", "2024-05-10", 0.5), ("Cart Abandonment Rate", "2024-05-10", 0.5),
@@ -158,4 +160,4 @@ def test_a_filter_that_reaches_none_of_a_measures_tables_is_named() -> None:
     filters = chosen({"Country": ["France"], "Brand": ["acme"]})
     assert [f.place.column for f in unrelated("Cart Items", filters)] == ["country_name"]
     assert unrelated("Revenue", filters) == []
-    assert tables_of("Revenue WoW") == {"fact_sales", "refresh_info", "dim_date"}
+    assert tables_of("Revenue WoW") == {"fact_sales", "refresh_info", "dim_date", "fact_session"}

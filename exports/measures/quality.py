@@ -52,6 +52,10 @@ MEASURES = (
     _silent(),
     Measure("Data Through", _I, _FRESH, "yyyy-mm-dd", "Newest day that has data.",
             "MAX('Refresh Info'[Data Through Date])", "SELECT max(data_through) FROM {refresh_info}"),
+    Measure("Data From", _I, _FRESH, "yyyy-mm-dd", "Oldest day that has data, whatever is chosen.",
+            "VAR _First = CALCULATE(MIN('Sessions'[Date Key]), REMOVEFILTERS())\n"
+            "RETURN CALCULATE(MIN('Date'[Date]), REMOVEFILTERS(), 'Date'[Date Key] = _First)",
+            "SELECT min(date) FROM dim_date WHERE date_key = (SELECT min(date_key) FROM fact_session)"),
     Measure("Published At", _I, _FRESH, "yyyy-mm-dd hh:nn", "When the snapshot was published, UTC.",
             "MAX('Refresh Info'[Published at UTC])", "SELECT max(published_at) FROM {refresh_info}"),
     Measure("Data Age Days", _I, _FRESH, WHOLE, "Days from the newest day of data to the publication.",

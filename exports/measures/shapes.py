@@ -56,9 +56,10 @@ _YEAR = (
     "UNION(SELECTCOLUMNS(_Chosen, \"Day\", EDATE('Date'[Date], -12)), SELECTCOLUMNS(FILTER(_Chosen, "
     "'Date'[Date] = EOMONTH('Date'[Date], 0)), \"Day\", EOMONTH('Date'[Date], -12)))"
 )
-_SHIFTED = {  # window: which days are meant, and what that is in words
-    "week_before": (_WEEK, "seven days before", "Previous Week"),
-    "year_before": (_YEAR, "a year before", "Previous Year"),
+_FIRST = "MINX(_Chosen, 'Date'[Date])"
+_SHIFTED = {  # window: which days are meant, the first of them, and what that is in words
+    "week_before": (_WEEK, f"{_FIRST} - 7", "seven days before", "Previous Week"),
+    "year_before": (_YEAR, f"EDATE({_FIRST}, -12)", "a year before", "Previous Year"),
 }
 _RUNNING = {  # window: from which day to the last one chosen, and what that is in words
     "rolling_7": ("_Anchor - 7", "the 7 days up to the last chosen day that has data", "Rolling 7 Days"),
@@ -69,22 +70,22 @@ _RUNNING = {  # window: from which day to the last one chosen, and what that is 
 
 def before(base: Measure, window: str) -> Measure:
     """A measure of the chosen days, but a week or a year before."""
-    moved, words, label = _SHIFTED[window]
+    moved, first, words, label = _SHIFTED[window]
     return Measure(
         f"{base.name} {label}", base.table, f"{base.folder}\\Over time", base.format,
         f"{base.name} of the days {words} the chosen ones; days that are not over do not count.",
-        f"{_CHOSEN}RETURN CALCULATE([{base.name}], REMOVEFILTERS('Date'), "
-        f"INTERSECT(ALL('Date'[Date]), {moved}))",
-        f"[{base.name}@{window}]", "where nothing is known of those days",
+        f"{_CHOSEN}RETURN IF({first} >= [Data From], CALCULATE([{base.name}], REMOVEFILTERS('Date'), "
+        f"INTERSECT(ALL('Date'[Date]), {moved})))",
+        f"[{base.name}@{window}]", "where some of those days lie before the first day of data",
     )  # fmt: skip
 
 
 def change(base: Measure, window: str, label: str) -> Measure:
     """How much a measure has changed against a week or a year before, as a share."""
-    earlier = f"{base.name} {_SHIFTED[window][2]}"
+    earlier = f"{base.name} {_SHIFTED[window][3]}"
     return Measure(
         f"{base.name} {label}", base.table, f"{base.folder}\\Over time", CHANGE,
-        f"Change of {base.name} against the days {_SHIFTED[window][1]}, as a share of what it was.",
+        f"Change of {base.name} against the days {_SHIFTED[window][2]}, as a share of what it was.",
         f"VAR _Now = [{base.name}]\nVAR _Earlier = [{earlier}]\n"
         "RETURN IF(NOT ISBLANK(_Now), DIVIDE(_Now - _Earlier, _Earlier))",
         f"[{base.name}] / nullif([{earlier}], 0) - 1", "where one of both is not known",

@@ -21,6 +21,8 @@ _TABLE = re.compile(r"\{(\w+)((?:[|@:~]\w+)*)\}")
 _MEASURE = re.compile(r"\[([A-Z][^\]|@]*)((?:[|@]\w+)*)\]")
 _MODIFIER = re.compile(r"([|@:~])(\w+)")
 _THROUGH = "(SELECT max(data_through) FROM refresh_info)"
+_WINDOWS = {"refresh_info", "dim_date", "fact_session"}  # what tells from when to when there are data
+_FROM = "(SELECT min(date) FROM dim_date WHERE date_key = (SELECT min(date_key) FROM fact_session))"
 _SERVING = "model_key IN (SELECT model_key FROM dim_model WHERE is_champion = 'Yes')"
 
 
@@ -76,7 +78,7 @@ def tables_of(name: str) -> set[str]:
     told = measures()[name].sql
     found = set(re.findall(r"\b(?:dim|fact)_\w+|\bmodel_card\b|\brefresh_info\b", told))
     for other, modifiers in _MEASURE.findall(told):
-        found |= tables_of(other) | ({"refresh_info", "dim_date"} if "@" in modifiers else set())
+        found |= tables_of(other) | (_WINDOWS if "@" in modifiers else set())
     return {t for t in found if t in published()}
 
 
@@ -166,9 +168,10 @@ def _window(name: str, dates: str) -> str:
     anchor = f"(SELECT least(max(date), {_THROUGH}) FROM {dates})"
     begun = f"(SELECT min(date) FROM {dates}) <= {_THROUGH}"
     return {
-        "week_before": f"date + 7 IN (SELECT date FROM {over})",
+        "week_before": f"date + 7 IN (SELECT date FROM {over}) AND (SELECT min(date) - 7 FROM {over}) >= {_FROM}",
         "year_before": f"date IN (SELECT CAST(date - INTERVAL 1 YEAR AS DATE) FROM {over} UNION ALL "
-        f"SELECT last_day(date - INTERVAL 1 YEAR) FROM {over} WHERE date = last_day(date))",
+        f"SELECT last_day(date - INTERVAL 1 YEAR) FROM {over} WHERE date = last_day(date)) "
+        f"AND (SELECT min(date) - INTERVAL 1 YEAR FROM {over}) >= {_FROM}",
         "rolling_7": f"date > {anchor} - 7 AND date <= {anchor} AND {begun}",
         "rolling_28": f"date > {anchor} - 28 AND date <= {anchor} AND {begun}",
         "month_to_date": f"date >= date_trunc('month', {anchor}) AND date <= {anchor} AND {begun}",
