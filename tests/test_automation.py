@@ -56,7 +56,8 @@ def test_definitions_load_and_name_every_table(definitions: dg.Definitions) -> N
     """Keys, groups and partitions as they are meant to be."""
     dg.Definitions.validate_loadable(definitions)
     graph = definitions.resolve_asset_graph()
-    expected = {"bronze/deliveries", "quarantine/events", "exports/snapshot", *BY_DAY, *SUBSTRATE, *MODELS,
+    outlets = {f"exports/{n}" for n in ("snapshot", "powerbi", "report", "aggregate", "database")}
+    expected = {"bronze/deliveries", "quarantine/events", *outlets, *BY_DAY, *SUBSTRATE, *MODELS,
                 *(f"gold/{n}" for n in GOLD_INPUTS)}  # fmt: skip
     assert {"/".join(k.path) for k in graph.get_all_asset_keys()} == expected
     partitioned = {"/".join(k.path) for k in graph.get_all_asset_keys() if graph.get(k).is_partitioned}
