@@ -16,7 +16,7 @@ from exports.contract import published
 from exports.measures.catalog import measures
 from exports.measures.sql import Filter, query, relations, tables_of, unrelated
 from exports.names import TABLES, Place, column_name, places
-from exports.snapshot import read_manifest
+from exports.snapshot import add_views, read_manifest
 from resources.errors import UsageError
 from resources.lake import Lake
 
@@ -176,9 +176,7 @@ def _published(manifest: dict[str, Any], exports: Any) -> duckdb.DuckDBPyConnect
     import duckdb
 
     con = duckdb.connect(":memory:")
-    for name, entry in manifest["tables"].items():
-        paths = ", ".join("'" + str(exports / f["path"]).replace("'", "''") + "'" for f in entry["files"])
-        con.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{paths}])')
+    add_views(con, exports, manifest)
     return con
 
 

@@ -101,7 +101,7 @@ _TABLES = (
         weekday_number int : 1 is Monday, 7 is Sunday
         weekday_name text : Weekday's English name
         is_weekend flag : Yes on Saturday and Sunday
-        year_month text : Year and month such as 2026-03
+        calendar_month text : Year and month such as 2026-03
         week_start date : Monday of the day's week
     """)),
     PublishedTable("dim_hour", "one hour of the day", ("hour_key",), _columns("""

@@ -19,7 +19,7 @@ TABLES = {
 
 # What a column is called where its own name, word by word, would not do.
 _COLUMNS = {
-    "dim_date.month_name": "Month", "dim_date.year_month": "Year Month", "dim_date.iso_week": "ISO Week",
+    "dim_date.month_name": "Month", "dim_date.calendar_month": "Year Month", "dim_date.iso_week": "ISO Week",
     "dim_date.weekday_name": "Weekday", "dim_date.week_start": "Week Beginning", "dim_date.is_weekend": "Weekend",
     "dim_hour.hour_label": "Hour", "dim_hour.day_part": "Part of Day", "dim_hour.day_part_number": "Part of Day Number",
     "dim_customer.customer_id": "Customer", "dim_product.product_id": "Product Number",

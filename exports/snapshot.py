@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -222,6 +223,13 @@ def _fill(draft: Path, exports: Path, manifest: Manifest, kind: str) -> None:
 
 def _text(path: Path) -> str:
     return str(path).replace("'", "''")
+
+
+def add_views(con: duckdb.DuckDBPyConnection, exports: Path, manifest: Mapping[str, Any]) -> None:
+    """The tables of a snapshot as views over its files, which stay while newer ones are published."""
+    for name, entry in manifest["tables"].items():
+        files = ", ".join(f"'{_text(exports / f['path'])}'" for f in entry["files"])
+        con.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{files}])')
 
 
 def collect(exports: Path, keep: int, current: str = "") -> int:

@@ -66,7 +66,8 @@ def _day(day: date) -> dict[str, Any]:
     return {"date_key": int(f"{day:%Y%m%d}"), "date": day, "year": day.year, "quarter": (day.month + 2) // 3,
             "month_number": day.month, "month_name": f"{day:%B}", "iso_week": day.isocalendar().week,
             "weekday_number": day.isoweekday(), "weekday_name": f"{day:%A}",
-            "is_weekend": "Yes" if day.isoweekday() > 5 else "No"}  # fmt: skip
+            "is_weekend": "Yes" if day.isoweekday() > 5 else "No", "calendar_month": f"{day:%Y-%m}",
+            "week_start": day - timedelta(day.weekday())}  # fmt: skip
 
 
 def _value(table: PublishedTable, column: Column, keys: dict[str, list[int]], n: int, change: int) -> Any:

@@ -112,7 +112,7 @@ def by_eye() -> Iterator[duckdb.DuckDBPyConnection]:
             made.execute(f"CREATE TABLE {name} AS FROM made")
         made.execute("""
             INSERT INTO refresh_info VALUES ('s', '2024-05-13 02:00:00', '2024-05-12', 'No');
-            INSERT INTO dim_date (date_key, date, year_month)
+            INSERT INTO dim_date (date_key, date, calendar_month)
                 SELECT strftime(d, '%Y%m%d')::BIGINT, d, strftime(d, '%Y-%m')
                 FROM (SELECT DATE '2024-01-01' + range::INT AS d FROM range(366));
             INSERT INTO dim_source (source_key, has_price, has_views, has_cart, has_checkout, has_refunds) VALUES

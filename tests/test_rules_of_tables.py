@@ -162,7 +162,7 @@ CALENDAR = """
     SELECT year(date) * 10000 + month(date) * 100 + day(date) AS date_key, date, year(date) AS year,
         quarter(date) AS quarter, month(date) AS month_number, monthname(date) AS month_name,
         weekofyear(date) AS iso_week, isodow(date) AS weekday_number, dayname(date) AS weekday_name,
-        CASE WHEN isodow(date) >= 6 THEN 'Yes' ELSE 'No' END AS is_weekend, strftime(date, '%Y-%m') AS year_month,
+        CASE WHEN isodow(date) >= 6 THEN 'Yes' ELSE 'No' END AS is_weekend, strftime(date, '%Y-%m') AS calendar_month,
         CAST(date_trunc('week', date) AS DATE) AS week_start
     FROM (SELECT DATE '2024-01-01' + CAST(range AS INTEGER) AS date FROM range(366))"""
 HOURS = """

@@ -69,7 +69,7 @@ def dim_date(first: date, last: date) -> pa.Table:
         "weekday_number": [d.isoweekday() for d in days],
         "weekday_name": [_WEEKDAYS[d.weekday()] for d in days],
         "is_weekend": [flag(d.isoweekday() >= _SATURDAY) for d in days],
-        "year_month": [f"{d.year}-{d.month:02d}" for d in days],
+        "calendar_month": [f"{d.year}-{d.month:02d}" for d in days],
         "week_start": [d - timedelta(days=d.weekday()) for d in days],
     }
     return pa.table(columns, schema=gold("dim_date").schema)

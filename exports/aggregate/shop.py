@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from exports.aggregate.declare import Row, Table
 from exports.bridge import cents
+from exports.snapshot import add_views
 
 if TYPE_CHECKING:
     import duckdb
@@ -124,9 +125,7 @@ def open_shop(exports: Path, manifest: Mapping[str, Any]) -> Iterator[Shop]:
 
     with duckdb.connect(":memory:") as con:
         con.execute("SET threads = 1")  # sums of floats would depend on the order of threads
-        for name, entry in manifest["tables"].items():
-            files = ", ".join("'" + str(exports / f["path"]).replace("'", "''") + "'" for f in entry["files"])
-            con.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{files}])')
+        add_views(con, exports, manifest)
         con.execute("SET TimeZone = 'UTC'")
         flags = [d[0] for d in con.execute("SELECT * FROM dim_source LIMIT 0").description or () if d[0] in LACKS]
         lacking = {

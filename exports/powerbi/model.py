@@ -33,7 +33,7 @@ DATE_TABLE = "dim_date"
 ACCESS = "Country Access"
 ROLE = "Countries of the reader"
 EXECUTIVES = {  # the perspective: figures and what they are looked at by
-    "dim_date": ("year", "year_month", "week_start", "date"), "dim_country": ("country_name",),
+    "dim_date": ("year", "calendar_month", "week_start", "date"), "dim_country": ("country_name",),
     "dim_channel": ("channel_name",), "dim_category": ("category_1",), "fact_customer_month": ("rfm_segment",),
 }  # fmt: skip
 EXECUTIVE_MEASURES = (
