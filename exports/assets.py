@@ -16,6 +16,7 @@ from exports.snapshot import Manifest, publish, read_manifest
 from resources.errors import QualityError, UsageError
 from resources.home import HomeResource
 from resources.lake import Lake
+from resources.settings import Settings
 
 SNAPSHOT = asset_key("exports/snapshot")
 DUE, LATE = timedelta(hours=26), timedelta(hours=50)  # of a shop whose files come once a day
@@ -59,13 +60,13 @@ def _outlets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:  #
     """What is made of every snapshot: each says of which one it is, and is late when a day has gone by without."""
     fresh = dg.FreshnessPolicy.time_window(fail_window=LATE, warn_window=DUE)
 
-    def made(name: str, make: Callable[[Path, Manifest], outlets.Made], kinds: set[str], description: str,
+    def made(name: str, make: Callable[[Settings, Manifest], outlets.Made], kinds: set[str], description: str,
              ) -> dg.AssetsDefinition:  # fmt: skip
         @dg.asset(key=asset_key(f"exports/{name}"), deps=[SNAPSHOT], group_name="exports", owners=OWNERS, kinds=kinds,
                   automation_condition=condition, freshness_policy=fresh, description=description)  # fmt: skip
         def outlet(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-            exports = home.settings().home.exports
-            done = make(exports, _published(exports))
+            settings = home.settings()
+            done = make(settings, _published(settings.home.exports))
             return dg.MaterializeResult(metadata={
                 "of_snapshot": done.snapshot, "made_now": done.new, "files": done.files, "edited": done.edited,
             })  # fmt: skip
@@ -93,9 +94,12 @@ def _outlets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:  #
         })  # fmt: skip
 
     return [
-        made("powerbi", outlets.powerbi, {"powerbi"}, "The Power BI project: semantic model, measures, report."),
-        made("report", outlets.report, {"html"}, "The illustrated report: the shop's week, one page for anybody."),
-        made("aggregate", outlets.aggregate, {"excel"}, "CSV and Excel of the aggregate profile: no row of a person."),
+        made("powerbi", lambda s, m: outlets.powerbi(s.home.exports, m), {"powerbi"},
+             "The Power BI project: semantic model, measures, report."),
+        made("report", lambda s, m: outlets.report(s.home.exports, m, s.memory_limit), {"html"},
+             "The illustrated report: the shop's week, one page for anybody."),
+        made("aggregate", lambda s, m: outlets.aggregate(s.home.exports, m, s.memory_limit), {"excel"},
+             "CSV and Excel of the aggregate profile: no row of a person."),
         database,
     ]
 

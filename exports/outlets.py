@@ -35,19 +35,20 @@ class Made:
     edited: list[str] = field(default_factory=list)
 
 
-def report(exports: Path, manifest: Mapping[str, Any]) -> Made:
-    """``report/index.html``."""
+def report(exports: Path, manifest: Mapping[str, Any], memory_limit: int | None = None) -> Made:
+    """``report/index.html``; ``memory_limit`` in bytes, None for DuckDB's own."""
     from exports.report import write_report
 
-    return _made(exports, "report", manifest, lambda: [write_report(exports, manifest, _profile(exports, manifest))])
+    return _made(exports, "report", manifest,
+                 lambda: [write_report(exports, manifest, _profile(exports, manifest, memory_limit))])  # fmt: skip
 
 
-def aggregate(exports: Path, manifest: Mapping[str, Any]) -> Made:
+def aggregate(exports: Path, manifest: Mapping[str, Any], memory_limit: int | None = None) -> Made:
     """``aggregate/csv/*.csv`` and ``aggregate/behavior-aggregate.xlsx``."""
     from exports.spreadsheets import write_spreadsheets
 
     return _made(exports, "aggregate", manifest,
-                 lambda: write_spreadsheets(exports, manifest, _profile(exports, manifest)))  # fmt: skip
+                 lambda: write_spreadsheets(exports, manifest, _profile(exports, manifest, memory_limit)))  # fmt: skip
 
 
 def powerbi(exports: Path, manifest: Mapping[str, Any]) -> Made:
@@ -62,7 +63,7 @@ def powerbi(exports: Path, manifest: Mapping[str, Any]) -> Made:
 _profiles: dict[tuple[Path, str], Aggregate] = {}
 
 
-def _profile(exports: Path, manifest: Mapping[str, Any]) -> Aggregate:
+def _profile(exports: Path, manifest: Mapping[str, Any], memory_limit: int | None) -> Aggregate:
     """The aggregate profile of a snapshot; the last one is kept, since two outlets are made of it in one run."""
     from exports.aggregate import aggregate as profile
 
@@ -70,7 +71,7 @@ def _profile(exports: Path, manifest: Mapping[str, Any]) -> Aggregate:
     key = (exports, json.dumps(said, sort_keys=True))
     if key not in _profiles:
         _profiles.clear()
-        _profiles[key] = profile(exports, manifest)
+        _profiles[key] = profile(exports, manifest, memory_limit)
     return replace(_profiles[key], snapshot=str(manifest["snapshot"]))
 
 

@@ -38,9 +38,9 @@ class Aggregate:
         return self.tables[name].rows
 
 
-def aggregate(exports: Path, manifest: Mapping[str, Any]) -> Aggregate:
+def aggregate(exports: Path, manifest: Mapping[str, Any], memory_limit: int | None = None) -> Aggregate:
     """Compute the profile of the snapshot that a manifest names; the same snapshot gives the same rows."""
-    with open_shop(exports, manifest) as shop:
+    with open_shop(exports, manifest, memory_limit) as shop:
         filled = _tables(shop)
         return Aggregate(
             snapshot=str(manifest["snapshot"]), data_through=shop.through, first_day=shop.first_day,

@@ -119,11 +119,13 @@ def date_key(day: date) -> int:
 
 
 @contextmanager
-def open_shop(exports: Path, manifest: Mapping[str, Any]) -> Iterator[Shop]:
-    """The snapshot that a manifest names, its tables as views of a database in memory."""
+def open_shop(exports: Path, manifest: Mapping[str, Any], memory_limit: int | None = None) -> Iterator[Shop]:
+    """The snapshot that a manifest names, its tables as views of a database in memory (limited, in bytes)."""
     import duckdb
 
     with duckdb.connect(":memory:") as con:
+        if memory_limit:
+            con.execute(f"SET memory_limit = '{memory_limit}B'")
         con.execute("SET threads = 1")  # sums of floats would depend on the order of threads
         add_views(con, exports, manifest)
         con.execute("SET TimeZone = 'UTC'")
