@@ -16,7 +16,7 @@ from exports.contract import published
 from exports.measures.catalog import measures
 from exports.measures.sql import Filter, query, relations, tables_of, unrelated
 from exports.names import TABLES, Place, column_name, places
-from exports.snapshot import add_views, read_manifest
+from exports.snapshot import add_views, read_manifest, require_contract
 from resources.errors import UsageError
 from resources.lake import Lake
 
@@ -85,7 +85,7 @@ def parse_filter(text: str) -> Filter:
         hint = f" Did you mean {', '.join(_shown(places()[n]) for n in near)}?" if near else ""
         msg = f'--filter {text!r}: write a column and its values, such as "Country=France" or "Date[Year]=2026".{hint}'
         raise UsageError(msg)
-    return Filter(place, tuple(v.strip() for v in values.split(",")))
+    return Filter(place, tuple(values.split(",")))
 
 
 def _shown(place: Place) -> str:
@@ -94,10 +94,10 @@ def _shown(place: Place) -> str:
 
 def explain(settings: Settings, name: str, filters: Iterable[Filter] = ()) -> Explained:
     """A measure of the current snapshot. Raises UsageError where nothing is published yet."""
-    filters = list(filters)
-    measure, exports, sql = measures()[name], settings.home.exports, _laid_out(query(name, filters))
-    manifest = _manifest(settings)
+    measure, exports, manifest = measures()[name], settings.home.exports, _manifest(settings)
     with _published(manifest, exports) as con:
+        filters = [settle(con, f) for f in filters]
+        sql = _laid_out(query(name, filters))
         row = con.execute(sql).fetchone()
         days = _days(con, name, filters)
     tables = [
@@ -130,6 +130,25 @@ def parse_period(text: str) -> tuple[date, date]:
     return days
 
 
+def settle(con: duckdb.DuckDBPyConnection, wanted: Filter) -> Filter:
+    """The filter with the members' own spelling; a text with commas may be one member.
+
+    Raises UsageError for a value that no row has, naming the nearest ones.
+    """
+    place = wanted.place
+    rows = con.execute(f"SELECT DISTINCT CAST({place.column} AS VARCHAR) FROM {place.table}").fetchall()
+    known = {str(v).lower(): str(v) for (v,) in rows if v is not None}
+    whole = ",".join(wanted.values)
+    values = (whole,) if whole.lower() in known else tuple(v.strip() for v in wanted.values)
+    for value in values:
+        if value.lower() not in known:
+            near = [known[n] for n in difflib.get_close_matches(value.lower(), known, 3, 0.6)]
+            hint = f" Did you mean {', '.join(near)}?" if near else ""
+            msg = f"--filter: {_shown(place)} has no member {value!r}.{hint}"
+            raise UsageError(msg)
+    return Filter(place, tuple(known[v.lower()] for v in values))
+
+
 def explain_change(
     settings: Settings, periods: tuple[tuple[date, date], tuple[date, date]], filters: Iterable[Filter] = ()
 ) -> dict[str, Any]:
@@ -138,14 +157,27 @@ def explain_change(
     Raises UsageError for a filter that is not one value of a channel, device, country or source.
     """
     manifest = _manifest(settings)
-    only = {_bridged(f): f.values[0] for f in filters}
+    _require_data(manifest, periods)
     with _published(manifest, settings.home.exports) as con:
+        only = {_bridged(f): f.values[0] for f in (settle(con, f) for f in filters)}
         told = bridge(*(totals(con, *p, only) for p in periods))
     steps = [{"cause": s.name, "of": s.of, "before": float(s.before), "after": float(s.after),
               "amount": str(s.amount)} for s in told.steps]  # fmt: skip
     return {"snapshot": manifest["snapshot"], "synthetic": manifest["synthetic"], "only": only,
             "periods": [[d.isoformat() for d in p] for p in periods], "revenue_before": str(told.before),
             "steps": steps, "revenue_after": str(told.after)}  # fmt: skip
+
+
+def _require_data(manifest: dict[str, Any], periods: tuple[tuple[date, date], tuple[date, date]]) -> None:
+    """Raise UsageError for periods in the wrong order, or of days that have no data yet."""
+    (first, _), (later, last) = periods
+    through = date.fromisoformat(manifest["data_through"])
+    if first >= later:
+        msg = f"--period: {later} is not after {first}; name the earlier period first."
+        raise UsageError(msg)
+    if last > through:
+        msg = f"--period: there are data through {through} only; {last} is later."
+        raise UsageError(msg)
 
 
 def _bridged(only: Filter) -> str:
@@ -161,7 +193,7 @@ def _manifest(settings: Settings) -> dict[str, Any]:
     if manifest is None:
         msg = f"{settings.home.exports}: nothing is published yet. `behavior run` publishes."
         raise UsageError(msg)
-    return manifest
+    return require_contract(manifest, settings.home.exports)
 
 
 def _laid_out(sql: str) -> str:

@@ -79,7 +79,7 @@ def _change(periods: list[str], filters: list[str], measure: str, home: Path | N
     only = "".join(f", {name} {value}" for name, value in told["only"].items())
     typer.echo(f"Why revenue changed{only}  (snapshot {told['snapshot']}{', SYNTHETIC' if told['synthetic'] else ''})")
     rows = [(" to ".join(told["periods"][0]), "", told["revenue_before"])]
-    rows += [(s["cause"], f"{s['of']}: {_short(s['before'])} to {_short(s['after'])}", s["amount"])
+    rows += [(s["cause"], f"{s['of'].replace('_', ' ')}: {_short(s['before'])} to {_short(s['after'])}", s["amount"])
              for s in told["steps"]]  # fmt: skip
     rows.append((" to ".join(told["periods"][1]), "", told["revenue_after"]))
     for n, (what, of, amount) in enumerate(rows):
@@ -88,7 +88,7 @@ def _change(periods: list[str], filters: list[str], measure: str, home: Path | N
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= _MANY or value == int(value) else f"{value:,.4g}"
+    return f"{value:,.0f}" if abs(value) >= _MANY or value == int(value) else f"{value:,.4g}"
 
 
 def _tell(found: dict[str, Any]) -> None:
@@ -148,6 +148,11 @@ def powerbi(
         missing = ["--dsn"]
     if missing:
         msg = f"--source {source.value}: {' and '.join(missing)} missing."
+        raise UsageError(msg)
+    odd = [f"--{n}" for n, v in {"server": server, "database": database, "schema": schema, "dsn": dsn}.items()
+           if any(c < " " for c in v)]  # fmt: skip
+    if odd:
+        msg = f"{odd[0]}: holds a line break or another control character."
         raise UsageError(msg)
     made = {
         SourceKind.parquet: lambda: sources.parquet(str(existing_settings(home).home.exports)),

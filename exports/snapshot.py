@@ -21,7 +21,7 @@ import pyarrow as pa
 from exports.contract import gold, published
 from exports.hashing import MODULUS, file_hashes
 from resources.disk import disk_errors, draft_of, make_folder, sync_path
-from resources.errors import IntegrityError
+from resources.errors import IntegrityError, UsageError
 from resources.failpoints import reach
 from resources.lake import Lake, LakeTable
 from resources.parquet import DataFile
@@ -66,10 +66,7 @@ def publish(
     for name in published():
         if name != "refresh_info":
             tables[name] = _table_entry(lake.table(gold(name)), con, current)
-    content = {n: (t["rows"], t["hash"]) for n, t in tables.items()}
-    if current is not None and content == {
-        n: (t["rows"], t["hash"]) for n, t in current["tables"].items() if n != "refresh_info"
-    }:
+    if current is not None and _content(tables) == _content(current["tables"]):
         info = lake.table(gold("refresh_info"))
         # What was lost is put back, and so is what a publication began that died and is not wanted any more.
         if {f.sha256 for f in info.files()} != {f["sha256"] for f in current["tables"]["refresh_info"]["files"]}:
@@ -101,6 +98,20 @@ def publish(
                      tables={n: t["rows"] for n, t in tables.items()})  # fmt: skip
 
 
+def _content(tables: dict[str, Any]) -> dict[str, tuple[object, ...]]:
+    """What a snapshot says, and in which columns: a new name of a column is news to every reader."""
+    return {n: (t["rows"], t["hash"], t.get("columns")) for n, t in tables.items() if n != "refresh_info"}
+
+
+def require_contract(manifest: Manifest, exports: Path) -> Manifest:
+    """The manifest, if its tables are those of this version. Raises UsageError where they have other columns."""
+    told = {name: entry.get("columns") for name, entry in manifest["tables"].items()}
+    if told != {name: table.spec.schema.names for name, table in published().items()}:
+        msg = f"{exports}: the snapshot was made by another version. `behavior run` publishes it anew."
+        raise UsageError(msg)
+    return manifest
+
+
 def _table_entry(table: LakeTable, con: duckdb.DuckDBPyConnection, current: Manifest | None) -> dict[str, Any]:
     """A table's files with their hashes; files that are already published keep the hash known of them."""
     name = table.spec.name.removeprefix("gold/")
@@ -114,7 +125,8 @@ def _table_entry(table: LakeTable, con: duckdb.DuckDBPyConnection, current: Mani
         files.append({"path": f"tables/{name}/{_export_name(file)}", "part": file.part, "rows": file.rows,
                       "bytes": file.size, "sha256": file.sha256, "hash": value, "lake": file.path})  # fmt: skip
     total = sum(int(str(f["hash"]), 16) for f in files) % MODULUS
-    return {"rows": sum(f.rows for f in live), "hash": f"{total:016x}", "files": files}
+    return {"rows": sum(f.rows for f in live), "hash": f"{total:016x}", "columns": table.spec.schema.names,
+            "files": files}  # fmt: skip
 
 
 def _export_name(file: DataFile) -> str:

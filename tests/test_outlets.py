@@ -68,6 +68,21 @@ def test_a_run_makes_every_outlet_and_verify_knows_them(shop_home: Path) -> None
     assert run_cli("verify", "--home", shop_home).code == 0
 
 
+def test_a_snapshot_of_another_version_is_refused_and_published_anew(shop_home: Path, tmp_path: Path) -> None:
+    """A column that has another name now: its values are the same, and every reader would look for it in vain."""
+    home = shutil.copytree(shop_home, tmp_path / "home")
+    for path in (home / "exports" / "current.json", *(home / "exports" / "snapshots").glob("*.json")):
+        told = json.loads(path.read_text())
+        told["tables"]["dim_date"]["columns"][1] = "day"
+        path.write_text(json.dumps(told, indent=1))
+    for words in (["explain", "Revenue"], ["publish", "--to", f"sqlite:///{tmp_path}/bi.sqlite"]):
+        refused = run_cli(*words, "--home", home)
+        assert (refused.code, "made by another version" in refused.err) == (2, True)
+    assert run_cli("run", "--home", home).code == 0
+    assert run_cli("explain", "Revenue", "--home", home).code == 0
+    assert run_cli("verify", "--home", home).code == 0
+
+
 def test_what_was_damaged_is_named_and_made_again(shop_home: Path, tmp_path: Path) -> None:
     home = shutil.copytree(shop_home, tmp_path / "home")
     report, sheet = home / "exports/report/index.html", home / "exports/aggregate/csv/week.csv"
@@ -125,10 +140,10 @@ def test_every_outlet_is_an_asset_that_can_be_late(shop_home: Path) -> None:
 
 
 def test_a_figure_is_led_back_to_the_delivery_it_came_with(shop_home: Path) -> None:
-    told = explained(shop_home, "revenue", "Date=2024-05-02")
+    told = explained(shop_home, "revenue", "Date=2024-05-02", "source=REES46")
     assert (told["measure"], told["figure"]) == ("Revenue", 20.0)
     assert [(d["events"], [f["name"] for f in d["files"]]) for d in told["deliveries"]] == [(1, ["2.csv"])]
-    assert [t["table"] for t in told["tables"]] == ["dim_date", "fact_sales"]
+    assert [t["table"] for t in told["tables"]] == ["dim_date", "dim_source", "fact_sales"]
     with duckdb.connect(str(shop_home / "exports" / "behavior.duckdb"), read_only=True) as con:
         assert con.execute(told["sql"]).fetchall() == [(20,)]
         assert all(con.execute(f"SELECT count(*) FROM '{f}'").fetchall() for t in told["tables"] for f in t["files"])
@@ -146,6 +161,10 @@ def test_a_blank_has_its_reason_and_a_filter_that_changes_nothing_is_named(shop_
 @pytest.mark.parametrize(("words", "wanted"), [
     (["Revenu"], "Did you mean Revenue"), (["Revenue", "--filter", "Contry=x"], "Did you mean Country[Country]"),
     (["Revenue", "--filter", "Country"], "write a column and its values"),
+    (["Revenue", "--filter", "Source=rees64"], "has no member 'rees64'. Did you mean rees46?"),
+    (["Revenue", "--filter", "Country="], "has no member ''"),
+    (["--period", "2024-05-02", "--period", "2024-05-01"], "the earlier period first"),
+    (["--period", "2024-05-01", "--period", "2024-05-03"], "data through 2024-05-02 only"),
 ])  # fmt: skip
 def test_what_is_misspelt_is_answered_with_what_is_near(shop_home: Path, words: list[str], wanted: str) -> None:
     done = run_cli("explain", *words, "--home", shop_home)

@@ -328,8 +328,11 @@ def test_a_project_that_was_edited_by_hand_is_left_as_it_is(tmp_path: Path) -> N
     # The opener sets the folder of the machine that opens it: no edit of a person.
     expressions = folder / f"{NAME}.SemanticModel/definition/expressions.tmdl"
     expressions.write_text(expressions.read_text().replace("C:\\shop\\exports", "D:\\data"))
+    assert not write_project(folder, SOURCES["parquet"]).written
+    (folder / f"{NAME}.pbip").unlink()
     assert write_project(folder, sources.parquet("E:\\new")).written
     assert cache.exists()
+    assert '"D:\\data"' in expressions.read_text()  # and it stays set
     page = folder / OVERVIEW / "page.json"
     page.write_text(page.read_text().replace('"Overview"', '"My overview"'))
     done = write_project(folder, SOURCES["parquet"])

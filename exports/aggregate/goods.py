@@ -95,7 +95,7 @@ def _sold(shop: Shop, member: str, joins: str, part: str = "''") -> list[Row]:
 def _filled(shop: Shop, table: Table, rows: list[Row]) -> Filled:
     blank = shop.blank(table, rows)
     if not rows:
-        blank = {"": "there are no four complete weeks with sales yet"}
+        blank = {"": "there are no eight complete weeks with sales yet: four, and the four before"}
     return Filled(table, tuple({c.name: r.get(c.name) for c in table.columns} for r in rows), blank)
 
 

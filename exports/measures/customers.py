@@ -17,10 +17,14 @@ def _at_month_end(
     folder: str = _F, where: str = "",
 ) -> Measure:  # fmt: skip
     more = f", KEEPFILTERS('Customer Months'{where})" if where else ""
+    dax, told = f"CALCULATE({expression}, {_AT}{more})", f"SELECT {sql} FROM {{fact_customer_month@latest}}"
+    if shown == MONEY:  # a shop without prices has customers of value 0: nobody knows what they are worth
+        dax = f"IF(NOT ISEMPTY(FILTER('Source', 'Source'[Has Price] = \"Yes\")), {dax})"
+        told = f"CASE WHEN EXISTS (SELECT 1 FROM {{dim_source}} WHERE has_price = 'Yes') THEN ({told}) END"
+        blank = f"{blank}, or no source tells prices"
     return Measure(
         name, _T, folder, shown, f"{description}, at the newest month's end of the chosen days.",
-        f"{_LATEST}RETURN CALCULATE({expression}, {_AT}{more})",
-        f"SELECT {sql} FROM {{fact_customer_month@latest}}", blank,
+        f"{_LATEST}RETURN {dax}", told, blank,
     )  # fmt: skip
 
 

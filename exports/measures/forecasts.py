@@ -9,6 +9,9 @@ _SERVING = "KEEPFILTERS('Prediction Model'[Serving] = \"Yes\")"
 _LEVEL = "VAR _Level = IF(ISFILTERED('Category'), \"category\", \"total\")\n"
 _AT_LEVEL = "KEEPFILTERS('Sales Forecasts'[Level] = _Level)"
 _NONE = "where nothing is forecast: no model could be made, or a shop without categories has one chosen"
+_ONE = (
+    "HASONEVALUE('Date'[Date Key]) && (NOT ISFILTERED('Category') || HASONEVALUE('Category'[Category Key]))"
+)
 _OVER = "NOT ISBLANK('Sales Forecasts'[Actual])"
 
 
@@ -33,11 +36,14 @@ def _bound(side: str, share: int) -> Measure:
     """One end of an interval: of one day only, since ends of days do not add up."""
     column, field = f"{side} {share}", f"{side.lower()}_{share}"
     told = _newest(f"Forecast {column}", column, field,
-                   f"{side} end of the interval that should hold {share} % of days; of a single day.")  # fmt: skip
+                   f"{side} end of the interval that should hold {share} % of days; of a single day, and of all "
+                   "categories or a single one.")  # fmt: skip
     return Measure(
         told.name, _T, _F, NUMBER, told.description,
-        told.dax.replace("RETURN SUMX", "RETURN IF(HASONEVALUE('Date'[Date Key]), SUMX", 1) + ")",
-        f"CASE WHEN (SELECT count(*) FROM {{dates}}) = 1 THEN ({told.sql}) END", "with more than one day chosen",
+        told.dax.replace("RETURN SUMX", f"RETURN IF({_ONE}, SUMX", 1) + ")",
+        f"CASE WHEN (SELECT count(*) FROM {{dates}}) = 1 AND (SELECT count(*) FROM {{dim_category}}) IN "
+        f"(1, (SELECT count(*) FROM dim_category)) THEN ({told.sql}) END",
+        "with more than one day, or with several categories, chosen: ends of intervals do not add up",
     )  # fmt: skip
 
 

@@ -24,7 +24,8 @@ class _Told:
 
     @property
     def one(self) -> str:
-        return f"VAR _Chosen = SELECTEDVALUE('{self.shown}'[{self.choice}], {self.otherwise})\n"
+        column, other = f"'{self.shown}'[{self.choice}]", self.otherwise
+        return f"VAR _Chosen = IF(ISFILTERED({column}), SELECTEDVALUE({column}, {other}), {other})\n"
 
     @property
     def at(self) -> str:
@@ -37,11 +38,8 @@ class _Told:
                 f"KEEPFILTERS(NOT ISBLANK('{self.shown}'[Outcome]))")  # fmt: skip
 
     def rows(self, more: str = "") -> str:
-        return (
-            f"(SELECT * FROM {{{self.table}|serving{more}}} WHERE {self.column} = (SELECT CASE WHEN "
-            f"count(DISTINCT {self.column}) = 1 THEN max({self.column}) ELSE {self.otherwise} END "
-            f"FROM {{{self.table}}}))"
-        )
+        chosen = f"{{={self.table}.{self.column}={self.otherwise}}}"
+        return f"(SELECT * FROM {{{self.table}|serving{more}}} WHERE {self.column} = {chosen})"
 
     def judged_rows(self, more: str = "") -> str:
         return f"(SELECT * FROM {self.rows(more)} WHERE is_out_of_sample = 'Yes' AND outcome IS NOT NULL)"

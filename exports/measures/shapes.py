@@ -29,7 +29,7 @@ def money_per(upper: str, lower: str) -> str:
 
 def rate(
     name: str, table: str, folder: str, parts: tuple[str, str], description: str, blank: str = "",
-    capability: str = "", shown: str = SHARE, *, money: bool = False,
+    capability: str = "", shown: str = SHARE,
 ) -> Measure:  # fmt: skip
     """One measure per another. Nothing of something is 0, anything of nothing is blank."""
     upper, lower = parts
@@ -37,8 +37,7 @@ def rate(
     only = f"|{capability}" if capability else ""
     return Measure(
         name, table, folder, shown, description, of_sources(dax, capability) if capability else dax,
-        money_per(f"coalesce([{upper}{only}], 0)", f"[{lower}{only}]") if money
-        else f"coalesce([{upper}{only}], 0) / nullif([{lower}{only}], 0)", blank,
+        f"coalesce([{upper}{only}], 0) / nullif([{lower}{only}], 0)", blank,
     )  # fmt: skip
 
 

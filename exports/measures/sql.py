@@ -3,7 +3,8 @@
 A measure's own SQL speaks of filtered tables in braces and of other measures in brackets, each with modifiers:
 ``{fact_session|human|views@week_before}``, ``{fact_cart_item:purchased_date_key}``, ``[Orders|prices]``.
 ``|name`` keeps some rows, ``@name`` moves the days, ``:column`` names the date that filters, ``~column`` forgets the
-filters on a column. A filter on a dimension reaches a table through its keys, as in Power BI.
+filters on a column; ``{=table.column=5}`` is the one value that the column is filtered to, else 5. A filter on a
+dimension reaches a table through its keys, as in Power BI.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from exports.names import Place
 
 _TABLE = re.compile(r"\{(\w+)((?:[|@:~]\w+)*)\}")
 _MEASURE = re.compile(r"\[([A-Z][^\]|@]*)((?:[|@]\w+)*)\]")
+_CHOICE = re.compile(r"\{=(\w+)\.(\w+)=(\d+)\}")
 _MODIFIER = re.compile(r"([|@:~])(\w+)")
 _THROUGH = "(SELECT max(data_through) FROM refresh_info)"
 _WINDOWS = {"refresh_info", "dim_date", "fact_session"}  # what tells from when to when there are data
@@ -62,6 +64,11 @@ class _Context:
             else:
                 made = replace(made, forget=(*made.forget, name))
         return made
+
+    def choice(self, table: str, column: str, otherwise: str) -> str:
+        """The one value that a column is filtered to, else another."""
+        kept = [f.values for f in self.filters if (f.place.table, f.place.column) == (table, column)]
+        return kept[0][0] if len(kept) == 1 and len(kept[0]) == 1 and kept[0][0].isdigit() else otherwise
 
     def on(self, table: str) -> list[str]:
         """The conditions that filters put on a table's own columns."""
@@ -112,7 +119,7 @@ def _expand(sql: str, context: _Context, seen: list[tuple[str, str]] | None = No
         return made
 
     told = _MEASURE.sub(lambda m: _measure(m[1], context.with_modifiers(m[2]), seen), sql)
-    told = _TABLE.sub(table, told)
+    told = _CHOICE.sub(lambda m: context.choice(m[1], m[2], m[3]), _TABLE.sub(table, told))
     return told if told.lstrip().upper().startswith("SELECT") else f"SELECT {told}"
 
 

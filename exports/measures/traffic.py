@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exports.measures.measure import MONEY, NUMBER, SHARE, WHOLE, Measure
-from exports.measures.shapes import NO_SOURCE, before, change, of_sources, rate, running
+from exports.measures.shapes import NO_SOURCE, before, change, money_per, of_sources, rate, running, told
 
 _S, _TRAFFIC, _FUNNEL = "fact_session", "Traffic", "Funnel"
 _C, _CARTS = "fact_cart_item", "Carts"
@@ -80,8 +80,11 @@ MEASURES = (
     Measure("Average Session Seconds", _S, _TRAFFIC, WHOLE, "Seconds from a session's first to its last event, mean.",
             of_sources("AVERAGE('Sessions'[Duration S])", "views", _HUMAN),
             "SELECT avg(duration_s) FROM {fact_session|human|views}", _VIEWS),
-    rate("Revenue per Session", _S, _TRAFFIC, ("Gross Sales", "Sessions"),
-         "Gross sales per session, of sources that tell browsing.", f"{_VIEWS} or prices", "views", MONEY, money=True),
+    Measure("Revenue per Session", _S, _TRAFFIC, MONEY,
+            "Gross sales per session, of sources that tell browsing and prices.",
+            of_sources("DIVIDE([Gross Sales] + 0, [Sessions])", "views", told("prices")),
+            money_per("coalesce([Gross Sales|views|prices], 0)", "[Sessions|views|prices]"),
+            "where no source tells both browsing and prices"),
     before(SESSIONS, "week_before"), change(SESSIONS, "week_before", "WoW"), running(SESSIONS, "rolling_28"),
     _sessions("Sessions with Cart", _FUNNEL, "Has Cart", "has_cart", "Sessions in which an item went into the cart.",
               "where there are none"),

@@ -19,7 +19,9 @@ from resources.failpoints import reach
 
 NAME = "Behavior"
 _MARKS = "generated.txt"  # what was generated, by hash: what differs from it a person has edited
-_FOLDER_SET = re.compile(r'(?m)^(expression DataFolder = )"[^"]*"')
+_GENERATED = "# DataFolder "  # the one that was generated: another one was set later
+_EXPRESSIONS = f"{NAME}.SemanticModel/definition/expressions.tmdl"
+_FOLDER_SET = re.compile(r'(?m)^(expression DataFolder = )"((?:[^"]|"")*)"')
 _FABRIC = "https://developer.microsoft.com/json-schemas/fabric"
 _OPENER = """\
 @echo off
@@ -69,23 +71,35 @@ class Written:
 def write_project(folder: Path, source: Source) -> Written:
     """Write the project to a folder, all of it or nothing; Power BI's own cache in it is kept.
 
-    A project that a person has edited is left as it is: deleting the folder brings the generated one back. Raises
-    ValueError where our own lint finds anything: a broken project is never published.
+    A project that a person has edited is left as it is: deleting the folder brings the generated one back. A data folder
+    that the opener or a person has set stays set. Raises ValueError where our own lint finds anything: a broken project is never published.
     """
-    made = files(source)
+    made = _as_set(folder, files(source))
     wrong = findings(made)
     if wrong:
         msg = f"the Power BI project would not open: {'; '.join(wrong[:5])}"
         raise ValueError(msg)
     path = folder / f"{NAME}.pbip"
     edited = _edited(folder)
-    marks = "".join(f"{_digest(text)}  {name}\n" for name, text in sorted(made.items()))
+    marks = f"{_GENERATED}{source.parameters.get('DataFolder', ('',))[0]}\n" + "".join(
+        f"{_digest(text)}  {name}\n" for name, text in sorted(made.items())
+    )
     if edited:
         return Written(path, written=False, files=len(made), edited=edited)
     if all(_text(folder / name) == text for name, text in made.items()) and _text(folder / _MARKS) == marks:
         return Written(path, written=False, files=len(made))
     _replace(folder, {**made, _MARKS: marks})
     return Written(path, written=True, files=len(made))
+
+
+def _as_set(folder: Path, made: dict[str, str]) -> dict[str, str]:
+    """The files, with the data folder that was set after they were last generated."""
+    there = _FOLDER_SET.search(_text(folder / _EXPRESSIONS) or "")
+    before = next((line for line in (_text(folder / _MARKS) or "").splitlines() if line.startswith(_GENERATED)), None)
+    if there is None or before is None or there[2] == before.removeprefix(_GENERATED).replace('"', '""'):
+        return made
+    kept = there[0]
+    return made | {_EXPRESSIONS: _FOLDER_SET.sub(lambda _: kept, made[_EXPRESSIONS])}
 
 
 def _digest(text: str) -> str:
@@ -102,7 +116,8 @@ def _text(path: Path) -> str | None:
 
 def _edited(folder: Path) -> list[str]:
     """Files that differ from what was last generated; one that is missing was lost, not edited."""
-    marks = [line.split("  ", 1) for line in (_text(folder / _MARKS) or "").splitlines()]
+    lines = (_text(folder / _MARKS) or "").splitlines()
+    marks = [line.split("  ", 1) for line in lines if not line.startswith(_GENERATED)]
     found = [(name, digest, _text(folder / name)) for digest, name in marks]
     return [name for name, digest, text in found if text is not None and _digest(text) != digest]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from exports.aggregate import MINIMUM, Aggregate, Value, aggregate
 from exports.report import sections
 from exports.report.judged import judged
 from exports.report.story import MONEY, story
-from exports.report.words import brief, change, day, difference, number, percent, span
+from exports.report.words import brief, cents, change, day, difference, number, percent, span
 from resources.disk import disk_errors, draft_of, make_folder
 from resources.failpoints import reach
 
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 FOLDER = "report"
 _DEFINED = ("revenue_gross", "refunds", "revenue_net", "orders", "units", "average_order", "sessions", "conversion",
             "first_orders", "returning_orders")  # fmt: skip
+
+
+_FORMS: dict[str, Callable[[Value], str]] = {
+    "change": change, "points": partial(change, points=True), "difference": difference, "cents": cents,
+    "added": partial(cents, sign=True),
+}  # fmt: skip
 
 
 def write_report(exports: Path, manifest: Mapping[str, Any], told: Aggregate | None = None) -> Path:
@@ -63,8 +69,8 @@ def shown(value: Value, kind: str, of: str) -> Markup:
     """A figure as the reader sees it, with the exact one of the tables (``of`` says which) in the markup."""
     if value is None:
         return Markup('<span class="none">\u2013</span>')
-    text = {"change": change, "points": lambda v: change(v, points=True), "difference": difference}.get(
-        kind, lambda v: number(v, kind))(value)  # fmt: skip
+    form = _FORMS.get(kind)
+    text = form(value) if form else number(value, kind)
     raw = value if isinstance(value, str | int | Decimal) else f"{value:.10g}" if isinstance(value, float) else value
     return Markup('<data value="{}" data-of="{}">{}</data>').format(raw, of, text)
 

@@ -71,7 +71,8 @@ def judged(told: Aggregate) -> list[dict[str, Any]]:
         own = [r for r in rows if r["model"] == name]
         found: dict[str, Any] = {"name": name, "title": title, "tells": tells, "lines": [], "why": ""}
         if own and own[0]["state"] != "serving":
-            found["why"] = f"{own[0]['state'].capitalize()}: {own[0]['notes'] or 'no reason is told'}."
+            why = str(own[0]["notes"] or "no reason is told").rstrip(".")
+            found["why"] = f"{own[0]['state'].capitalize()}: {why}."
         elif not own:
             found["why"] = "Never trained."
         else:

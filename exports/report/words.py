@@ -60,6 +60,13 @@ def difference(value: Value) -> str:
     return _signed(shown) if shown.strip("+-0.,") else "0"
 
 
+def cents(value: Value, *, sign: bool = False) -> str:
+    """An amount to the cent, where amounts are to add up as they are printed."""
+    if not isinstance(value, int | float | Decimal):
+        return NOT_KNOWN
+    return _signed(f"{value:+,.2f}" if sign and value else f"{value:,.2f}")
+
+
 def short(value: float) -> str:
     """A figure for a chart, in three digits: 950, 28.1k, 1.23M."""
     size = abs(value)

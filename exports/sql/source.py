@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from exports.contract import TYPES, published
-from exports.snapshot import SCHEMA_VERSION, Manifest, read_manifest
+from exports.snapshot import Manifest, read_manifest, require_contract
 from resources.errors import BehaviorError, IntegrityError
 from resources.settings import Settings
 
@@ -38,9 +38,7 @@ class Source:
         if manifest is None:
             msg = f"{exports}: nothing is published yet. `behavior run` makes a snapshot."
             raise BehaviorError(msg)
-        if manifest["schema_version"] != SCHEMA_VERSION or set(manifest["tables"]) - set(published()):
-            msg = f"{exports}: the snapshot was made by another version. `behavior run` publishes it anew."
-            raise BehaviorError(msg)
+        require_contract(manifest, exports)
         limits: dict[str, Any] = {"memory_limit": f"{settings.memory_limit}B", "threads": settings.threads}
         with duckdb.connect(":memory:", config=limits) as con:
             yield cls(exports, manifest, con)
