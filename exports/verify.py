@@ -110,6 +110,7 @@ class _Files:
                       if f["path"] == _path(name, f)}  # fmt: skip
         self.wrong: dict[str, str] = {}
         self.rows: dict[str, int] = {}
+        self.columns: dict[str, list[str]] = {}
         found = sums.of(exports / path for _, path in self.named)
         for (_, path), file in self.named.items():
             if exports / path not in found:
@@ -122,7 +123,8 @@ class _Files:
 
     def _count(self, path: str) -> None:
         try:
-            self.rows[path] = pq.ParquetFile(self.exports / path).metadata.num_rows
+            footer = pq.ParquetFile(self.exports / path)
+            self.rows[path], self.columns[path] = footer.metadata.num_rows, footer.schema_arrow.names
         except (pa.ArrowException, OSError):
             self.wrong[path] = "not a readable Parquet file"
 
@@ -137,6 +139,10 @@ class _Files:
                 continue
             hashes |= {str(Path(p).relative_to(self.exports).as_posix()): f"{value:016x}" for p, value in made.items()}
         return hashes
+
+    def have(self, columns: Any, files: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether every whole file has these columns in this order."""
+        return all(self.columns.get(str(f["path"]), columns) == columns for f in files)
 
     def told(self, path: str, file: Mapping[str, Any]) -> dict[str, Any]:
         """What a manifest must say of a file, as far as it can be told; of a wrong one, what it says."""
@@ -157,6 +163,8 @@ def _check_manifest(check: SnapshotCheck, where: str, manifest: Manifest, files:
     if not wrong:
         wrong = [f"what it says of {f['path']} is not what the file holds" for _, f in named
                  if f != files.told(f["path"], f)]  # fmt: skip
+    wrong += [f"the columns of {name} are not those of its files" for name, table in manifest["tables"].items()
+              if "columns" in table and not files.have(table["columns"], table["files"])]  # fmt: skip
     wrong += [f"the sums of {name} are not those of its files" for name, table in manifest["tables"].items()
               if not _adds_up(table)]  # fmt: skip
     if manifest["schema_version"] != SCHEMA_VERSION:
@@ -213,6 +221,9 @@ def _agree_with_gold(check: SnapshotCheck, gold: Gold, con: duckdb.DuckDBPyConne
                   else "the table is not published: publish again (`behavior run`)")  # fmt: skip
     for name in sorted(tables.keys() & published().keys() & gold.keys()):
         table, live = tables[name], gold[name]
+        if table.get("columns") != published()[name].spec.schema.names:
+            check.add(name, "published with the columns of another version: publish again (`behavior run`)")
+            continue
         if sorted(file.sha256 for _, file in live) == sorted(f["sha256"] for f in table["files"]):
             continue
         rows = sum(file.rows for _, file in live)
