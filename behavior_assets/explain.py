@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,13 @@ from exports.contract import published
 from exports.measures.catalog import measures
 from exports.measures.sql import Filter, query, relations, tables_of, unrelated
 from exports.names import TABLES, Place, column_name, places
-from exports.snapshot import add_views, read_manifest, require_contract
+from exports.snapshot import Manifest, add_views, current_manifest, require_contract
 from resources.errors import UsageError
 from resources.lake import Lake
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import duckdb
 
     from resources.settings import Settings
@@ -70,9 +72,7 @@ def find_measure(name: str) -> str:
     known = {m.lower(): m for m in measures()}
     if name.lower() in known:
         return known[name.lower()]
-    near = [known[n] for n in difflib.get_close_matches(name.lower(), known, 3, 0.5)]
-    hint = f" Did you mean {', '.join(near)}?" if near else " `behavior explain --list` has the names."
-    msg = f"{name!r}: no such measure.{hint}"
+    msg = f"{name!r}: no such measure.{_near(name, known, 0.5, ' `behavior explain --list` has the names.')}"
     raise UsageError(msg)
 
 
@@ -81,8 +81,7 @@ def parse_filter(text: str) -> Filter:
     name, equals, values = text.partition("=")
     place = places().get(name.strip().lower())
     if not equals or place is None:
-        near = difflib.get_close_matches(name.strip().lower(), places(), 3, 0.5)
-        hint = f" Did you mean {', '.join(_shown(places()[n]) for n in near)}?" if near else ""
+        hint = _near(name.strip(), {n: _shown(p) for n, p in places().items()}, 0.5)
         msg = f'--filter {text!r}: write a column and its values, such as "Country=France" or "Date[Year]=2026".{hint}'
         raise UsageError(msg)
     return Filter(place, tuple(values.split(",")))
@@ -94,7 +93,7 @@ def _shown(place: Place) -> str:
 
 def explain(settings: Settings, name: str, filters: Iterable[Filter] = ()) -> Explained:
     """A measure of the current snapshot. Raises UsageError where nothing is published yet."""
-    measure, exports, manifest = measures()[name], settings.home.exports, _manifest(settings)
+    measure, exports, manifest = measures()[name], settings.home.exports, _manifest(settings.home.exports)
     with _published(manifest, exports) as con:
         filters = [settle(con, f) for f in filters]
         sql = _laid_out(query(name, filters))
@@ -142,9 +141,7 @@ def settle(con: duckdb.DuckDBPyConnection, wanted: Filter) -> Filter:
     values = (whole,) if whole.lower() in known else tuple(v.strip() for v in wanted.values)
     for value in values:
         if value.lower() not in known:
-            near = [known[n] for n in difflib.get_close_matches(value.lower(), known, 3, 0.6)]
-            hint = f" Did you mean {', '.join(near)}?" if near else ""
-            msg = f"--filter: {_shown(place)} has no member {value!r}.{hint}"
+            msg = f"--filter: {_shown(place)} has no member {value!r}.{_near(value, known, 0.6)}"
             raise UsageError(msg)
     return Filter(place, tuple(known[v.lower()] for v in values))
 
@@ -156,7 +153,7 @@ def explain_change(
 
     Raises UsageError for a filter that is not one value of a channel, device, country or source.
     """
-    manifest = _manifest(settings)
+    manifest = _manifest(settings.home.exports)
     _require_data(manifest, periods)
     with _published(manifest, settings.home.exports) as con:
         only = {_bridged(f): f.values[0] for f in (settle(con, f) for f in filters)}
@@ -188,12 +185,15 @@ def _bridged(only: Filter) -> str:
     return name
 
 
-def _manifest(settings: Settings) -> dict[str, Any]:
-    manifest = read_manifest(settings.home.exports)
-    if manifest is None:
-        msg = f"{settings.home.exports}: nothing is published yet. `behavior run` publishes."
-        raise UsageError(msg)
-    return require_contract(manifest, settings.home.exports)
+def _manifest(exports: Path) -> Manifest:
+    """The current manifest, of this version's tables."""
+    return require_contract(current_manifest(exports), exports)
+
+
+def _near(word: str, known: Mapping[str, str], likeness: float, otherwise: str = "") -> str:
+    """A hint at what is written nearly like a word; ``known``: by lower case, how it is shown."""
+    found = [known[n] for n in difflib.get_close_matches(word.lower(), known, 3, likeness)]
+    return f" Did you mean {', '.join(found)}?" if found else otherwise
 
 
 def _laid_out(sql: str) -> str:
@@ -203,7 +203,7 @@ def _laid_out(sql: str) -> str:
     return sqlglot.transpile(sql, read="duckdb", write="duckdb", pretty=True)[0]
 
 
-def _published(manifest: dict[str, Any], exports: Any) -> duckdb.DuckDBPyConnection:
+def _published(manifest: Manifest, exports: Path) -> duckdb.DuckDBPyConnection:
     """The manifest's own files as views: ``behavior.duckdb`` may show the next snapshot already."""
     import duckdb
 
@@ -226,7 +226,7 @@ def _delivered(settings: Settings, name: str, days: list[str]) -> list[dict[str,
     if not days:
         return []
     bronze = Lake(settings.home.lake).table(BRONZE_EVENTS)
-    exact = tables_of(name) & {t for t in published() if t.startswith("fact_")} <= _OF_A_DAY
+    exact = {t for t in tables_of(name) if published()[t].is_fact} <= _OF_A_DAY
     wanted = set(days)
     parts = [f for day, files in bronze.parts().items() for f in files
              if (day in wanted if exact else day <= days[-1])]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from behavior_assets.outlets_cli import shown
 from exports.contract import published
 from exports.measures.catalog import measures
 from exports.measures.sql import Filter, query
@@ -116,6 +117,4 @@ def told(figure: Any, form: str) -> str:
         return f"{figure:%Y-%m-%d %H:%M}"
     if isinstance(figure, date | str) or not form:
         return str(figure)
-    digits = len(form.split(";", maxsplit=1)[0].rstrip("%").partition(".")[2])
-    sign = "+" if form.startswith("+") else ""
-    return f"{figure:{sign},.{digits}%}" if "%" in form else f"{figure:{sign},.{digits}f}"
+    return shown(figure, form)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 
@@ -12,8 +11,8 @@ from behavior_assets.partitions import OWNERS, asset_key
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.order import GOLD_INPUTS
 from exports import outlets
-from exports.snapshot import Manifest, publish, read_manifest
-from resources.errors import QualityError, UsageError
+from exports.snapshot import Manifest, current_manifest, publish
+from resources.errors import QualityError
 from resources.home import HomeResource
 from resources.lake import Lake
 from resources.settings import Settings
@@ -66,7 +65,7 @@ def _outlets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:  #
                   automation_condition=condition, freshness_policy=fresh, description=description)  # fmt: skip
         def outlet(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
             settings = home.settings()
-            done = make(settings, _published(settings.home.exports))
+            done = make(settings, current_manifest(settings.home.exports))
             return dg.MaterializeResult(metadata={
                 "of_snapshot": done.snapshot, "made_now": done.new, "files": done.files, "edited": done.edited,
             })  # fmt: skip
@@ -78,7 +77,7 @@ def _outlets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:  #
               description="The star in another database, where behavior.toml names one (publish_to).")  # fmt: skip
     def database(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         settings = home.settings()
-        _published(settings.home.exports)
+        current_manifest(settings.home.exports)  # before the first there is nothing to be late with
         if not settings.publish_to:
             return dg.MaterializeResult(metadata={"target": "none: publish_to is not set in behavior.toml"})
         from exports.sql.publish import publish as publish_to
@@ -102,12 +101,3 @@ def _outlets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:  #
              "CSV and Excel of the aggregate profile: no row of a person."),
         database,
     ]
-
-
-def _published(exports: Path) -> Manifest:
-    """The current manifest; the snapshot is made before."""
-    manifest = read_manifest(exports)
-    if manifest is None:
-        msg = f"{exports}: nothing is published yet. `behavior run` publishes."
-        raise UsageError(msg)
-    return manifest

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from resources.disk import disk_errors, draft_of
 from resources.failpoints import reach
-from resources.integrity import Problem
+from resources.integrity import Problem, sha256_or_nothing
 
 if TYPE_CHECKING:
     from exports.aggregate import Aggregate
 
 NOTES = "outlets.json"
-VERSIONS = {"report": "report-1", "aggregate": "aggregate-1", "powerbi": "powerbi-1"}  # a change makes them anew
+VERSIONS = {"report": "report-1", "aggregate": "aggregate-1"}  # a change makes them anew
 _SHOWN = 3  # files that are told by name
 
 
@@ -83,7 +82,7 @@ def _made(
     told, snapshot = notes.get(name, {}), str(manifest["snapshot"])
     if told.get("snapshot") == snapshot and told.get("version") == VERSIONS[name] and not _changed(exports, told):
         return Made(name, snapshot, new=False, files=len(told["files"]))
-    written = {p.relative_to(exports).as_posix(): _digest(p) for p in write()}
+    written = {p.relative_to(exports).as_posix(): sha256_or_nothing(p) for p in write()}
     notes[name] = {"snapshot": snapshot, "version": VERSIONS[name], "files": dict(sorted(written.items()))}
     with disk_errors(exports), draft_of(exports / NOTES) as draft:
         reach("outlet.note")
@@ -115,12 +114,4 @@ def problems(exports: Path) -> list[Problem]:
 
 
 def _changed(exports: Path, told: Mapping[str, Any]) -> list[str]:
-    return [path for path, digest in told["files"].items() if _digest(exports / path) != digest]
-
-
-def _digest(path: Path) -> str:
-    """Of a file's bytes; empty where it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
+    return [path for path, digest in told["files"].items() if sha256_or_nothing(exports / path) != digest]

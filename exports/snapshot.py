@@ -55,6 +55,15 @@ def read_manifest(exports: Path) -> Manifest | None:
     return manifest
 
 
+def current_manifest(exports: Path) -> Manifest:
+    """The current manifest. Raises UsageError before the first, IntegrityError when it cannot be read."""
+    manifest = read_manifest(exports)
+    if manifest is None:
+        msg = f"{exports}: nothing is published yet. `behavior run` publishes."
+        raise UsageError(msg)
+    return manifest
+
+
 def publish(
     lake: Lake, settings: Settings, con: duckdb.DuckDBPyConnection, data_through: date, now: datetime, *,
     synthetic: bool,
@@ -224,13 +233,18 @@ def _fill(draft: Path, exports: Path, manifest: Manifest, kind: str) -> None:
         with duckdb.connect(":memory:") as con:
             con.execute(f"ATTACH '{_text(draft)}' AS out (STORAGE_VERSION 'v1.0.0')")
             for name, entry in manifest["tables"].items():
-                files = ", ".join(f"'{_text(exports / f['path'])}'" for f in entry["files"])
-                con.execute(f'CREATE {kind} out."{name}" AS SELECT * FROM read_parquet([{files}])')
+                con.execute(f'CREATE {kind} out."{name}" AS {_rows(exports, entry)}')
                 comment = published()[name].grain.replace("'", "''")
                 con.execute(f"COMMENT ON {kind} out.\"{name}\" IS 'One row is {comment}.'")
             con.execute("DETACH out")
     finally:
         log.unlink(missing_ok=True)
+
+
+def _rows(exports: Path, entry: Mapping[str, Any]) -> str:
+    """The query that reads a table of a manifest."""
+    files = ", ".join(f"'{_text(exports / f['path'])}'" for f in entry["files"])
+    return f"SELECT * FROM read_parquet([{files}])"
 
 
 def _text(path: Path) -> str:
@@ -240,8 +254,7 @@ def _text(path: Path) -> str:
 def add_views(con: duckdb.DuckDBPyConnection, exports: Path, manifest: Mapping[str, Any]) -> None:
     """The tables of a snapshot as views over its files, which stay while newer ones are published."""
     for name, entry in manifest["tables"].items():
-        files = ", ".join(f"'{_text(exports / f['path'])}'" for f in entry["files"])
-        con.execute(f'CREATE VIEW "{name}" AS SELECT * FROM read_parquet([{files}])')
+        con.execute(f'CREATE VIEW "{name}" AS {_rows(exports, entry)}')
 
 
 def collect(exports: Path, keep: int, current: str = "") -> int:

@@ -49,7 +49,7 @@ class Sums:
         stamps = {path: stamp for path in paths if (stamp := _stamp(path)) is not None}
         fresh = {stamp: path for path, stamp in stamps.items() if stamp not in self._known}
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), thread_name_prefix="sha256") as pool:
-            self._known.update(zip(fresh, pool.map(_sha256_or_nothing, fresh.values()), strict=True))
+            self._known.update(zip(fresh, pool.map(sha256_or_nothing, fresh.values()), strict=True))
         return {path: self._known[stamp] for path, stamp in stamps.items()}
 
 
@@ -61,7 +61,8 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
     return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
 
 
-def _sha256_or_nothing(path: Path) -> str:
+def sha256_or_nothing(path: Path) -> str:
+    """sha256 of a file's bytes; empty where it cannot be read."""
     try:
         return sha256_of(path)
     except OSError:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.conftest import absent
 
 PHONE, DESK = 390, 1280
 _TALL = 900
@@ -22,10 +22,7 @@ def chromium_path() -> str:
     """The browser's program. Absent: the test is skipped, or fails where CI says that all must be there."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if not found:
-        reason = "no chromium: apt-get install chromium"
-        if os.environ.get("BEHAVIOR_REQUIRE_SHARED") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        absent("no chromium: apt-get install chromium")
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import duckdb
 import pytest
@@ -83,14 +83,18 @@ def require_packages(*names: str) -> None:
         pytest.skip(f"not installed: {', '.join(missing)} (the extra `models`)")
 
 
+def absent(reason: str) -> NoReturn:
+    """What a test needs is not there: it is skipped, or fails where CI says that all must be there."""
+    if os.environ.get("BEHAVIOR_REQUIRE_SHARED") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def require_shared(folder: str = "") -> Path:
     """A folder of ``../shared/data``. Absent: the test is skipped, or fails where they are required."""
     path = REPOSITORY.parent / "shared" / "data" / folder
     if not path.exists():
-        reason = f"{path} is not there: the real files are not part of the repository"
-        if os.environ.get("BEHAVIOR_REQUIRE_SHARED") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        absent(f"{path} is not there: the real files are not part of the repository")
     return path
 
 

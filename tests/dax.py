@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from exports.measures.catalog import measures
-from exports.powerbi.model import Model, build_model
+from exports.powerbi.model import build_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -66,5 +66,3 @@ class DaxModel:
         )  # fmt: skip
         return dict(told)
 
-
-__all__ = ["DaxModel", "Model"]

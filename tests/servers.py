@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.conftest import absent
 
 PASSWORD = "correct horse/battery@staple"
 PATIENCE = 60  # seconds for a server to answer
@@ -39,12 +39,8 @@ def require(*needed: tuple[str, str]) -> None:
     """Skip where a program or a Python package is absent, or fail where CI says that all is there: (kind, name)."""
     missing = [name for kind, name in needed if not (_program(name) if kind == "program" else find_spec(name))]
     missing = [name for name in missing if not Path(name).exists()]
-    if not missing:
-        return
-    reason = f"not installed: {', '.join(missing)}"
-    if os.environ.get("BEHAVIOR_REQUIRE_SHARED") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if missing:
+        absent(f"not installed: {', '.join(missing)}")
 
 
 def odbc_driver(name: str) -> str:
@@ -52,12 +48,9 @@ def odbc_driver(name: str) -> str:
     require(("module", "pyodbc"))
     import pyodbc
 
-    if name in pyodbc.drivers():
-        return name
-    reason = f"no ODBC driver {name!r}"
-    if os.environ.get("BEHAVIOR_REQUIRE_SHARED") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if name not in pyodbc.drivers():
+        absent(f"no ODBC driver {name!r}")
+    return name
 
 
 def _program(name: str) -> str | None:

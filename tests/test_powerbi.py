@@ -22,7 +22,7 @@ from exports.powerbi.lint import findings, read_folder
 from exports.powerbi.model import EXECUTIVE_MEASURES, build_model, role_filters
 from exports.powerbi.pages import PAGES
 from exports.powerbi.project import NAME, files, write_project
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, absent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +41,7 @@ OVERVIEW = f"{NAME}.Report/definition/pages/overview/"
 def checkers() -> Path:
     """The folder of the opt-in checkers; absent: skipped, or failed where they are required."""
     if not (CHECKERS / "bin" / "python").exists() or not SHARED.exists():
-        reason = "the opt-in checkers are not installed (make checkers)"
-        if os.environ.get("BEHAVIOR_REQUIRE_SHARED") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        absent("the opt-in checkers are not installed (make checkers)")
     return CHECKERS
 
 

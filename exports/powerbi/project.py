@@ -72,13 +72,10 @@ def write_project(folder: Path, source: Source) -> Written:
     """Write the project to a folder, all of it or nothing; Power BI's own cache in it is kept.
 
     A project that a person has edited is left as it is: deleting the folder brings the generated one back. A data folder
-    that the opener or a person has set stays set. Raises ValueError where our own lint finds anything: a broken project is never published.
+    that the opener or a person has set stays set. Raises ValueError where our own lint finds anything: a broken project
+    is never published.
     """
     made = _as_set(folder, files(source))
-    wrong = findings(made)
-    if wrong:
-        msg = f"the Power BI project would not open: {'; '.join(wrong[:5])}"
-        raise ValueError(msg)
     path = folder / f"{NAME}.pbip"
     edited = _edited(folder)
     marks = f"{_GENERATED}{source.parameters.get('DataFolder', ('',))[0]}\n" + "".join(
@@ -88,6 +85,10 @@ def write_project(folder: Path, source: Source) -> Written:
         return Written(path, written=False, files=len(made), edited=edited)
     if all(_text(folder / name) == text for name, text in made.items()) and _text(folder / _MARKS) == marks:
         return Written(path, written=False, files=len(made))
+    wrong = findings(made)
+    if wrong:
+        msg = f"the Power BI project would not open: {'; '.join(wrong[:5])}"
+        raise ValueError(msg)
     _replace(folder, {**made, _MARKS: marks})
     return Written(path, written=True, files=len(made))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exports.aggregate import aggregate
 from exports.report import write_report
-from exports.snapshot import read_manifest
+from exports.snapshot import current_manifest
 from exports.spreadsheets import write_spreadsheets
 from resources.errors import BehaviorError, UsageError
 
@@ -18,10 +18,7 @@ def main(arguments: list[str]) -> Path:
         msg = "wanted: python -m exports.report HOME [OUT]"
         raise UsageError(msg)
     exports = Path(arguments[0]) / "exports"
-    manifest = read_manifest(exports)
-    if manifest is None:
-        msg = f"{exports}: nothing is published yet; `behavior run` publishes."
-        raise UsageError(msg)
+    manifest = current_manifest(exports)
     out = Path(arguments[1]) if len(arguments) > 1 else exports
     told = aggregate(exports, manifest)
     write_spreadsheets(out, manifest, told)

@@ -17,6 +17,7 @@ from exports.report.words import brief, change, difference, number, percent, sho
 Section = dict[str, Any]
 _SHOWN_WEEKS, _SPARK_WEEKS, _SHOWN_DAYS = 26, 13, 56
 _LISTED = 12
+_NOW = "last four weeks"
 NAMES = {
     "revenue_net": "Net revenue", "revenue_gross": "Gross revenue", "orders": "Orders", "units": "Units sold",
     "average_order": "Average order", "sessions": "Visits", "conversion": "Conversion", "refunds": "Refunds",
@@ -95,27 +96,25 @@ def bridge(told: Aggregate) -> Section | None:
 def funnel(told: Aggregate) -> Section | None:
     """Stages of all visits, and by device and channel as a table."""
     rows = [r for r in told.rows("funnel") if r["dimension"] == "all"]
-    now = [r for r in rows if r["period"] == "last four weeks"]
-    if not now:
-        return None
-    old = {r["stage"]: r["share_of_visits"] for r in rows if r["period"] != "last four weeks"}
-    bars = [Bar(r["stage"].capitalize(), r["share_of_visits"], old.get(r["stage"]),
-                f"{number(r['sessions'], 'int')} \u00b7 {_percent(r['share_of_visits'])}") for r in now]  # fmt: skip
-    label = "Visits by stage: " + ", ".join(f"{b.label} {b.beside}" for b in bars)
-    split = [r for r in told.rows("funnel") if r["dimension"] != "all" and r["period"] == "last four weeks"]
-    return {"chart": charts.figure(lambda w: charts.rows(bars, w), label), "rows": rows, "split": split}
+    split = [r for r in told.rows("funnel") if r["dimension"] != "all" and r["period"] == _NOW]
+    made = _shares("Visits by stage", rows, "stage", "sessions", "share_of_visits")
+    return made and made | {"split": split}
 
 
 def carts(told: Aggregate) -> Section | None:
     """Outcomes of cart items, beside those of the four weeks before."""
-    rows = told.rows("cart_outcomes")
-    now = [r for r in rows if r["period"] == "last four weeks"]
+    return _shares("Cart items by outcome", told.rows("cart_outcomes"), "outcome", "items", "share")
+
+
+def _shares(what: str, rows: Sequence[Row], name: str, count: str, share: str) -> Section | None:
+    """Shares of the last four weeks as bars, each with a mark where it was in the four weeks before."""
+    now = [r for r in rows if r["period"] == _NOW]
     if not now:
         return None
-    old = {r["outcome"]: r["share"] for r in rows if r["period"] != "last four weeks"}
-    bars = [Bar(r["outcome"].capitalize(), r["share"], old.get(r["outcome"]),
-                f"{number(r['items'], 'int')} \u00b7 {_percent(r['share'])}") for r in now]  # fmt: skip
-    label = "Cart items by outcome: " + ", ".join(f"{b.label} {b.beside}" for b in bars)
+    old = {r[name]: r[share] for r in rows if r["period"] != _NOW}
+    bars = [Bar(r[name].capitalize(), r[share], old.get(r[name]),
+                f"{number(r[count], 'int')} \u00b7 {_percent(r[share])}") for r in now]  # fmt: skip
+    label = f"{what}: " + ", ".join(f"{b.label} {b.beside}" for b in bars)
     return {"chart": charts.figure(lambda w: charts.rows(bars, w), label), "rows": rows}
 
 
