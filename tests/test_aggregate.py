@@ -216,6 +216,19 @@ def test_the_same_snapshot_gives_the_same_rows(made: tuple[Aggregate, Sql], tmp_
     assert {n: f.rows for n, f in again.tables.items()} == {n: f.rows for n, f in made[0].tables.items()}
 
 
+def test_four_weeks_are_told_without_what_was_before(tmp_path: Path) -> None:
+    """30 days hold four whole weeks (4 March to 31 March); the weeks before them are not known."""
+    told = aggregate(tmp_path, shop(last_days=30).write(tmp_path))
+    for table in ("products", "categories", "origins"):
+        rows = told.rows(table)
+        assert sum(r["units"] or 0 for r in rows) > 0, table
+        assert {(r["orders_before"], r["revenue_before"], r["revenue_change"]) for r in rows} == {(None, None, None)}
+        assert "eight complete weeks" in told.tables[table].blank["revenue_before"]
+    assert not told.compares
+    assert {r["period"] for r in told.rows("funnel")} == {"last four weeks"}
+    assert "eight complete weeks" in told.tables["product_movers"].blank[""]
+
+
 def test_a_home_of_a_few_days_has_no_weeks(tmp_path: Path) -> None:
     told = aggregate(tmp_path, shop(customers=12, last_days=4).write(tmp_path))
     assert not told.rows("week")

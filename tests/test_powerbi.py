@@ -16,12 +16,14 @@ import pytest
 from behavior_assets.star.dimensions import dim_hour
 from exports.contract import published
 from exports.measures.catalog import measures
+from exports.measures.sql import tables_of
 from exports.names import LEFT_OUT, TABLES, column_name
 from exports.powerbi import sources
 from exports.powerbi.lint import findings, read_folder
 from exports.powerbi.model import EXECUTIVE_MEASURES, build_model, role_filters
 from exports.powerbi.pages import PAGES
 from exports.powerbi.project import NAME, files, write_project
+from exports.powerbi.visuals import Visual
 from tests.conftest import REPOSITORY, absent
 
 if TYPE_CHECKING:
@@ -140,6 +142,24 @@ def test_there_are_pages_with_slicers_tooltips_and_drill_through() -> None:
     assert all(any(v.kind == "slicer" for v in p.visuals) for p in seen)
     assert [p.drill for p in PAGES if p.drill] == ["Product[Product Number]"]
     assert {v.tooltip for p in PAGES for v in p.visuals if v.tooltip} == {p.name for p in PAGES if p.tip}
+
+
+def _unreached(slicer: Visual, visual: Visual) -> set[str]:
+    """Facts behind a visual's measures to which no key brings the slicer's choice."""
+    of = next(t for t, told in TABLES.items() if slicer.fields["Values"][0].startswith(f"{told}["))
+    facts = {t for names in visual.fields.values() for n in names if n in measures() for t in tables_of(n)}
+    keys = {t: {c.references for c in published()[t].columns} - {""} for t in facts}
+    return {t for t in facts if keys[t] and of != t and of not in keys[t]}
+
+
+def test_a_slicer_reaches_every_figure_of_its_page_or_it_is_said() -> None:
+    for page in PAGES:
+        shown = [v for v in page.visuals if v.kind != "slicer"]
+        for slicer in (v for v in page.visuals if v.kind == "slicer"):
+            missed = [v.title for v in shown if _unreached(slicer, v)]
+            assert len(missed) < len(shown), slicer.title
+            told = [t for t in missed if re.search(r"\b(all|whole)\b", t)]
+            assert missed == told or ":" in slicer.title, (page.name, slicer.title, missed)
 
 
 def test_visuals_lie_on_the_canvas_and_not_over_each_other() -> None:

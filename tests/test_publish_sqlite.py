@@ -105,8 +105,11 @@ def test_tables_of_others_are_refused_and_those_of_other_names_stay(home: Path, 
     load(home, f"sqlite:///{file}")
     load(home, f"sqlite:///{file}", force=True)
     assert ask(file, "SELECT count(*) FROM budget") == [(0,)]
+    for url in ("sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"):
+        memory = run_cli("publish", "--home", home, "--to", url)
+        assert (memory.code, "SQLite in memory is gone" in memory.err) == (2, True), url
     readers = run_cli("publish", "--home", home, "--to", f"sqlite:///{file}", "--reader", "bi")
-    assert (readers.code, "SQLite has no roles" in readers.err) == (1, True)
+    assert (readers.code, "SQLite has no roles" in readers.err) == (2, True)
     nowhere = run_cli("publish", "--home", home, "--to", f"sqlite:///{file.parent}/no/where.sqlite")
     assert (nowhere.code, "unable to open database file" in nowhere.err) == (1, True)
 

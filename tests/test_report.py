@@ -11,6 +11,7 @@ import pytest
 
 from exports.aggregate import Aggregate, aggregate
 from exports.report import page, write_report
+from exports.report.words import axis_labels
 from tests.chromium import DESK, PHONE, Page, browser
 from tests.small_shop import HOSTILE, shop
 from tests.test_aggregate import HIDDEN
@@ -176,8 +177,24 @@ def test_the_same_snapshot_gives_the_same_page(report: tuple[Path, Aggregate]) -
     assert page(report[1]) == report[0].read_text("utf-8")
 
 
+def test_a_shop_of_four_weeks_is_not_compared_with_weeks_before(tmp_path: Path, tab: Page) -> None:
+    tab.open(write_report(tmp_path, shop(last_days=30).write(tmp_path)), 1280)
+    text = tab.ask("document.body.innerText").lower()
+    assert "products that sold most" in text
+    assert "four weeks before" not in text.replace("eight complete weeks yet: four, and the four before", "")
+    assert tab.console == []
+
+
+def test_labels_of_an_axis_are_exact_and_of_one_unit() -> None:
+    assert axis_labels([0, 200_000, 202_500]) == ["0", "200.0k", "202.5k"]
+    assert axis_labels([0, 500_000, 1_000_000]) == ["0", "0.5M", "1.0M"]
+    assert axis_labels([-25, 0, 25]) == ["\u221225", "0", "25"]
+
+
 def test_a_shop_without_a_whole_week_has_a_report(tmp_path: Path, tab: Page) -> None:
     tab.open(write_report(tmp_path, shop(customers=12, last_days=4).write(tmp_path)), PHONE)
-    assert "no complete week" in tab.ask("document.body.innerText")
+    text = tab.ask("document.body.innerText")
+    assert "no complete week" in text
+    assert tab.ask("document.querySelector('h1').innerText") == "The first days: 30 March to 2 April 2024"
     assert tab.console == []
     assert tab.ask("document.documentElement.scrollWidth") <= PHONE

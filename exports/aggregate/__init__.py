@@ -31,7 +31,13 @@ class Aggregate:
     sources: tuple[str, ...]
     week: Span
     month: Span
+    compares: bool  # whether there are four weeks before the month
     tables: Mapping[str, Filled]
+
+    @property
+    def so_far(self) -> Span:
+        """All days that the data hold."""
+        return Span(self.first_day, self.data_through)
 
     def rows(self, name: str) -> tuple[Row, ...]:
         """A table's rows."""
@@ -45,7 +51,7 @@ def aggregate(exports: Path, manifest: Mapping[str, Any], memory_limit: int | No
         return Aggregate(
             snapshot=str(manifest["snapshot"]), data_through=shop.through, first_day=shop.first_day,
             synthetic=bool(manifest["synthetic"]), sources=shop.sources, week=shop.week, month=shop.month,
-            tables={f.table.name: f for f in filled},
+            compares=shop.compares, tables={f.table.name: f for f in filled},
         )  # fmt: skip
 
 

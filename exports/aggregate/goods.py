@@ -28,6 +28,8 @@ _SOLD = """
 _NEEDS = dict.fromkeys(
     ("revenue_gross", "share", "revenue_before", "revenue_change", "revenue_change_share"), "has_price"
 )
+_BEFORE = ("orders_before", "units_before", "revenue_before", "revenue_change", "revenue_change_share")
+_ALONE = "there are no eight complete weeks yet: four, and the four before"
 _NEEDS_CATEGORY = {**_NEEDS, "category": "has_categories"}
 _WHAT = """
     product_id text : The shop's product number
@@ -61,10 +63,11 @@ def _sold(shop: Shop, member: str, joins: str, part: str = "''") -> list[Row]:
 
     ``part``: what else is published of these lines (SQL of the category), so that it cannot tell of those folded.
     """
+    bounds = shop.month.keys if shop.compares else shop.month.keys | {"earlier": shop.month.keys["first"]}
     lines = f"""SELECT {member} AS member, customer_key, order_key, quantity, revenue_gross, date_key >= $first AS now,
                        {part} AS part
                 FROM fact_sales {joins} WHERE line_type = 'sale' AND date_key BETWEEN $earlier AND $last"""
-    shop.con.execute(f"CREATE OR REPLACE TEMP TABLE lines AS {lines}", shop.month.keys)
+    shop.con.execute(f"CREATE OR REPLACE TEMP TABLE lines AS {lines}", bounds)
     # Both periods' totals are published, of all and of each part.
     keep_members(shop.con, """SELECT member, customer_key, unnest([now || '', now || part]) AS part, now AS counts
                               FROM lines""")
@@ -89,19 +92,23 @@ def _sold(shop: Shop, member: str, joins: str, part: str = "''") -> list[Row]:
     for row in rows:
         row.pop("by")
         row.pop("part")
+        if not shop.compares:
+            row.update(dict.fromkeys(_BEFORE))
     return rows
 
 
 def _filled(shop: Shop, table: Table, rows: list[Row]) -> Filled:
     blank = shop.blank(table, rows)
     if not rows:
-        blank = {"": "there are no eight complete weeks with sales yet: four, and the four before"}
+        blank = {"": "there are no four complete weeks with sales yet"}
+    elif not shop.compares:
+        blank = dict.fromkeys(_BEFORE, _ALONE) | blank
     return Filled(table, tuple({c.name: r.get(c.name) for c in table.columns} for r in rows), blank)
 
 
 def products(shop: Shop) -> tuple[Filled, Filled]:
     """Products by what they sold, and those that moved most."""
-    rows = _products(shop) if shop.weeks >= 8 else []  # noqa: PLR2004 - four weeks, twice
+    rows = _products(shop) if shop.has_month else []
     listed = _fold_tail(rows)
     for rank, row in enumerate(listed, 1):
         row["rank"] = rank if row["product"] != OTHER else None
@@ -113,7 +120,8 @@ def products(shop: Shop) -> tuple[Filled, Filled]:
         movers += [{**r, "direction": direction, "rank": n} for n, r in enumerate(chosen, 1)]
     told = _filled(shop, MOVERS_TABLE, movers if shop.has_any("has_price") else [])
     if not told.rows:
-        why = "no product has ten buyers in both periods" if shop.has_any("has_price") else shop.why_not("has_price")
+        why = "no product has ten buyers in both periods" if shop.compares else _ALONE
+        why = why if shop.has_any("has_price") else shop.why_not("has_price")
         told = Filled(MOVERS_TABLE, (), {"": why})
     return _filled(shop, PRODUCTS, listed), told
 
@@ -143,7 +151,7 @@ def categories(shop: Shop) -> Filled:
     """Categories of the first level."""
     if not shop.has_any("has_categories"):
         return Filled(CATEGORIES, (), {"": shop.why_not("has_categories")})
-    rows = _sold(shop, "category_1", "JOIN dim_category USING (category_key)") if shop.weeks >= 8 else []  # noqa: PLR2004
+    rows = _sold(shop, "category_1", "JOIN dim_category USING (category_key)") if shop.has_month else []
     for row in rows:
         row["category"] = row.pop("member")
     return _filled(shop, CATEGORIES, rows)
@@ -153,7 +161,7 @@ def origins(shop: Shop) -> Filled:
     """Orders by channel, device and country, as far as a source tells them."""
     rows: list[Row] = []
     for name in ("channel", "device", "country"):
-        if shop.has_any(f"has_{name}") and shop.weeks >= 8:  # noqa: PLR2004
+        if shop.has_any(f"has_{name}") and shop.has_month:
             found = _sold(shop, f"{name}_name", f"JOIN dim_{name} USING ({name}_key)")
             rows += [{**r, "dimension": name} for r in found]
     told = _filled(shop, ORIGINS, rows)

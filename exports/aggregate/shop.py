@@ -75,6 +75,16 @@ class Shop:
         return max((self.week.last - begin + DAY) // WEEK, 0)
 
     @property
+    def has_month(self) -> bool:
+        """Whether there are four complete weeks."""
+        return self.weeks >= 4  # noqa: PLR2004
+
+    @property
+    def compares(self) -> bool:
+        """Whether there are four more before them."""
+        return self.weeks >= 8  # noqa: PLR2004
+
+    @property
     def month(self) -> Span:
         """The last four complete weeks."""
         return Span(self.week.last - FOUR_WEEKS + DAY, self.week.last)

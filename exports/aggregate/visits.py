@@ -12,7 +12,6 @@ STAGES = {
     "cart": ("has_cart = 'Yes'", "has_cart"), "checkout": ("has_checkout = 'Yes'", "has_checkout"),
     "order": ("has_purchase = 'Yes'", "has_views"),
 }  # fmt: skip
-_FEWEST = 4
 
 FUNNEL = declared("funnel", "From visit to order", "one stage of a purchase, for one group of visits in four weeks", """
     period text : last four weeks, or four weeks before
@@ -39,8 +38,8 @@ CARTS = declared("cart_outcomes", "What became of carts", "one outcome of items 
 
 def _periods(shop: Shop) -> list[tuple[str, Span]]:
     """The last four complete weeks and those before, as far as the data reach back."""
-    found = [("last four weeks", shop.month), ("four weeks before", shop.month.before)]
-    return [(name, span) for n, (name, span) in enumerate(found, 1) if shop.weeks >= _FEWEST * n]
+    found = [("last four weeks", shop.month, shop.has_month), ("four weeks before", shop.month.before, shop.compares)]
+    return [(name, span) for name, span, there in found if there]
 
 
 def funnel(shop: Shop) -> Filled:

@@ -44,13 +44,23 @@ def _card(name: str, place: tuple[int, int, int, int]) -> Visual:
     return Visual("cardVisual", name, place, {"Data": (name,)}, objects=card_look())
 
 
+# Slicers that choose among one kind of a page's figures are headed by whose.
+_WHOSE = {
+    "Session Predictions[Events Seen]": "Sessions: Events Seen", "Model Card[Metric]": "Model cards: Metric",
+    "Customer Predictions[Horizon Days]": "Customers: Horizon Days",
+}  # fmt: skip
+
+
 def _slicers(*columns: str) -> tuple[Visual, ...]:
-    """The date as a range, then at most three other columns as drop-down lists."""
+    """The date as a range, then at most three other columns as drop-down lists.
+
+    Each reaches every figure of its page; where it does not, its head or the other visual's title says so.
+    """
     found = [Visual("slicer", "Date", _at(SLICERS, 0, 3), {"Values": ("Date[Date]",)}, objects=slicer_mode("Between"))]
     for n, column in enumerate(columns):
-        name = column.split("[")[-1].rstrip("]")
+        name = _WHOSE.get(column) or column.split("[")[-1].rstrip("]")
         found.append(Visual("slicer", name, _at(SLICERS, 3 + n * 3, 3), {"Values": (column,)},
-                            objects=slicer_mode("Dropdown")))  # fmt: skip
+                            objects=slicer_mode("Dropdown", head=name if column in _WHOSE else "")))  # fmt: skip
     return tuple(found)
 
 
@@ -89,36 +99,36 @@ PAGES = (
     )),
     Page("funnel", "Funnel and carts", (
         *_slicers("Device[Device]", "Channel[Channel]", "Source[Source]"),
-        *_cards("Sessions", "Conversion Rate", "Cart Rate", "Cart Abandonment Rate",
-                "Checkout Abandonment Rate", "Abandoned Value"),
+        *_cards("Sessions", "Bounce Rate", "Conversion Rate", "Cart Rate", "Cart Abandonment Rate",
+                "Checkout Abandonment Rate"),
         Visual("funnel", "How far sessions go", _at(CHARTS, 0, 5),
                {"Y": ("Sessions", "Sessions with Cart", "Sessions with Checkout", "Sessions with Order")}),
         _chart("lineChart", "Conversion by day, 28 days running", _at(CHARTS, 5, 7), "Date[Date]", "Conversion Rate",
                "Conversion Rate Rolling 28 Days", tooltip=DAY_TIP),
         _chart("clusteredColumnChart", "Conversion by hour", _at(LOWER, 0, 4), "Hour[Hour]", "Conversion Rate"),
-        _chart("clusteredBarChart", "Cart items by what became of them", _at(LOWER, 4, 3), "Cart Items[Status]",
-               "Cart Items", biggest_first=True),
+        _chart("clusteredBarChart", "Cart items of all channels, devices, sources", _at(LOWER, 4, 3),
+               "Cart Items[Status]", "Cart Items", biggest_first=True),
         _table("Channels and devices", _at(LOWER, 7, 5), "Channel[Channel]", "Device[Device]", "Sessions",
                "Bounce Rate", "Cart Rate", "Conversion Rate", "Gross Sales", by="Sessions"),
     )),
     Page("customers", "Customers and segments", (
         *_slicers("Customer Months[RFM Segment]", "Customer Months[Lifecycle]", "Customer Months[Behaviour Type]"),
-        *_cards("Customers at Month End", "Churn Share", "Average Churn Risk", "Expected Revenue", "Repeat Rate",
-                "Revenue per Customer"),
+        *_cards("Customers at Month End", "Dormant Customers", "Churn Share", "Average Churn Risk", "Expected Revenue",
+                "Average Revenue per Customer"),
         _table("Segments", _at(SEGMENTS, 0, 8), "Customer Months[RFM Segment]", "Customers at Month End",
                "Average Recency Days", "Average Orders per Customer", "Average Revenue per Customer",
                "Average Churn Risk", by="Customers at Month End"),
         _chart("clusteredBarChart", "Expected revenue by RFM segment, 90 days", _at(SEGMENTS, 8, 4),
                "Customer Months[RFM Segment]", "Expected Revenue", biggest_first=True),
-        _chart("columnChart", "Sales to new and returning customers", _at(MONTHS, 0, 6), "Date[Year Month]",
-               "New Customer Sales", "Returning Customer Sales"),
+        _chart("columnChart", "Sales to new and returning customers, all segments", _at(MONTHS, 0, 6),
+               "Date[Year Month]", "New Customer Sales", "Returning Customer Sales"),
         _chart("clusteredColumnChart", "Customers, and the dormant among them", _at(MONTHS, 6, 6), "Date[Year Month]",
                "Customers at Month End", "Dormant Customers"),
     )),
     Page("products", "Products", (
         *_slicers("Category[Category Level 1]", "Product[Brand]", "Product[Price Band]"),
-        *_cards("Gross Sales", "Units Sold", "Average Unit Price", "Products Sold", "Product Views",
-                "Purchases per View"),
+        *_cards("Gross Sales", "Units Sold", "Average Unit Price", "Product Views", "Purchases per View",
+                "Abandoned Value"),
         _table("Products (right click: drill through)", _at((196, 508), 0, 7), "Product[Product Number]",
                "Product[Product]", "Product[Brand]", "Gross Sales", "Units Sold", "Product Views",
                "Purchases per View", by="Gross Sales"),
@@ -148,8 +158,9 @@ PAGES = (
                "Session Predictions[Decile]", "Session Predicted Rate", "Session Actual Rate"),
         _chart("clusteredColumnChart", "Customers: told and come true, by decile of chance", _at(CHARTS, 6, 6),
                "Customer Predictions[Decile]", "Customer Predicted Rate", "Customer Actual Rate"),
-        _table("Model cards", _at(LOWER, 0, 12), "Prediction Model[Model]", "Prediction Model[Version]",
-               "Prediction Model[Serving]", "Model Card[Metric]", "Model Card[Of Which Rows]", "Model Card[Baseline]",
+        _table("Model cards, of whole test periods (not by date)", _at(LOWER, 0, 12), "Prediction Model[Model]",
+               "Prediction Model[Version]", "Prediction Model[Serving]", "Model Card[Metric]",
+               "Model Card[Of Which Rows]", "Model Card[Baseline]",
                "Card Figure", "Card Baseline", total=False),
     )),
     Page("quality", "Data quality", (
@@ -164,7 +175,7 @@ PAGES = (
                "Source[Has Refunds]", "Source[Has Country]", "Source[Has Consent]", "Rows Delivered", "Rows Accepted"),
     )),
     Page(PRODUCT, "Product in detail", (
-        *_slicers("Country[Country]", "Channel[Channel]"),
+        *_slicers("Product[Price Band]", "Product[Current Version]"),
         *_cards("Gross Sales", "Units Sold", "Average Unit Price", "Product Views", "Purchases per View",
                 "Item Abandonment Rate"),
         _chart("clusteredColumnChart", "Units sold by day", _at(CHARTS, 0, 6), "Date[Date]", "Units Sold"),

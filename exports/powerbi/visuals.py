@@ -115,11 +115,11 @@ def colours(*by_measure: tuple[str, str]) -> dict[str, Any]:
     return {"dataPoint": found}
 
 
-def slicer_mode(mode: str, *, single: bool = False) -> dict[str, Any]:
-    """How a slicer is shown: ``Dropdown``, ``Between`` or ``Basic``."""
+def slicer_mode(mode: str, head: str = "") -> dict[str, Any]:
+    """How a slicer is shown (``Dropdown``, ``Between``, ``Basic``), and what heads it instead of its column's name."""
     told: dict[str, Any] = {"data": [{"properties": {"mode": text(mode)}}]}
-    if single:
-        told["selection"] = [{"properties": {"singleSelect": literal("true")}}]
+    if head:
+        told["header"] = [{"properties": {"show": literal("true"), "text": text(head)}}]
     return told
 
 

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from markupsafe import Markup
 
 from exports.report.svg import LETTER, STRONG_LETTER, Point, Sheet, clipped, ticks
-from exports.report.words import brief, difference, number, short, weekday
+from exports.report.words import axis_labels, brief, difference, number, short, weekday
 
 WIDE, HALF, NARROW = 848, 404, 342  # px: the page's column, half of it, a phone's
 _NARROW_ENOUGH = 480
@@ -83,16 +83,13 @@ def weeks(points: Sequence[tuple[date, float | None]], width: float, height: flo
     """A bar for each week, the newest in full colour, with a scale of round steps at the left."""
     sheet = Sheet(width, height)
     steps = ticks(0, max([v for _, v in points if v is not None] or [1]), 4)
-    left = max(len(short(s)) for s in steps) * LETTER + _ROOM
+    left = _beside_scale(steps)
     top, bottom = 10, 24
-    scale = (height - top - bottom) / steps[-1]
-    for at in steps:
-        y = round(height - bottom - at * scale) + 0.5
-        sheet.line((left, y), (width, y), "grid" if at else "axis")
-        sheet.text((left - _ROOM, y + 4), short(at), "muted", "end")
+    per_unit = (height - top - bottom) / steps[-1]
+    _scale(sheet, steps, left, height - bottom, per_unit)
     step = (width - left) / max(len(points), 1)
     for n, (_, value) in enumerate(points):
-        tall = max(value or 0, 0) * scale
+        tall = max(value or 0, 0) * per_unit
         kind = "now" if n == len(points) - 1 else "pale"
         sheet.rect(left + n * step + step * 0.14, height - bottom - tall, step * 0.72, tall, kind, 1.5)
     every = max(-(-len(points) // max(int((width - left) // 74), 1)), 1)
@@ -101,6 +98,19 @@ def weeks(points: Sequence[tuple[date, float | None]], width: float, height: flo
         sheet.text((left + step * (n + (1 if last else 0.5)), height - 6), brief(points[n][0]), "muted",
                    "end" if last else "middle")  # fmt: skip
     return sheet
+
+
+def _beside_scale(steps: Sequence[float]) -> float:
+    """Where a chart begins to the right of its scale's labels."""
+    return max(map(len, axis_labels(steps))) * LETTER + _ROOM
+
+
+def _scale(sheet: Sheet, steps: Sequence[float], left: float, bottom: float, per_unit: float) -> None:
+    """Lines across at round steps, their labels at the left; ``per_unit``: pixels of one unit."""
+    for at, label in zip(steps, axis_labels(steps), strict=True):
+        y = round(bottom - at * per_unit) + 0.5
+        sheet.line((left, y), (sheet.width, y), "grid" if at else "axis")
+        sheet.text((left - _ROOM, y + 4), label, "muted", "end")
 
 
 def waterfall(before: tuple[str, float], steps: Sequence[tuple[str, float]], after: tuple[str, float],
@@ -120,10 +130,10 @@ def waterfall(before: tuple[str, float], steps: Sequence[tuple[str, float]], aft
     def y(n: int) -> float:
         return row * n + (32 if narrow else row / 2)
 
-    for at in ticks(low, high, 2 if narrow else 4):
-        if low <= at <= high:
-            sheet.line((x(at), 4), (x(at), sheet.height - 22), "grid")
-            sheet.text((min(max(x(at), 20), width - 20), sheet.height - 6), short(at), "muted", "middle")
+    steps_in = [at for at in ticks(low, high, 2 if narrow else 4) if low <= at <= high]
+    for at, label in zip(steps_in, axis_labels(steps_in), strict=True):
+        sheet.line((x(at), 4), (x(at), sheet.height - 22), "grid")
+        sheet.text((min(max(x(at), 24), width - 24), sheet.height - 6), label, "muted", "middle")
     names = [before[0], *(name for name, _ in steps), after[0]]
     told = [number(before[1], "money"), *(difference(a) for _, a in steps), number(after[1], "money")]
     for n, (name, words) in enumerate(zip(names, told, strict=True)):
@@ -188,18 +198,15 @@ def fan(actual: Sequence[tuple[date, float | None]], past: Sequence[Told], ahead
     first, last = min(days), max(days)
     most = max([v for _, v in actual if v is not None] + [t.outer[1] for t in ahead] + [t.inner[1] for t in past])
     steps = ticks(0, most, 4)
-    left = max(len(short(s)) for s in steps) * LETTER + _ROOM
+    left = _beside_scale(steps)
     top, bottom = 26, 24
-    scale = (height - top - bottom) / steps[-1]
+    per_unit = (height - top - bottom) / steps[-1]
 
     def at(day: date, value: float) -> Point:
         along = (day - first).days / max((last - first).days, 1)
-        return left + (width - left - 4) * along, height - bottom - value * scale
+        return left + (width - left - 4) * along, height - bottom - value * per_unit
 
-    for step in steps:
-        y = round(height - bottom - step * scale) + 0.5
-        sheet.line((left, y), (width, y), "grid" if step else "axis")
-        sheet.text((left - _ROOM, y + 4), short(step), "muted", "end")
+    _scale(sheet, steps, left, height - bottom, per_unit)
     for told, kind in ((ahead, "outer"), (ahead, "inner"), (past, "inner past")):
         ends = [t.outer if kind == "outer" else t.inner for t in told]
         sheet.band([at(t.day, e[0]) for t, e in zip(told, ends, strict=True)],

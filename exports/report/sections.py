@@ -66,6 +66,7 @@ def days(told: Aggregate) -> Section | None:
     points = [(r["week"], _float(r[weekly])) for r in shown]
     return {
         "measure": MONEY[name], "weekly_measure": MONEY[weekly], "name": name, "kind": kind_of(name),
+        "compared": _compared(bars),
         "chart": charts.figure(lambda w: charts.columns(bars, w), label),
         "weeks": charts.figure(lambda w: charts.weeks(points, w),
                                f"{MONEY[weekly].capitalize()} of {len(points)} weeks"),
@@ -115,7 +116,7 @@ def _shares(what: str, rows: Sequence[Row], name: str, count: str, share: str) -
     bars = [Bar(r[name].capitalize(), r[share], old.get(r[name]),
                 f"{number(r[count], 'int')} \u00b7 {_percent(r[share])}") for r in now]  # fmt: skip
     label = f"{what}: " + ", ".join(f"{b.label} {b.beside}" for b in bars)
-    return {"chart": charts.figure(lambda w: charts.rows(bars, w), label), "rows": rows}
+    return {"chart": charts.figure(lambda w: charts.rows(bars, w), label), "rows": rows, "compared": _compared(bars)}
 
 
 def products(told: Aggregate) -> Section:
@@ -150,7 +151,7 @@ def groups(told: Aggregate) -> list[Section]:
         label = f"{title} by {MONEY[name]}: " + ", ".join(f"{b.label} {b.beside}" for b in bars)
         found.append({"title": title, "measure": MONEY[name], "rows": rows, "member": member,
                       "table": filled.table.name,
-                      "name": name, "old": old, "kind": kind_of(name),
+                      "name": name, "old": old, "kind": kind_of(name), "compared": _compared(bars),
                       "chart": charts.figure(_lying(bars), label)})  # fmt: skip
     return found
 
@@ -175,9 +176,14 @@ def segments(told: Aggregate) -> list[Section]:
                     "withheld" if r["customers"] is None else
                     f"{number(r['customers'], 'int')} \u00b7 {_percent(r['share'])}") for r in own]  # fmt: skip
         label = f"Customers by {kind}: " + ", ".join(f"{b.label} {b.beside}" for b in bars)
-        found.append({"kind": kind, "rows": own, "month_end": own[0]["month_end"],
+        found.append({"kind": kind, "rows": own, "month_end": own[0]["month_end"], "compared": _compared(bars),
                       "chart": charts.figure(_lying(bars), label, charts.HALF if found else charts.WIDE)})  # fmt: skip
     return found
+
+
+def _compared(bars: Sequence[Bar]) -> bool:
+    """Whether any bar has a mark of what it was before."""
+    return any(b.before is not None for b in bars)
 
 
 def _lying(bars: Sequence[Bar]) -> Callable[[float], Sheet]:
@@ -253,5 +259,3 @@ def definitions(told: Aggregate, wanted: Sequence[str]) -> list[tuple[str, str, 
     """Term, unit and meaning of the figures of the weeks, as declared."""
     columns = {c.name: c for c in told.tables["week"].table.columns}
     return [(NAMES.get(n, n), columns[n].unit, columns[n].description) for n in wanted if n in columns]
-
-

@@ -77,6 +77,14 @@ def short(value: float) -> str:
     return _signed(f"{value:.3g}")
 
 
+def axis_labels(values: Sequence[float]) -> list[str]:
+    """Labels of an axis, all in one unit and exact: 200.0k and 202.5k."""
+    most = max((abs(v) for v in values), default=0)
+    unit, letter = (_MILLION, "M") if most >= _MILLION else (_THOUSAND, "k") if most >= _THOUSAND else (1, "")
+    digits = next((d for d in range(4) if all(abs(round(v / unit, d) - v / unit) < 1e-9 for v in values)), 4)  # noqa: PLR2004
+    return [_signed(f"{v / unit:,.{digits}f}{letter}") if v else "0" for v in values]
+
+
 def _signed(text: str) -> str:
     return text.replace("-", MINUS)
 

@@ -11,7 +11,7 @@ from exports.sql.bulk import insert_rows
 from exports.sql.outlet import Outlet
 from exports.sql.plan import Marker, Plan, literal
 from exports.sql.session import Session
-from resources.errors import PublishError
+from resources.errors import PublishError, UsageError
 from resources.failpoints import reach
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Sqlite(Outlet):
         """Tables of our names that are not ours."""
         if readers:
             msg = "--reader: SQLite has no roles; who may read the file is the file system's matter."
-            raise PublishError(msg)
+            raise UsageError(msg)
         names = {t.name for t in self.plan.tables}
         told = self.session.rows("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
         self.refuse_foreign("main", {str(n) for (n,) in told} & names, self.served())

@@ -63,6 +63,9 @@ class Target:
             known = "postgresql://user@host/database, mysql://user@host, mssql://…, sqlite:///file"
             msg = f"--to: this is not the URL of a database that can be published to. There are: {known}."
             raise UsageError(msg)
+        if kind == "sqlite" and (made.database in {None, "", ":memory:"} or made.query.get("mode") == "memory"):
+            msg = "--to: SQLite in memory is gone when the command ends. Name a file: sqlite:///folder/file.sqlite."
+            raise UsageError(msg)
         if made.password is None and given and kind != "sqlite":
             made = made.set(password=given)
         return cls(url=made.set(drivername=_DRIVERS[kind][0]), password=str(made.password or ""))
