@@ -104,7 +104,7 @@ def run_chain(
     with disk_errors(home.root), exclusive(home.dagster):
         config = {"paths": [to_config(placed(p)) for p in paths], "format": format_name,
                   "mapping": to_config(mapping) if mapping else "", "replay": replay}  # fmt: skip
-        with tidied(settings), shared_views():
+        with shared_views(), tidied(settings):
             return _run_chain(settings, config if deliver else None, progress, train=train)
 
 
@@ -187,7 +187,7 @@ def _run_chain(
             days = sorted(Lake(settings.home.lake).table(BRONZE_EVENTS).parts())
             if going and days:
                 ranges = stale_ranges(with_zone(settings), days)
-                definitions = build_definitions(settings, date.fromisoformat(days[0]))
+                definitions = build_definitions(settings, (date.fromisoformat(days[0]), date.fromisoformat(days[-1])))
                 # Only tables kept by day run over a range: Dagster notes every partition of every asset in it.
                 made = all(execute("days", {RANGE_START: first, RANGE_END: last}) for first, last in ranges)
                 if made and _any_session(settings):

@@ -108,6 +108,7 @@ def run(
     from behavior_assets.chain import run_chain
     from behavior_assets.ingestion.arrivals import find_files
     from behavior_assets.ingestion.sources import load_source
+    from resources.lake import shared_views
 
     if engine is Engine.spark:
         msg = "--engine spark: this version computes with DuckDB only; leave --engine away."
@@ -120,9 +121,10 @@ def run(
         load_source(format_, mapping)
         find_files(paths)
     settings = create_home(home)
-    with terminal.progress(silent=as_json) as tell:
-        report = run_chain(settings, paths, format_, mapping, tell, train=train)
-    _tell_report(report, home, as_json=as_json)
+    with shared_views():
+        with terminal.progress(silent=as_json) as tell:
+            report = run_chain(settings, paths, format_, mapping, tell, train=train)
+        _tell_report(report, home, as_json=as_json)
 
 
 def _tell_report(report: ChainReport, home: Path | None, *, as_json: bool) -> None:

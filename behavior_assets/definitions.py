@@ -20,12 +20,12 @@ from resources.home import HomeResource
 from resources.settings import Settings, read_settings
 
 
-def build_definitions(settings: Settings, first_day: date | None = None) -> dg.Definitions:
+def build_definitions(settings: Settings, known: tuple[date, date] | None = None) -> dg.Definitions:
     """Assets, checks, jobs, sensors and schedules for a home.
 
-    ``first_day`` spares a process that knows the oldest event day the listing of decades of partitions before it.
+    ``known`` spares a process that knows the first and the last event day the listing of decades of other partitions.
     """
-    days = daily(first_day or settings.first_day)
+    days = daily(*known) if known else daily(settings.first_day)
     changed = automation.when_days_changed()
     return dg.Definitions(
         assets=[

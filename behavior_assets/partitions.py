@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 import pyarrow as pa
@@ -20,9 +20,10 @@ ADVISORY_CHECK = "advisory_rules"
 PROGRESS: ContextVar[Progress] = ContextVar("progress", default=quiet)
 
 
-def daily(first_day: date) -> dg.DailyPartitionsDefinition:
+def daily(first_day: date, last_day: date | None = None) -> dg.DailyPartitionsDefinition:
     """One partition per shop's day; tomorrow's is there too, since events may come up to 24 hours ahead."""
-    return dg.DailyPartitionsDefinition(start_date=first_day.isoformat(), end_offset=2)
+    end = (last_day + timedelta(days=1)).isoformat() if last_day else None
+    return dg.DailyPartitionsDefinition(start_date=first_day.isoformat(), end_date=end, end_offset=2)
 
 
 def asset_key(table: str) -> dg.AssetKey:

@@ -117,7 +117,8 @@ def shared_views() -> Iterator[None]:
 
     Commits of others are seen as before. What is done to a log by hand meanwhile need not be.
     """
-    token = _VIEWS.set({})
+    views = _VIEWS.get()
+    token = _VIEWS.set({} if views is None else views)
     try:
         yield
     finally:
@@ -149,13 +150,17 @@ class LakeTable:
         try:
             if self._view.handle is None:
                 self._view.handle = DeltaTable(str(self.root), without_files=False)
-            else:
+            elif self._has_commit(self._view.handle.version() + 1):
                 self._view.handle.update_incremental()
         except TableNotFoundError:
             return None
         except DeltaError as error:
             raise self._unreadable(error) from error
         return self._view.handle
+
+    def _has_commit(self, version: int) -> bool:
+        """A look for one name costs a thousandth of what delta-rs takes to find nothing new."""
+        return os.path.lexists(self.root / "_delta_log" / f"{version:020d}.json")
 
     def _unreadable(self, error: Exception) -> IntegrityError:
         return IntegrityError(f"{self.spec.name}: the Delta log cannot be read ({type(error).__name__}). {REMEDY}")
