@@ -169,11 +169,13 @@ def _run_chain(
     token = PROGRESS.set(progress)
     try:
         definitions = build_definitions(settings)
-        # Great Expectations takes seconds to import; meanwhile files are read.
+        # Great Expectations takes seconds to import; meanwhile files are read. Where none come, no rule may be asked.
         warming = threading.Thread(target=prepare, daemon=True)
+        awaited = config is not None and (config["paths"] or config["replay"] or any(settings.home.landing.glob("*/*")))
         folder = settings.home.dagster
         with disk_errors(folder), dagster_unheard(), _history(folder), dg.DagsterInstance.get() as instance:
-            warming.start()
+            if awaited:
+                warming.start()
 
             def execute(job: str, tags: dict[str, str] | None = None, **ops: Any) -> bool:
                 result = definitions.resolve_job_def(job).execute_in_process(
@@ -183,7 +185,8 @@ def _run_chain(
                 return bool(result.success)
 
             going = config is None or execute("ingest", ops={"bronze__deliveries": {"config": config}})
-            warming.join()
+            if awaited:
+                warming.join()
             days = sorted(Lake(settings.home.lake).table(BRONZE_EVENTS).parts())
             if going and days:
                 ranges = stale_ranges(with_zone(settings), days)

@@ -7,7 +7,7 @@ are computed whole and written only where their content changed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -42,6 +42,7 @@ from behavior_assets.star import dimensions, facts
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY, read_customer_days
 from behavior_assets.star.cards import CardBuilder
 from behavior_assets.star.carts import fact_cart_item
+from behavior_assets.star.order import GOLD_INPUTS
 from behavior_assets.star.scores import ScoreBuilder
 from exports.contract import gold
 from resources.lake import Lake, LakeTable
@@ -49,6 +50,7 @@ from resources.parquet import DataFile
 from resources.settings import Settings
 
 VERSION = "star-2"
+MADE_OF = "behavior.made_of"  # in a commit's metadata: what a whole table was computed from, and what came of it
 _HOUR_US = 3_600_000_000
 WHOLE = "all"
 NO_DAY = "0001-01-01"  # newest day where every day is held back
@@ -114,13 +116,25 @@ class StarBuilder:
 
     # Dimensions and other whole tables
 
-    def _write_whole(self, name: str, table: pa.Table | ir.Table) -> list[str]:
+    def _write_whole(self, name: str, table: pa.Table | ir.Table, made_of: str = "") -> list[str]:
         target = self.lake.table(gold(name))
         before = {f.path for f in target.files()}
         batches = self.backend.to_pyarrow_batches(table) if isinstance(table, ir.Table) else [table]
         file = target.write(WHOLE, VERSION, batches)
-        target.commit([file])
+        target.commit([file], metadata=_told(made_of, [file]))
         return [] if file.path in before else [WHOLE]
+
+    def _made_of(self, name: str) -> str:
+        """What a table that no model fills is computed from: equal where its inputs and the rules are."""
+        tables = (self._silver(n) if n.startswith("silver/") else self.lake.table(gold(n.removeprefix("gold/")))
+                  for n in GOLD_INPUTS[name])  # fmt: skip
+        return fingerprint(VERSION, self.settings.timezone, self.settings.cart_abandonment_hours, *sorted(self.held),
+                           *(content(t.files()) for t in tables))  # fmt: skip
+
+    def _stands(self, name: str, made_of: str) -> bool:
+        """Whether a table is what was computed from these very inputs."""
+        target = self.lake.table(gold(name))
+        return target.recorded(MADE_OF) == f"{made_of} {content(target.files())}"
 
     def dim_date(self) -> list[str]:
         """Whole years around every fact, files' arrivals included."""
@@ -146,19 +160,23 @@ class StarBuilder:
 
     def simple(self, kind: str) -> list[str]:
         """dim_channel, dim_device or dim_country."""
+        table = f"dim_{kind}"
+        if self._stands(table, made_of := self._made_of(table)):
+            return []
         values = self._all("silver/sessions").select(value=kind).distinct()
         if kind == "country":
             values = values.union(self._all("silver/commerce_events").select(value="country").distinct())
-        table = f"dim_{kind}"
         return self._write_whole(
-            table, dimensions.simple_dimension(values.value, table, f"{kind}_name", f"{kind}_key")
+            table, dimensions.simple_dimension(values.value, table, f"{kind}_name", f"{kind}_key"), made_of
         )
 
     def dim_customer(self) -> list[str]:
         """Customers."""
+        if self._stands("dim_customer", made_of := self._made_of("dim_customer")):
+            return []
         newest, closed = [date.fromisoformat(d) for d in self.days[-1:]], self.month_ends[-1:]
         made = dimensions.dim_customer(self._customer_days, self._visits, self._ends(newest), self._ends(closed))
-        return self._write_whole("dim_customer", made)
+        return self._write_whole("dim_customer", made, made_of)
 
     @cached_property
     def versions(self) -> ir.Table:
@@ -168,12 +186,16 @@ class StarBuilder:
 
     def dim_category(self) -> list[str]:
         """Categories."""
-        return self._write_whole("dim_category", dimensions.dim_category(self.versions))
+        if self._stands("dim_category", made_of := self._made_of("dim_category")):
+            return []
+        return self._write_whole("dim_category", dimensions.dim_category(self.versions), made_of)
 
     def dim_product(self) -> list[str]:
         """Product versions."""
+        if self._stands("dim_product", made_of := self._made_of("dim_product")):
+            return []
         made = dimensions.dim_product(self._all("silver/product_day"), self.versions, self._gold("dim_category"))
-        return self._write_whole("dim_product", made)
+        return self._write_whole("dim_product", made, made_of)
 
     def fact_data_quality(self) -> list[str]:
         """The ledger by source and arrival day."""
@@ -276,12 +298,14 @@ class StarBuilder:
 
     def fact_cart_item(self) -> list[str]:
         """Cart lives over all time, written where a month or day of adding changed."""
+        if self._stands("fact_cart_item", made_of := self._made_of("fact_cart_item")):
+            return []
         newest = self.backend.execute(self._all("silver/sessions").end_ts_us.max())
         window = self.settings.cart_abandonment_hours * _HOUR_US
         made = fact_cart_item(
             self._all("silver/commerce_events"), self._gold("dim_product"), window, int(newest or 0)
         )
-        return self._write_by_content("fact_cart_item", made, "added_date_key")
+        return self._write_by_content("fact_cart_item", made, "added_date_key", made_of)
 
     def fact_customer_month(self) -> list[str]:
         """Customers at the end of each closed month."""
@@ -350,7 +374,7 @@ class StarBuilder:
             target.commit(written, drop=gone)
         return stale
 
-    def _write_by_content(self, name: str, made: ir.Table, column: str) -> list[str]:
+    def _write_by_content(self, name: str, made: ir.Table, column: str, made_of: str = "") -> list[str]:
         """Write a whole small fact in parts; parts with the same content keep their file."""
         target = self.lake.table(gold(name))
         before = target.parts()
@@ -359,8 +383,14 @@ class StarBuilder:
         known = {f.path for part in before.values() for f in part}
         if not files:
             files = [target.write(WHOLE, VERSION, [])]
-        target.commit(files, drop=[p for p in before if p not in {f.part for f in files}])
+        gone = [p for p in before if p not in {f.part for f in files}]
+        target.commit(files, drop=gone, metadata=_told(made_of, files))
         return [f.part for f in files if f.path not in known]
+
+
+def _told(made_of: str, files: Iterable[DataFile]) -> dict[str, str] | None:
+    """What a commit notes of the inputs of the files that it leaves; nothing where they are not known."""
+    return {MADE_OF: f"{made_of} {content(files)}"} if made_of else None
 
 
 def _split_parts(table: pa.Table, column: str, newest: str) -> dict[str, pa.Table]:
