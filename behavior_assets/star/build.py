@@ -1,108 +1,44 @@
-"""Building the star: which parts of which table are stale, and writing them.
-
-A day fact is kept as one file per day in the newest month and one file per closed month. Dimensions and small facts
-are computed whole and written only where their content changed.
-"""
+"""Building the star: what each gold table is computed from, and when it is stale."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
 
 import ibis
 import ibis.expr.types as ir
-import numpy as np
 import pyarrow as pa
-from ibis.backends.duckdb import Backend
 
 from behavior_assets.days import day_end_us, next_day
 from behavior_assets.incremental import (
-    Progress,
-    chunks,
     content,
     fingerprint,
     hold,
-    quiet,
-    read_files,
     read_parts,
-    split,
 )
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry, accounted, read_ledger
-from behavior_assets.privacy.silver import SILVER_EVENTS
-from behavior_assets.quality import held_days
 from behavior_assets.segmentation.months import visits
 from behavior_assets.segmentation.recipe import month_ends
-from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star import dimensions, facts
-from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY, read_customer_days
+from behavior_assets.star.aggregates import read_customer_days
 from behavior_assets.star.cards import CardBuilder
 from behavior_assets.star.carts import fact_cart_item
-from behavior_assets.star.order import GOLD_INPUTS
 from behavior_assets.star.scores import ScoreBuilder
+from behavior_assets.star.writing import StarWriter
 from exports.contract import gold
-from resources.lake import Lake, LakeTable
-from resources.parquet import DataFile
-from resources.settings import Settings
 
-VERSION = "star-2"
-MADE_OF = "behavior.made_of"  # in a commit's metadata: what a whole table was computed from, and what came of it
 _HOUR_US = 3_600_000_000
-WHOLE = "all"
-NO_DAY = "0001-01-01"  # newest day where every day is held back
 
 
-def part_of(day: str, newest: str) -> str:
-    """The part that holds a day: the day itself in the newest month, else its month."""
-    return day if day[:7] == newest[:7] else day[:7]
-
-
-@dataclass
-class StarBuilder:
+class StarBuilder(StarWriter):
     """Builds gold tables from silver; each method brings one table up to date and returns the parts written."""
-
-    backend: Backend
-    lake: Lake
-    settings: Settings
-    progress: Progress = quiet
-    _memory: dict[str, ir.Table] = field(default_factory=dict)
-
-    # Inputs
-
-    def _silver(self, spec_name: str) -> LakeTable:
-        specs = {s.name: s for s in (SILVER_EVENTS, SILVER_SESSIONS, COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY)}
-        return self.lake.table(specs[spec_name])
-
-    def _all(self, spec_name: str) -> ir.Table:
-        """A whole silver table, registered once."""
-        if spec_name not in self._memory:
-            table = self._silver(spec_name)
-            self._memory[spec_name] = read_files(self.backend, table.spec, table.absolute(table.files()))
-        return self._memory[spec_name]
-
-    def _gold(self, name: str) -> ir.Table:
-        table = self.lake.table(gold(name))
-        return read_files(self.backend, table.spec, table.absolute(table.files()))
 
     @cached_property
     def ledger(self) -> list[FileEntry]:
         """Every committed file."""
         return read_ledger(self.lake.table(BRONZE_EVENTS))
-
-    @cached_property
-    def days(self) -> list[str]:
-        """Days that have reached silver."""
-        live = self._silver("silver/sessions").parts()
-        return sorted({d for d, files in live.items() if sum(f.rows for f in files)} - self.held)
-
-    @cached_property
-    def held(self) -> set[str]:
-        """Days of sessions that broke a blocking rule: gold does not get them."""
-        return held_days(self.lake, "silver/sessions")
 
     @cached_property
     def scores(self) -> ScoreBuilder:
@@ -115,26 +51,6 @@ class StarBuilder:
         return CardBuilder(self.backend, self.lake, self.settings)
 
     # Dimensions and other whole tables
-
-    def _write_whole(self, name: str, table: pa.Table | ir.Table, made_of: str = "") -> list[str]:
-        target = self.lake.table(gold(name))
-        before = {f.path for f in target.files()}
-        batches = self.backend.to_pyarrow_batches(table) if isinstance(table, ir.Table) else [table]
-        file = target.write(WHOLE, VERSION, batches)
-        target.commit([file], metadata=_told(made_of, [file]))
-        return [] if file.path in before else [WHOLE]
-
-    def _made_of(self, name: str) -> str:
-        """What a table that no model fills is computed from: equal where its inputs and the rules are."""
-        tables = (self._silver(n) if n.startswith("silver/") else self.lake.table(gold(n.removeprefix("gold/")))
-                  for n in GOLD_INPUTS[name])  # fmt: skip
-        return fingerprint(VERSION, self.settings.timezone, self.settings.cart_abandonment_hours, *sorted(self.held),
-                           *(content(t.files()) for t in tables))  # fmt: skip
-
-    def _stands(self, name: str, made_of: str) -> bool:
-        """Whether a table is what was computed from these very inputs."""
-        target = self.lake.table(gold(name))
-        return target.recorded(MADE_OF) == f"{made_of} {content(target.files())}"
 
     def dim_date(self) -> list[str]:
         """Whole years around every fact, files' arrivals included."""
@@ -333,74 +249,3 @@ class StarBuilder:
     @property
     def _visits(self) -> ir.Table:
         return visits(self._all("silver/sessions"), self._all("silver/commerce_events"))
-
-    # Writing
-
-    def _write_days(
-        self,
-        name: str,
-        inputs: Mapping[str, str],
-        rows: Mapping[str, int],
-        build: Callable[[list[str]], ir.Table],
-        column: str,
-    ) -> list[str]:
-        """Rewrite the stale parts of a day fact, several small ones with one query, a large one as a stream."""
-        target = self.lake.table(gold(name))
-        members: dict[str, list[str]] = defaultdict(list)
-        for day in sorted(inputs):
-            members[part_of(day, max(inputs))].append(day)
-        expected = {p: fingerprint(VERSION, *(d + inputs[d] for d in days)) for p, days in members.items()}
-        recorded = target.fingerprints()
-        stale = [p for p in sorted(expected) if recorded.get(p) != expected[p]]
-        part_rows = {p: sum(rows.get(d, 0) for d in days) for p, days in members.items()}
-        written: list[DataFile] = []
-        with ThreadPoolExecutor(1, thread_name_prefix="gold-writer") as writer:
-            writing: list[Future[DataFile]] = []
-            for group in chunks(stale, part_rows, self.settings.chunk_rows):
-                query = build([d for p in group for d in members[p]])
-                if len(group) == 1:
-                    batches = self.backend.to_pyarrow_batches(query)
-                    written.append(target.write(group[0], expected[group[0]], batches))
-                else:
-                    found = _split_parts(self.backend.to_pyarrow(query), column, max(inputs))
-                    empty = target.spec.schema.empty_table()
-                    # One chunk at a time waits in memory: the files before must be written first.
-                    written += [w.result() for w in writing]
-                    writing = [writer.submit(target.write, p, expected[p], [found.get(p, empty)]) for p in group]
-                self.progress(f"gold/{name}", sum(part_rows[p] for p in group))
-            written += [w.result() for w in writing]
-        gone = [p for p in recorded if p not in expected]
-        if written or gone:
-            target.commit(written, drop=gone)
-        return stale
-
-    def _write_by_content(self, name: str, made: ir.Table, column: str, made_of: str = "") -> list[str]:
-        """Write a whole small fact in parts; parts with the same content keep their file."""
-        target = self.lake.table(gold(name))
-        before = target.parts()
-        found = _split_parts(self.backend.to_pyarrow(made), column, max(self.days, default=NO_DAY))
-        files = [target.write(p, VERSION, [rows]) for p, rows in found.items()]
-        known = {f.path for part in before.values() for f in part}
-        if not files:
-            files = [target.write(WHOLE, VERSION, [])]
-        gone = [p for p in before if p not in {f.part for f in files}]
-        target.commit(files, drop=gone, metadata=_told(made_of, files))
-        return [f.part for f in files if f.path not in known]
-
-
-def _told(made_of: str, files: Iterable[DataFile]) -> dict[str, str] | None:
-    """What a commit notes of the inputs of the files that it leaves; nothing where they are not known."""
-    return {MADE_OF: f"{made_of} {content(files)}"} if made_of else None
-
-
-def _split_parts(table: pa.Table, column: str, newest: str) -> dict[str, pa.Table]:
-    """Rows by part, told by a yyyymmdd column; the order inside a part is kept."""
-    keys = table[column].to_numpy()
-    month = int(newest[:7].replace("-", ""))
-    found = split(table, np.where(keys // 100 == month, keys, keys // 100))
-    return {_part_name(str(unit)): rows for unit, rows in found.items()}
-
-
-def _part_name(digits: str) -> str:
-    """``2019-10-01`` of 20191001 and ``2019-10`` of 201910."""
-    return "-".join(piece for piece in (digits[:4], digits[4:6], digits[6:]) if piece)

@@ -106,7 +106,7 @@ PAGES = (
         _chart("lineChart", "Conversion by day, 28 days running", _at(CHARTS, 5, 7), "Date[Date]", "Conversion Rate",
                "Conversion Rate Rolling 28 Days", tooltip=DAY_TIP),
         _chart("clusteredColumnChart", "Conversion by hour", _at(LOWER, 0, 4), "Hour[Hour]", "Conversion Rate"),
-        _chart("clusteredBarChart", "Cart items of all channels, devices, sources", _at(LOWER, 4, 3),
+        _chart("clusteredBarChart", "All cart items, by status", _at(LOWER, 4, 3),
                "Cart Items[Status]", "Cart Items", biggest_first=True),
         _table("Channels and devices", _at(LOWER, 7, 5), "Channel[Channel]", "Device[Device]", "Sessions",
                "Bounce Rate", "Cart Rate", "Conversion Rate", "Gross Sales", by="Sessions"),
@@ -114,7 +114,7 @@ PAGES = (
     Page("customers", "Customers and segments", (
         *_slicers("Customer Months[RFM Segment]", "Customer Months[Lifecycle]", "Customer Months[Behaviour Type]"),
         *_cards("Customers at Month End", "Dormant Customers", "Churn Share", "Average Churn Risk", "Expected Revenue",
-                "Average Revenue per Customer"),
+                "Average Recency Days"),
         _table("Segments", _at(SEGMENTS, 0, 8), "Customer Months[RFM Segment]", "Customers at Month End",
                "Average Recency Days", "Average Orders per Customer", "Average Revenue per Customer",
                "Average Churn Risk", by="Customers at Month End"),

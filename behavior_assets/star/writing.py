@@ -1,0 +1,165 @@
+"""How gold tables are written: which parts are stale, and what need not be computed again.
+
+A day fact is kept as one file per day in the newest month and one file per closed month. Dimensions and small facts
+are computed whole and written only where their content changed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from behavior_assets.incremental import Progress, chunks, content, fingerprint, quiet, read_files, split
+from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.quality import held_days
+from behavior_assets.sessions.sessionise import SILVER_SESSIONS
+from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
+from behavior_assets.star.order import GOLD_INPUTS
+from exports.contract import gold
+from resources.lake import Lake, LakeTable
+from resources.parquet import DataFile
+from resources.settings import Settings
+
+VERSION = "star-2"
+MADE_OF = "behavior.made_of"  # in a commit's metadata: what a whole table was computed from, and what came of it
+WHOLE = "all"
+NO_DAY = "0001-01-01"  # newest day where every day is held back
+
+
+def part_of(day: str, newest: str) -> str:
+    """The part that holds a day: the day itself in the newest month, else its month."""
+    return day if day[:7] == newest[:7] else day[:7]
+
+
+@dataclass
+class StarWriter:
+    """What the star is made of, and the ways in which its tables are written."""
+
+    backend: Backend
+    lake: Lake
+    settings: Settings
+    progress: Progress = quiet
+    _memory: dict[str, ir.Table] = field(default_factory=dict)
+
+    def _silver(self, spec_name: str) -> LakeTable:
+        specs = {s.name: s for s in (SILVER_EVENTS, SILVER_SESSIONS, COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY)}
+        return self.lake.table(specs[spec_name])
+
+    def _all(self, spec_name: str) -> ir.Table:
+        """A whole silver table, registered once."""
+        if spec_name not in self._memory:
+            table = self._silver(spec_name)
+            self._memory[spec_name] = read_files(self.backend, table.spec, table.absolute(table.files()))
+        return self._memory[spec_name]
+
+    def _gold(self, name: str) -> ir.Table:
+        table = self.lake.table(gold(name))
+        return read_files(self.backend, table.spec, table.absolute(table.files()))
+
+    @cached_property
+    def days(self) -> list[str]:
+        """Days that have reached silver."""
+        live = self._silver("silver/sessions").parts()
+        return sorted({d for d, files in live.items() if sum(f.rows for f in files)} - self.held)
+
+    @cached_property
+    def held(self) -> set[str]:
+        """Days of sessions that broke a blocking rule: gold does not get them."""
+        return held_days(self.lake, "silver/sessions")
+
+    def _write_whole(self, name: str, table: pa.Table | ir.Table, made_of: str = "") -> list[str]:
+        target = self.lake.table(gold(name))
+        before = {f.path for f in target.files()}
+        batches = self.backend.to_pyarrow_batches(table) if isinstance(table, ir.Table) else [table]
+        file = target.write(WHOLE, VERSION, batches)
+        target.commit([file], metadata=_told(made_of, [file]))
+        return [] if file.path in before else [WHOLE]
+
+    def _made_of(self, name: str) -> str:
+        """What a table that no model fills is computed from: equal where its inputs and the rules are."""
+        tables = (self._silver(n) if n.startswith("silver/") else self.lake.table(gold(n.removeprefix("gold/")))
+                  for n in GOLD_INPUTS[name])  # fmt: skip
+        return fingerprint(VERSION, self.settings.timezone, self.settings.cart_abandonment_hours, *sorted(self.held),
+                           *(content(t.files()) for t in tables))  # fmt: skip
+
+    def _stands(self, name: str, made_of: str) -> bool:
+        """Whether a table is what was computed from these very inputs."""
+        target = self.lake.table(gold(name))
+        return target.recorded(MADE_OF) == f"{made_of} {content(target.files())}"
+
+    def _write_days(
+        self,
+        name: str,
+        inputs: Mapping[str, str],
+        rows: Mapping[str, int],
+        build: Callable[[list[str]], ir.Table],
+        column: str,
+    ) -> list[str]:
+        """Rewrite the stale parts of a day fact, several small ones with one query, a large one as a stream."""
+        target = self.lake.table(gold(name))
+        members: dict[str, list[str]] = defaultdict(list)
+        for day in sorted(inputs):
+            members[part_of(day, max(inputs))].append(day)
+        expected = {p: fingerprint(VERSION, *(d + inputs[d] for d in days)) for p, days in members.items()}
+        recorded = target.fingerprints()
+        stale = [p for p in sorted(expected) if recorded.get(p) != expected[p]]
+        part_rows = {p: sum(rows.get(d, 0) for d in days) for p, days in members.items()}
+        written: list[DataFile] = []
+        with ThreadPoolExecutor(1, thread_name_prefix="gold-writer") as writer:
+            writing: list[Future[DataFile]] = []
+            for group in chunks(stale, part_rows, self.settings.chunk_rows):
+                query = build([d for p in group for d in members[p]])
+                if len(group) == 1:
+                    batches = self.backend.to_pyarrow_batches(query)
+                    written.append(target.write(group[0], expected[group[0]], batches))
+                else:
+                    found = _split_parts(self.backend.to_pyarrow(query), column, max(inputs))
+                    empty = target.spec.schema.empty_table()
+                    # One chunk at a time waits in memory: the files before must be written first.
+                    written += [w.result() for w in writing]
+                    writing = [writer.submit(target.write, p, expected[p], [found.get(p, empty)]) for p in group]
+                self.progress(f"gold/{name}", sum(part_rows[p] for p in group))
+            written += [w.result() for w in writing]
+        gone = [p for p in recorded if p not in expected]
+        if written or gone:
+            target.commit(written, drop=gone)
+        return stale
+
+    def _write_by_content(self, name: str, made: ir.Table, column: str, made_of: str = "") -> list[str]:
+        """Write a whole small fact in parts; parts with the same content keep their file."""
+        target = self.lake.table(gold(name))
+        before = target.parts()
+        found = _split_parts(self.backend.to_pyarrow(made), column, max(self.days, default=NO_DAY))
+        files = [target.write(p, VERSION, [rows]) for p, rows in found.items()]
+        known = {f.path for part in before.values() for f in part}
+        if not files:
+            files = [target.write(WHOLE, VERSION, [])]
+        gone = [p for p in before if p not in {f.part for f in files}]
+        target.commit(files, drop=gone, metadata=_told(made_of, files))
+        return [f.part for f in files if f.path not in known]
+
+
+def _told(made_of: str, files: Iterable[DataFile]) -> dict[str, str] | None:
+    """What a commit notes of the inputs of the files that it leaves; nothing where they are not known."""
+    return {MADE_OF: f"{made_of} {content(files)}"} if made_of else None
+
+
+def _split_parts(table: pa.Table, column: str, newest: str) -> dict[str, pa.Table]:
+    """Rows by part, told by a yyyymmdd column; the order inside a part is kept."""
+    keys = table[column].to_numpy()
+    month = int(newest[:7].replace("-", ""))
+    found = split(table, np.where(keys // 100 == month, keys, keys // 100))
+    return {_part_name(str(unit)): rows for unit, rows in found.items()}
+
+
+def _part_name(digits: str) -> str:
+    """``2019-10-01`` of 20191001 and ``2019-10`` of 201910."""
+    return "-".join(piece for piece in (digits[:4], digits[4:6], digits[6:]) if piece)
