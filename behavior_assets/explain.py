@@ -14,6 +14,7 @@ from exports.bridge import FILTERS as BRIDGED
 from exports.bridge import bridge, totals
 from exports.contract import published
 from exports.measures.catalog import measures
+from exports.measures.shapes import CAPABILITIES
 from exports.measures.sql import Filter, query, relations, tables_of, unrelated
 from exports.names import TABLES, Place, column_name, places
 from exports.snapshot import Manifest, add_views, current_manifest, require_contract
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from resources.settings import Settings
 
 # Tables of which a day's rows come from that day's events; the others look back at all events up to a day.
+_SAID = {"browsing": "views"}  # in a measure's reason, where it is not the capability's name
+_SHORT = {"aov": "Average Order Value", "cr": "Conversion Rate", "cvr": "Conversion Rate", "wape": "Forecast Error"}
 _OF_A_DAY = {"fact_session", "fact_sales", "fact_product_day"}
 
 
@@ -69,7 +72,7 @@ class Explained:
 
 def find_measure(name: str) -> str:
     """The measure's own spelling. Raises UsageError that names the nearest ones."""
-    known = {m.lower(): m for m in measures()}
+    known = {m.lower(): m for m in measures()} | _SHORT
     if name.lower() in known:
         return known[name.lower()]
     msg = f"{name!r}: no such measure.{_near(name, known, 0.5, ' `behavior explain --list` has the names.')}"
@@ -99,13 +102,14 @@ def explain(settings: Settings, name: str, filters: Iterable[Filter] = ()) -> Ex
         sql = _laid_out(query(name, filters))
         row = con.execute(sql).fetchone()
         days = _days(con, name, filters)
+        blank = _why_blank(con, measure.blank) if row is None or row[0] is None else measure.blank
     tables = [
         {"table": t, "rows": manifest["tables"][t]["rows"], "grain": published()[t].grain,
          "files": [str(exports / f["path"]) for f in manifest["tables"][t]["files"]]}
         for t in sorted(tables_of(name) | {f.place.table for f in filters})
     ]  # fmt: skip
     return Explained(
-        name, row[0] if row else None, measure.format, measure.description, measure.blank,
+        name, row[0] if row else None, measure.format, measure.description, blank,
         [f"{_shown(f.place)} = {', '.join(f.values)}" for f in filters],
         [f"{_shown(f.place)} changes nothing: {TABLES[measure.table]} has no key of {TABLES[f.place.table]}"
          for f in unrelated(name, filters)],
@@ -113,6 +117,17 @@ def explain(settings: Settings, name: str, filters: Iterable[Filter] = ()) -> Ex
         manifest["synthetic"], days[0] if days else "", days[-1] if days else "", tables,
         _delivered(settings, name, days),
     )  # fmt: skip
+
+
+def _why_blank(con: duckdb.DuckDBPyConnection, told: str) -> str:
+    """Of two reasons the one that holds: nothing is there under the filters, or no source can tell it."""
+    here, or_, lacking = told.partition(", or where no source tells ")
+    wanted = [CAPABILITIES[_SAID.get(w, w)][0] for w in lacking.removeprefix("both ").split(" and ")] if or_ else []
+    if not wanted:
+        return told
+    able = con.execute("SELECT count(*) FROM dim_source WHERE source_key <> -1 AND "
+                       + " AND ".join(f"{flag} = 'Yes'" for flag in wanted)).fetchall()[0][0]  # fmt: skip
+    return here if able else f"where no source tells {lacking}"
 
 
 def parse_period(text: str) -> tuple[date, date]:
@@ -157,20 +172,32 @@ def explain_change(
     _require_data(manifest, periods)
     with _published(manifest, settings.home.exports) as con:
         only = {_bridged(f): f.values[0] for f in (settle(con, f) for f in filters)}
-        told = bridge(*(totals(con, *p, only) for p in periods))
+        if not _tells(con, "has_price", only):
+            msg = "--period: no source tells prices, so there is no revenue whose change could be explained."
+            raise UsageError(msg)
+        net = _tells(con, "has_refunds", only)
+        ends = [totals(con, *p, only) for p in periods]
+        told = bridge(*(ends if net else [t.sales() for t in ends]))
     steps = [{"cause": s.name, "of": s.of, "before": float(s.before), "after": float(s.after),
-              "amount": str(s.amount)} for s in told.steps]  # fmt: skip
-    return {"snapshot": manifest["snapshot"], "synthetic": manifest["synthetic"], "only": only,
+              "amount": str(s.amount)} for s in told.steps if net or s.name != "refunds"]  # fmt: skip
+    return {"measured": f"{'net' if net else 'gross'} revenue", "snapshot": manifest["snapshot"],
+            "synthetic": manifest["synthetic"], "only": only,
             "periods": [[d.isoformat() for d in p] for p in periods], "revenue_before": str(told.before),
             "steps": steps, "revenue_after": str(told.after)}  # fmt: skip
 
 
+def _tells(con: duckdb.DuckDBPyConnection, flag: str, only: Mapping[str, str]) -> bool:
+    """Whether some source of those chosen can tell it."""
+    sources = con.execute(f"SELECT source_name FROM dim_source WHERE source_key <> -1 AND {flag} = 'Yes'").fetchall()
+    return any(only.get("source", name) == name for (name,) in sources)
+
+
 def _require_data(manifest: dict[str, Any], periods: tuple[tuple[date, date], tuple[date, date]]) -> None:
     """Raise UsageError for periods in the wrong order, or of days that have no data yet."""
-    (first, _), (later, last) = periods
+    (_, end), (later, last) = periods
     through = date.fromisoformat(manifest["data_through"])
-    if first >= later:
-        msg = f"--period: {later} is not after {first}; name the earlier period first."
+    if end >= later:
+        msg = f"--period: {later} is not after {end}; name the earlier period first, and none that reaches into it."
         raise UsageError(msg)
     if last > through:
         msg = f"--period: there are data through {through} only; {last} is later."
@@ -192,7 +219,7 @@ def _manifest(exports: Path) -> Manifest:
 
 def _near(word: str, known: Mapping[str, str], likeness: float, otherwise: str = "") -> str:
     """A hint at what is written nearly like a word; ``known``: by lower case, how it is shown."""
-    found = [known[n] for n in difflib.get_close_matches(word.lower(), known, 3, likeness)]
+    found = dict.fromkeys(known[n] for n in difflib.get_close_matches(word.lower(), known, 3, likeness))
     return f" Did you mean {', '.join(found)}?" if found else otherwise
 
 

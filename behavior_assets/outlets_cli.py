@@ -77,11 +77,15 @@ def _change(periods: list[str], filters: list[str], measure: str, home: Path | N
         terminal.tell_json(told)
         return
     only = "".join(f", {name} {value}" for name, value in told["only"].items())
-    typer.echo(f"Why revenue changed{only}  (snapshot {told['snapshot']}{', SYNTHETIC' if told['synthetic'] else ''})")
+    synthetic = ", SYNTHETIC" if told["synthetic"] else ""
+    typer.echo(f"Why {told['measured']} changed{only}  (snapshot {told['snapshot']}{synthetic})")
     rows = [(" to ".join(told["periods"][0]), "", told["revenue_before"])]
     rows += [(s["cause"], f"{s['of'].replace('_', ' ')}: {_short(s['before'])} to {_short(s['after'])}", s["amount"])
              for s in told["steps"]]  # fmt: skip
     rows.append((" to ".join(told["periods"][1]), "", told["revenue_after"]))
+    lengths = [(last - first).days + 1 for first, last in (before, after)]
+    if lengths[0] != lengths[1]:
+        typer.echo(f"  Note: the periods are of {lengths[0]} and {lengths[1]} days, so a part of it is their length.")
     for n, (what, of, amount) in enumerate(rows):
         sign = "" if n in {0, len(rows) - 1} else "+"
         typer.echo(f"  {what:<26} {of:<44} {Decimal(amount):>{sign}16,.2f}")
@@ -149,10 +153,15 @@ def powerbi(
     if missing:
         msg = f"--source {source.value}: {' and '.join(missing)} missing."
         raise UsageError(msg)
-    odd = [f"--{n}" for n, v in {"server": server, "database": database, "schema": schema, "dsn": dsn}.items()
-           if any(c < " " for c in v)]  # fmt: skip
+    given = {"server": server, "database": database, "schema": schema, "dsn": dsn}
+    odd = [f"--{n}" for n, v in given.items() if any(c < " " for c in v)]
     if odd:
         msg = f"{odd[0]}: holds a line break or another control character."
+        raise UsageError(msg)
+    takes = {SourceKind.parquet: set(), SourceKind.duckdb: {"database", "schema", "dsn"}}
+    apart = [f"--{n}" for n, v in given.items() if v and n not in takes.get(source, {"server", "database", "schema"})]
+    if apart:
+        msg = f"{apart[0]}: has no meaning with --source {source.value}."
         raise UsageError(msg)
     made = {
         SourceKind.parquet: lambda: sources.parquet(str(existing_settings(home).home.exports)),

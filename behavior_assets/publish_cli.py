@@ -47,8 +47,9 @@ def publish(
 
 def _tell(done: SqlPublished) -> None:
     rows = sum(done.tables.values())
+    where = f"{done.target}, schema {done.schema}" if done.schema else done.target
     if done.new:
-        typer.echo(f"Snapshot {done.snapshot} is in {done.target}, schema {done.schema}: {len(done.tables)} tables, "
-                   f"{rows:,} rows in {done.seconds:.1f} s.")  # fmt: skip
+        typer.echo(f"Snapshot {done.snapshot} is in {where}: {len(done.tables)} tables, {rows:,} rows in "
+                   f"{done.seconds:.1f} s.")  # fmt: skip
     else:
-        typer.echo(f"{done.target}, schema {done.schema}, serves snapshot {done.snapshot} already: nothing to do.")
+        typer.echo(f"{where} serves snapshot {done.snapshot} already: nothing to do.")

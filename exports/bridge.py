@@ -23,6 +23,9 @@ _CENT = Decimal("0.01")
 _DIGITS = 50  # of logarithms: far beyond what 18 digits of money can show
 _OTHER = ("shipping", "fees", "adjustments", "bad_debt", "other_lines")
 
+# Steps whose figures are amounts of money; the others' are counts and ratios.
+AMOUNTS = frozenset({"sales", "refunds", *(n.replace("_", " ") for n in _OTHER)})
+
 # What a link is called, by what it counts and what it is divided by.
 _LINKS = {
     ("sessions", ""): "traffic", ("orders", ""): "orders", ("units", ""): "units", ("gross", ""): "sales",
@@ -54,6 +57,10 @@ class Totals:
     def others(self) -> Decimal:
         """Every line that is neither sale nor refund."""
         return sum((getattr(self, n) for n in _OTHER), Decimal(0))
+
+    def sales(self) -> Totals:
+        """What was sold alone: all that is told where nobody tells refunds."""
+        return Totals(self.sessions, self.orders, self.units, self.gross)
 
     @property
     def net(self) -> Decimal:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from exports.aggregate import Aggregate
 
 NOTES = "outlets.json"
-VERSIONS = {"report": "report-1", "aggregate": "aggregate-1"}  # a change makes them anew
+VERSIONS = {"report": "report-2", "aggregate": "aggregate-2"}  # a change makes them anew
 _SHOWN = 3  # files that are told by name
 
 

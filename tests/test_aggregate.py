@@ -14,6 +14,7 @@ import pytest
 
 from exports.aggregate import MINIMUM, Aggregate, aggregate
 from exports.aggregate.declare import KINDS, Row
+from exports.aggregate.goods import FURTHER
 from exports.aggregate.guard import OTHER, Guard, withhold
 from exports.bridge import bridge, totals
 from resources.errors import UsageError
@@ -214,6 +215,19 @@ def test_what_no_source_tells_is_blank_and_says_why(tmp_path: Path, flags: tuple
 def test_the_same_snapshot_gives_the_same_rows(made: tuple[Aggregate, Sql], tmp_path: Path) -> None:
     again = aggregate(tmp_path, shop().write(tmp_path))
     assert {n: f.rows for n, f in again.tables.items()} == {n: f.rows for n, f in made[0].tables.items()}
+
+
+def test_products_beyond_the_list_are_told_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of two products that may be told one is listed; what all rows sold is what was sold."""
+    monkeypatch.setattr("exports.aggregate.goods.LISTED", 1)
+    rows = aggregate(tmp_path, shop().write(tmp_path)).rows("products")
+    assert [r["rank"] for r in rows] == [1, None, None]
+    assert [r["product"] for r in rows[1:]] == [FURTHER, OTHER]
+    with duckdb.connect() as con:
+        sold = con.execute(f"""SELECT sum(quantity)::BIGINT, sum(revenue_gross)::DECIMAL(18, 2)
+            FROM read_parquet('{tmp_path}/tables/fact_sales/*.parquet')
+            WHERE line_type = 'sale' AND {between(MONTH)}""").fetchall()
+    assert [(sum(r["units"] for r in rows), sum(r["revenue_gross"] for r in rows))] == sold
 
 
 def test_four_weeks_are_told_without_what_was_before(tmp_path: Path) -> None:

@@ -161,3 +161,10 @@ def test_a_filter_that_reaches_none_of_a_measures_tables_is_named() -> None:
     assert [f.place.column for f in unrelated("Cart Items", filters)] == ["country_name"]
     assert unrelated("Revenue", filters) == []
     assert tables_of("Revenue WoW") == {"fact_sales", "refresh_info", "dim_date", "fact_session"}
+
+
+def test_where_no_source_tells_prices_only_money_of_customers_is_blank(con: duckdb.DuckDBPyConnection) -> None:
+    told = figures(con, FILTERS["a source that tells no prices"])
+    known = ("Customers at Month End", "Average Recency Days", "Average Orders per Customer", "Expected Order Days")
+    assert {n for n in known if told[n] is None} == set()
+    assert [told[n] for n in ("Average Revenue per Customer", "Expected Revenue")] == [None, None]

@@ -156,6 +156,8 @@ def test_a_blank_has_its_reason_and_a_filter_that_changes_nothing_is_named(shop_
     assert told.out.startswith("Checkout Abandonment Rate: blank")
     assert "Blank where no source tells checkouts." in told.out
     assert "Product[Brand] changes nothing: Sessions has no key of Product" in told.out
+    nothing = run_cli("explain", "Gross Sales", "--filter", "Date=2024-12-25", "--home", shop_home)
+    assert "Blank where there are none." in nothing.out  # the source does tell prices
 
 
 @pytest.mark.parametrize(("words", "wanted"), [
@@ -165,6 +167,10 @@ def test_a_blank_has_its_reason_and_a_filter_that_changes_nothing_is_named(shop_
     (["Revenue", "--filter", "Country="], "has no member ''"),
     (["--period", "2024-05-02", "--period", "2024-05-01"], "the earlier period first"),
     (["--period", "2024-05-01", "--period", "2024-05-03"], "data through 2024-05-02 only"),
+    (["--period", "2024-05-01:2024-05-02", "--period", "2024-05-02"], "none that reaches into it"),
+    (["Horizon Day"], "no such measure"),
+    (["Revenue", "--filter", "Sales Forecasts[Horizon Day]=1"],
+     "Did you mean Sales Forecasts[Horizon Days], Sales Forecasts[Origin Date Key]?"),  # each once
 ])  # fmt: skip
 def test_what_is_misspelt_is_answered_with_what_is_near(shop_home: Path, words: list[str], wanted: str) -> None:
     done = run_cli("explain", *words, "--home", shop_home)
@@ -177,7 +183,11 @@ def test_the_change_of_revenue_adds_up_to_the_cent(shop_home: Path) -> None:
     told = json.loads(run_cli(*words, "--json").out)
     assert (told["revenue_before"], told["revenue_after"]) == ("9.99", "20.00")
     assert sum(Decimal(s["amount"]) for s in told["steps"]) == Decimal("10.01")
-    assert [s["cause"] for s in told["steps"]] == ["traffic", "conversion", "basket", "price", "refunds"]
+    # rees46 tells no refunds: that line would be a zero that nobody knows.
+    assert [s["cause"] for s in told["steps"]] == ["traffic", "conversion", "basket", "price"]
+    assert told["measured"] == "gross revenue"
+    longer = ["explain", "--period", "2024-04-29:2024-04-30", "--period", "2024-05-02", "--home", shop_home]
+    assert "the periods are of 2 and 1 days" in run_cli(*longer).out
     assert "+10.0" in run_cli(*words, "--filter", "Source=rees46").out
     assert "for one channel, device, country or source" in run_cli(*words, "--filter", "Brand=acme").err
     assert "name two" in run_cli(*words[:3], "--home", shop_home).err
@@ -196,6 +206,10 @@ def test_nothing_is_explained_before_anything_is_published(tmp_path: Path) -> No
     assert (done.code, "nothing is published yet" in done.err) == (2, True)
 
 
+def test_the_trades_short_names_are_understood(shop_home: Path) -> None:
+    assert explained(shop_home, "AOV")["measure"] == "Average Order Value"
+
+
 def test_figures_are_shown_in_their_format() -> None:
     assert [shown(v, f) for v, f in ((0.1234, "0.0%"), (-0.05, "+0.0%;-0.0%;0.0%"), (1234.5, "#,0.00"), (7, "#,0"),
                                      (None, "0"))] == ["12.3%", "-5.0%", "1,234.50", "7", "blank"]  # fmt: skip
@@ -204,6 +218,8 @@ def test_figures_are_shown_in_their_format() -> None:
 @pytest.mark.parametrize(("words", "wanted"), [
     (["--source", "postgresql", "--server", "db"], "--database missing"),
     (["--source", "sqlserver"], "--server and --database missing"), (["--source", "duckdb"], "--dsn missing"),
+    (["--source", "sqlserver", "--server", "db", "--database", "d", "--dsn", "x"], "--dsn: has no meaning with"),
+    (["--dsn", "x"], "--dsn: has no meaning with --source parquet"),
 ])  # fmt: skip
 def test_a_project_for_another_source_wants_its_parameters(tmp_path: Path, words: list[str], wanted: str) -> None:
     done = run_cli("powerbi", *words, "--out", tmp_path / "bi", "--home", tmp_path)

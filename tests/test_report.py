@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from exports.aggregate import Aggregate, aggregate
+from exports.aggregate import Aggregate, Span, aggregate
 from exports.report import page, write_report
-from exports.report.words import axis_labels
+from exports.report.words import axis_labels, span
 from tests.chromium import DESK, PHONE, Page, browser
 from tests.small_shop import HOSTILE, shop
 from tests.test_aggregate import HIDDEN
@@ -196,5 +197,6 @@ def test_a_shop_without_a_whole_week_has_a_report(tmp_path: Path, tab: Page) -> 
     text = tab.ask("document.body.innerText")
     assert "no complete week" in text
     assert tab.ask("document.querySelector('h1').innerText") == "The first days: 30 March to 2 April 2024"
+    assert span(Span(date(2024, 1, 1), date(2024, 1, 1))) == "1 January 2024"
     assert tab.console == []
     assert tab.ask("document.documentElement.scrollWidth") <= PHONE

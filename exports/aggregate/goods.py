@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from exports.aggregate.declare import Filled, Row, Table, declared
-from exports.aggregate.guard import LABEL, OTHER, Guard, keep_members, withhold
+from exports.aggregate.guard import LABEL, OTHER, Guard, keep_members, note, withhold
 from exports.aggregate.shop import Shop
 from exports.aggregate.trade import change
 
@@ -39,8 +40,10 @@ _WHAT = """
 """
 
 PRODUCTS = declared("products", "Products", f"one product with ten buyers in four weeks (at most {LISTED}, by revenue, "
-                    "then units), and all others", "rank int : Place by gross revenue, then units" + _WHAT + _SOLD,
-                    _NEEDS_CATEGORY)  # fmt: skip
+                    "then units), all further ones, and all others",
+                    "rank int : Place by gross revenue, then units" + _WHAT + _SOLD, _NEEDS_CATEGORY)  # fmt: skip
+FURTHER = "further products"
+_SUMMED = ("units", "revenue_gross", "share")
 MOVERS_TABLE = declared("product_movers", "Products that moved most", "one of the products whose gross revenue grew or "
                         "shrank most, with ten buyers in both periods",
                         "direction text : up or down\nrank int : Place by the change of gross revenue" + _WHAT + _SOLD,
@@ -111,7 +114,7 @@ def products(shop: Shop) -> tuple[Filled, Filled]:
     rows = _products(shop) if shop.has_month else []
     listed = _fold_tail(rows)
     for rank, row in enumerate(listed, 1):
-        row["rank"] = rank if row["product"] != OTHER else None
+        row["rank"] = rank if row["product"] not in {OTHER, FURTHER} else None
     moved = [r for r in rows if r["product"] != OTHER and r["revenue_change"] is not None]
     moved.sort(key=lambda r: (-r["revenue_change"], r["product_id"]))
     movers: list[Row] = []
@@ -130,8 +133,9 @@ def _products(shop: Shop) -> list[Row]:
     rows = _sold(shop, "CAST(product_durable_key AS VARCHAR)", "JOIN dim_product USING (product_key)", "category_1")
     known = shop.rows("""
         SELECT CAST(product_durable_key AS VARCHAR) AS member, product_id, brand, category_1 AS category,
-               CASE WHEN product_name NOT LIKE '(%' THEN product_name
-                    WHEN brand NOT LIKE '(%' THEN brand || ' ' || product_id
+               CASE WHEN product_key = -1 THEN '(unknown product)'
+                    WHEN product_name NOT IN ('(no name)', '(unknown)') THEN product_name
+                    WHEN brand <> '(unknown)' THEN brand || ' ' || product_id
                     ELSE 'Product ' || product_id END AS product
         FROM dim_product WHERE is_current = 'Yes'""")
     told = {r.pop("member"): r for r in known}
@@ -142,9 +146,24 @@ def _products(shop: Shop) -> list[Row]:
 
 
 def _fold_tail(rows: list[Row]) -> list[Row]:
-    """At most LISTED products; what the rest sold is not summed up, since the list says that it ends."""
+    """At most LISTED products, what all further ones sold, and what those sold that are folded."""
     products = [r for r in rows if r["product"] != OTHER]
-    return [*products[:LISTED], *(r for r in rows if r["product"] == OTHER)]
+    further = products[LISTED:]
+    summed: list[Row] = []
+    if further:
+        row: Row = {c.name: None for c in PRODUCTS.columns} | {"product": FURTHER, "first": further[0]["first"],
+                                                               "last": further[0]["last"]}  # fmt: skip
+        for name in _SUMMED:
+            values = [r[name] for r in further]
+            row[name] = None if None in values else _sum(values)
+        note(row, f"{len(further):,} products with ten buyers; an order may hold several of them, so none are counted")
+        summed = [row]
+    return [*products[:LISTED], *summed, *(r for r in rows if r["product"] == OTHER)]
+
+
+def _sum(values: list[Any]) -> Any:
+    total = sum(values)
+    return round(total, 6) if isinstance(total, float) else total
 
 
 def categories(shop: Shop) -> Filled:

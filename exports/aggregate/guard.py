@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import duckdb
 
 MINIMUM = 10
-OTHER = f"other (fewer than {MINIMUM} customers)"
+OTHER = "other (small groups)"  # each of fewer than ten customers, or folded with such
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def segments(shop: Shop) -> Filled:
                    count(*) FILTER (NOT now) AS customers_before,
                    sum(monetary) FILTER (now) AS revenue_so_far, sum(expected_value) FILTER (now) AS expected_revenue
             FROM months GROUP BY 1 ORDER BY 2 DESC, 1""")
+        found = [r for r in found if r["customers"] or r["customers_before"]]
         total = sum(r["customers"] for r in found)
         for row in found:
             row |= {"kind": kind, "customers_known": row["customers"], "k_before": row["customers_before"],

@@ -10,7 +10,7 @@ from decimal import Decimal
 from exports.aggregate.declare import NOTES, Column, Filled, Row, Table, Value, declared
 from exports.aggregate.guard import MINIMUM, Guard, note, withhold
 from exports.aggregate.shop import WEEK, Shop, Span, date_key
-from exports.bridge import Bridge, Totals, bridge, cents, totals
+from exports.bridge import AMOUNTS, Bridge, Totals, bridge, cents, totals
 
 _YEAR_OF_WEEKS = 52 * WEEK
 
@@ -215,7 +215,7 @@ def _told(shop: Shop, span: Span, people: Sequence[dict[str, int]]) -> tuple[str
     """The bridge, and what it is of: gross revenue where refunds are not known, or refunds or others of too few."""
     ends = [totals(shop.con, s.first, s.last) for s in (span.before, span)]
     if not shop.has_any("has_refunds") or any(0 < p[kind] < MINIMUM for p in people for kind in ("refund", "others")):
-        return "gross revenue", bridge(*(Totals(e.sessions, e.orders, e.units, e.gross) for e in ends))
+        return "gross revenue", bridge(*(e.sales() for e in ends))
     if any(0 < p["each"] < MINIMUM for p in people):
         ends = [Totals(e.sessions, e.orders, e.units, e.gross, e.refunds, other_lines=e.others) for e in ends]
     return "net revenue", bridge(*ends)
@@ -230,13 +230,16 @@ def _steps(name: str, span: Span, revenue: str, told: Bridge) -> list[Row]:
     ]
     return [
         {"period": name, "first": span.first, "last": span.last, "step": number, "cause": cause, "measured": of,
-         "figure_before": _number(old), "figure_after": _number(new), "amount": amount, NOTES: None}
+         "figure_before": _number(old, cause), "figure_after": _number(new, cause), "amount": amount, NOTES: None}
         for number, (cause, of, old, new, amount) in enumerate(lines)
     ]  # fmt: skip
 
 
-def _number(value: Decimal | None) -> float | None:
-    return None if value is None else float(round(value, 6))
+def _number(value: Decimal | None, cause: str) -> float | None:
+    """A step's figure: counts and ratios as they are, amounts in cents."""
+    if value is None:
+        return None
+    return float(cents(value) if cause in AMOUNTS else round(value, 6))
 
 
 def change(before: Value, after: Value, *, share: bool = False) -> float | None:

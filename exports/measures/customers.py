@@ -14,11 +14,11 @@ _NO_MODEL = f"{_NO_MONTH}, or no model could be made"
 
 def _at_month_end(
     name: str, expression: str, sql: str, description: str, shown: str = WHOLE, blank: str = _NO_MONTH,
-    folder: str = _F, where: str = "",
+    folder: str = _F, where: str = "", *, priced: bool = False,
 ) -> Measure:  # fmt: skip
     more = f", KEEPFILTERS('Customer Months'{where})" if where else ""
     dax, told = f"CALCULATE({expression}, {_AT}{more})", f"SELECT {sql} FROM {{fact_customer_month@latest}}"
-    if shown == MONEY:  # a shop without prices has customers of value 0: nobody knows what they are worth
+    if priced:  # a shop without prices has customers of value 0: nobody knows what they are worth
         dax = f"IF(NOT ISEMPTY(FILTER('Source', 'Source'[Has Price] = \"Yes\")), {dax})"
         told = f"CASE WHEN EXISTS (SELECT 1 FROM {{dim_source}} WHERE has_price = 'Yes') THEN ({told}) END"
         blank = f"{blank}, or no source tells prices"
@@ -44,7 +44,7 @@ MEASURES = (
     _at_month_end("Average Orders per Customer", "AVERAGE('Customer Months'[Frequency])", "avg(frequency)",
                   "Orders so far, mean", NUMBER),
     _at_month_end("Average Revenue per Customer", "AVERAGE('Customer Months'[Monetary])", "avg(monetary)",
-                  "Net revenue so far, mean", MONEY),
+                  "Net revenue so far, mean", MONEY, priced=True),
     _at_month_end("Average Churn Risk", "AVERAGE('Customer Months'[Churn Risk])", "avg(churn_risk)",
                   "Chance that no order follows within 60 days, mean", SHARE, _NO_MODEL, _VALUE),
     _at_month_end("Average Chance Alive", "AVERAGE('Customer Months'[P Alive])", "avg(p_alive)",
@@ -52,5 +52,5 @@ MEASURES = (
     _at_month_end("Expected Order Days", "SUM('Customer Months'[Expected Purchases])", "sum(expected_purchases)",
                   "Days with an order that are expected within 90 days", NUMBER, _NO_MODEL, _VALUE),
     _at_month_end("Expected Revenue", "SUM('Customer Months'[Expected Value])", "sum(expected_value)",
-                  "Revenue expected within 90 days", MONEY, _NO_MODEL, _VALUE),
+                  "Revenue expected within 90 days", MONEY, _NO_MODEL, _VALUE, priced=True),
 )  # fmt: skip

@@ -9,7 +9,7 @@ CAPABILITIES = {
     "prices": ("has_price", "Has Price"), "views": ("has_views", "Has Views"), "carts": ("has_cart", "Has Cart"),
     "checkouts": ("has_checkout", "Has Checkout"), "refunds": ("has_refunds", "Has Refunds"),
 }  # fmt: skip
-NO_SOURCE = "where no source tells {what}"
+NO_SOURCE = "where there are none, or where no source tells {what}"
 
 
 def told(capability: str) -> str:

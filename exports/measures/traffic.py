@@ -84,7 +84,7 @@ MEASURES = (
             "Gross sales per session, of sources that tell browsing and prices.",
             of_sources("DIVIDE([Gross Sales] + 0, [Sessions])", "views", told("prices")),
             money_per("coalesce([Gross Sales|views|prices], 0)", "[Sessions|views|prices]"),
-            "where no source tells both browsing and prices"),
+            "where there are none, or where no source tells both browsing and prices"),
     before(SESSIONS, "week_before"), change(SESSIONS, "week_before", "WoW"), running(SESSIONS, "rolling_28"),
     _sessions("Sessions with Cart", _FUNNEL, "Has Cart", "has_cart", "Sessions in which an item went into the cart.",
               "where there are none"),

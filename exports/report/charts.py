@@ -33,7 +33,9 @@ def spark(values: Sequence[float | None], label: str, width: float = 128, height
         step = (width - 8) / (len(values) - 1)
         points = [None if v is None else (3 + n * step, height - 5 - (height - 10) * (v - low) / ((high - low) or 1))
                   for n, v in enumerate(values)]  # fmt: skip
-        sheet.path(points, "line")
+        # A week alone between unknown ones would be a dot that looks like dirt.
+        alone = [a is None and c is None for a, c in zip([None, *points], [*points[1:], None], strict=False)]
+        sheet.path([None if lonely else p for p, lonely in zip(points, alone, strict=True)], "line")
         if points[-1]:
             sheet.dot(points[-1], 3.2, "now")
     return sheet.svg("spark", label)
@@ -52,9 +54,9 @@ class Bar:
 
 
 def columns(bars: Sequence[Bar], width: float, height: float = 220) -> Sheet:
-    """Upright bars with the value before as a mark across; every bar is labelled."""
+    """Upright bars with the value before as a mark across. Figures stand in a row below: none is the mark's."""
     sheet = Sheet(width, height)
-    top, bottom = 22, 38
+    top, bottom = 8, 56
     most = max([v for b in bars for v in (b.value, b.before) if v is not None] or [0]) or 1
     step = width / max(len(bars), 1)
     thick = min(step * 0.62, 64)
@@ -66,12 +68,9 @@ def columns(bars: Sequence[Bar], width: float, height: float = 220) -> Sheet:
         if bar.before is not None:
             at = height - bottom - max(bar.before, 0) * scale
             sheet.line((middle - thick / 2 - 4, at), (middle + thick / 2 + 4, at), "mark")
-        over = max(bar.before or 0, 0) * scale
-        # Above the mark only where the mark would cross the words.
-        above = height - bottom - (over if tall - 4 < over < tall + 22 else tall) - 7
         words = short(bar.value) if bar.value is not None else NOT_TOLD
-        sheet.text((middle, above), words, "strong" if bar.value is not None else "muted", "middle")
-        sheet.text((middle, height - 20), bar.label, "", "middle")
+        sheet.text((middle, height - 38), words, "strong" if bar.value is not None else "muted", "middle")
+        sheet.text((middle, height - 21), bar.label, "", "middle")
         sheet.text((middle, height - 5), bar.below, "muted", "middle")
     return sheet
 

@@ -7,7 +7,8 @@ from datetime import date, timedelta
 from typing import Any
 
 from exports.aggregate import Aggregate, Row
-from exports.aggregate.goods import LISTED
+from exports.aggregate.goods import FURTHER, LISTED
+from exports.aggregate.guard import OTHER
 from exports.report import charts
 from exports.report.charts import Bar, Told
 from exports.report.story import CAUSES, MONEY, kind_of, measure
@@ -17,10 +18,11 @@ from exports.report.words import brief, change, difference, number, percent, sho
 Section = dict[str, Any]
 _SHOWN_WEEKS, _SPARK_WEEKS, _SHOWN_DAYS = 26, 13, 56
 _LISTED = 12
+_MOST_DAYS = 4  # of a week
 _NOW = "last four weeks"
 NAMES = {
     "revenue_net": "Net revenue", "revenue_gross": "Gross revenue", "orders": "Orders", "units": "Units sold",
-    "average_order": "Average order", "sessions": "Visits", "conversion": "Conversion", "refunds": "Refunds",
+    "average_order": "Average order", "sessions": "Visits", "conversion": "Visits with an order", "refunds": "Refunds",
     "first_orders": "First orders", "returning_orders": "Returning orders",
 }  # fmt: skip
 _TILES = ("orders", "average_order", "sessions", "conversion", "units", "refunds", "first_orders", "returning_orders")
@@ -66,7 +68,7 @@ def days(told: Aggregate) -> Section | None:
     points = [(r["week"], _float(r[weekly])) for r in shown]
     return {
         "measure": MONEY[name], "weekly_measure": MONEY[weekly], "name": name, "kind": kind_of(name),
-        "compared": _compared(bars),
+        "compared": _compared(bars), "told": sum(b.value is not None for b in bars) >= _MOST_DAYS,
         "chart": charts.figure(lambda w: charts.columns(bars, w), label),
         "weeks": charts.figure(lambda w: charts.weeks(points, w),
                                f"{MONEY[weekly].capitalize()} of {len(points)} weeks"),
@@ -126,7 +128,8 @@ def products(told: Aggregate) -> Section:
     most = max((abs(float(r["revenue_change"])) for r in movers), default=1)
     return {
         "rows": listed[:_LISTED], "count": len(listed), "cut": len(listed) >= LISTED,
-        "other": next((r for r in told.rows("products") if r["rank"] is None), None),
+        "other": next((r for r in told.rows("products") if r["product"] == OTHER), None),
+        "further": next((r for r in told.rows("products") if r["product"] == FURTHER), None),
         "movers": [(r, charts.change_bar(float(r["revenue_change"]), most).svg(
             "mini", difference(r["revenue_change"]))) for r in movers],
         "money": "revenue_gross" not in told.tables["products"].blank,

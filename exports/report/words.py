@@ -108,6 +108,8 @@ def weekday(value: date) -> str:
 def span(value: Span) -> str:
     """Days from the first to the last in words: 17\u201323 June 2024."""
     first, last = value.first, value.last
+    if first == last:
+        return day(last)
     if (first.year, first.month) == (last.year, last.month):
         return f"{first.day}\u2060\u2013\u2060{day(last)}"
     if first.year != last.year:

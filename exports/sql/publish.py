@@ -23,7 +23,7 @@ class SqlPublished:
 
     target: str
     database: str
-    schema: str
+    schema: str  # empty where the database has none
     snapshot: str
     new: bool
     tables: dict[str, int]
@@ -62,7 +62,7 @@ def publish(
             raise PublishError(msg) from error
         finally:
             session.close()
-        return SqlPublished(target.shown, kind, schema, source.snapshot, new, dict(plan.rows),
+        return SqlPublished(target.shown, kind, outlet.live, source.snapshot, new, dict(plan.rows),
                             time.monotonic() - begun, left, source.newer())  # fmt: skip
 
 
