@@ -14,7 +14,7 @@ from exports.bridge import FILTERS as BRIDGED
 from exports.bridge import bridge, totals
 from exports.contract import published
 from exports.measures.catalog import measures
-from exports.measures.shapes import CAPABILITIES
+from exports.measures.shapes import CAPABILITIES, NOTHING, NoSource
 from exports.measures.sql import Filter, query, relations, tables_of, unrelated
 from exports.names import TABLES, Place, column_name, places
 from exports.snapshot import Manifest, add_views, current_manifest, require_contract
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
     from resources.settings import Settings
 
-# Tables of which a day's rows come from that day's events; the others look back at all events up to a day.
-_SAID = {"browsing": "views"}  # in a measure's reason, where it is not the capability's name
 _SHORT = {"aov": "Average Order Value", "cr": "Conversion Rate", "cvr": "Conversion Rate", "wape": "Forecast Error"}
+# Tables of which a day's rows come from that day's events; the others look back at all events up to a day.
 _OF_A_DAY = {"fact_session", "fact_sales", "fact_product_day"}
 
 
@@ -102,14 +101,16 @@ def explain(settings: Settings, name: str, filters: Iterable[Filter] = ()) -> Ex
         sql = _laid_out(query(name, filters))
         row = con.execute(sql).fetchone()
         days = _days(con, name, filters)
-        blank = _why_blank(con, measure.blank) if row is None or row[0] is None else measure.blank
+        blank = measure.blank
+        if isinstance(blank, NoSource) and (row is None or row[0] is None):  # of two reasons the one that holds
+            blank = NOTHING if _tells(con, blank.needs, filters) else blank.lacking
     tables = [
         {"table": t, "rows": manifest["tables"][t]["rows"], "grain": published()[t].grain,
          "files": [str(exports / f["path"]) for f in manifest["tables"][t]["files"]]}
         for t in sorted(tables_of(name) | {f.place.table for f in filters})
     ]  # fmt: skip
     return Explained(
-        name, row[0] if row else None, measure.format, measure.description, blank,
+        name, row[0] if row else None, measure.format, measure.description, str(blank),
         [f"{_shown(f.place)} = {', '.join(f.values)}" for f in filters],
         [f"{_shown(f.place)} changes nothing: {TABLES[measure.table]} has no key of {TABLES[f.place.table]}"
          for f in unrelated(name, filters)],
@@ -117,17 +118,6 @@ def explain(settings: Settings, name: str, filters: Iterable[Filter] = ()) -> Ex
         manifest["synthetic"], days[0] if days else "", days[-1] if days else "", tables,
         _delivered(settings, name, days),
     )  # fmt: skip
-
-
-def _why_blank(con: duckdb.DuckDBPyConnection, told: str) -> str:
-    """Of two reasons the one that holds: nothing is there under the filters, or no source can tell it."""
-    here, or_, lacking = told.partition(", or where no source tells ")
-    wanted = [CAPABILITIES[_SAID.get(w, w)][0] for w in lacking.removeprefix("both ").split(" and ")] if or_ else []
-    if not wanted:
-        return told
-    able = con.execute("SELECT count(*) FROM dim_source WHERE source_key <> -1 AND "
-                       + " AND ".join(f"{flag} = 'Yes'" for flag in wanted)).fetchall()[0][0]  # fmt: skip
-    return here if able else f"where no source tells {lacking}"
 
 
 def parse_period(text: str) -> tuple[date, date]:
@@ -171,25 +161,28 @@ def explain_change(
     manifest = _manifest(settings.home.exports)
     _require_data(manifest, periods)
     with _published(manifest, settings.home.exports) as con:
-        only = {_bridged(f): f.values[0] for f in (settle(con, f) for f in filters)}
-        if not _tells(con, "has_price", only):
+        filters = [settle(con, f) for f in filters]
+        only = {_bridged(f): f.values[0] for f in filters}
+        if not _tells(con, ("prices",), filters):
             msg = "--period: no source tells prices, so there is no revenue whose change could be explained."
             raise UsageError(msg)
-        net = _tells(con, "has_refunds", only)
+        net = _tells(con, ("refunds",), filters)
         ends = [totals(con, *p, only) for p in periods]
         told = bridge(*(ends if net else [t.sales() for t in ends]))
     steps = [{"cause": s.name, "of": s.of, "before": float(s.before), "after": float(s.after),
-              "amount": str(s.amount)} for s in told.steps if net or s.name != "refunds"]  # fmt: skip
+              "amount": str(s.amount)} for s in told.steps]  # fmt: skip
     return {"measured": f"{'net' if net else 'gross'} revenue", "snapshot": manifest["snapshot"],
             "synthetic": manifest["synthetic"], "only": only,
             "periods": [[d.isoformat() for d in p] for p in periods], "revenue_before": str(told.before),
             "steps": steps, "revenue_after": str(told.after)}  # fmt: skip
 
 
-def _tells(con: duckdb.DuckDBPyConnection, flag: str, only: Mapping[str, str]) -> bool:
-    """Whether some source of those chosen can tell it."""
-    sources = con.execute(f"SELECT source_name FROM dim_source WHERE source_key <> -1 AND {flag} = 'Yes'").fetchall()
-    return any(only.get("source", name) == name for (name,) in sources)
+def _tells(con: duckdb.DuckDBPyConnection, capabilities: Iterable[str], filters: Iterable[Filter]) -> bool:
+    """Whether some source of those chosen tells all of these."""
+    wanted = [f"{CAPABILITIES[c][0]} = 'Yes'" for c in capabilities]
+    wanted += [f.condition for f in filters if f.place.table == "dim_source"]
+    found = con.execute(f"SELECT 1 FROM dim_source WHERE source_key <> -1 AND {' AND '.join(wanted)} LIMIT 1")
+    return bool(found.fetchall())
 
 
 def _require_data(manifest: dict[str, Any], periods: tuple[tuple[date, date], tuple[date, date]]) -> None:

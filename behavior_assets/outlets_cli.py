@@ -28,6 +28,13 @@ class SourceKind(StrEnum):
     duckdb = "duckdb"
 
 
+# By source: the options that it needs, and those that it can do without.
+_OPTIONS: dict[SourceKind, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    SourceKind.parquet: ((), ()), SourceKind.postgresql: (("server", "database"), ("schema",)),
+    SourceKind.sqlserver: (("server", "database"), ("schema",)), SourceKind.duckdb: (("dsn",), ("database", "schema")),
+}  # fmt: skip
+
+
 def explain(
     measure: Annotated[str, typer.Argument(help="A measure of the Power BI model, such as Revenue.")] = "",
     filters: Annotated[
@@ -146,20 +153,17 @@ def powerbi(
     from exports.powerbi import sources
     from exports.powerbi.project import write_project
 
-    needed = {"server": server, "database": database} if source in {SourceKind.postgresql, SourceKind.sqlserver} else {}
-    missing = [f"--{name}" for name, value in (needed or {}).items() if not value]
-    if source is SourceKind.duckdb and not dsn:
-        missing = ["--dsn"]
+    given = {"server": server, "database": database, "schema": schema, "dsn": dsn}
+    needed, optional = _OPTIONS[source]
+    missing = [f"--{name}" for name in needed if not given[name]]
     if missing:
         msg = f"--source {source.value}: {' and '.join(missing)} missing."
         raise UsageError(msg)
-    given = {"server": server, "database": database, "schema": schema, "dsn": dsn}
     odd = [f"--{n}" for n, v in given.items() if any(c < " " for c in v)]
     if odd:
         msg = f"{odd[0]}: holds a line break or another control character."
         raise UsageError(msg)
-    takes = {SourceKind.parquet: set(), SourceKind.duckdb: {"database", "schema", "dsn"}}
-    apart = [f"--{n}" for n, v in given.items() if v and n not in takes.get(source, {"server", "database", "schema"})]
+    apart = [f"--{name}" for name, value in given.items() if value and name not in {*needed, *optional}]
     if apart:
         msg = f"{apart[0]}: has no meaning with --source {source.value}."
         raise UsageError(msg)

@@ -39,14 +39,15 @@ _LINKS = {
 class Totals:
     """What a period adds up to. None is "not known" (no source tells it, or not of all orders), never 0.
 
-    ``refunds`` is a positive amount; the lines after it carry their own sign. Money is of at most 4 decimals.
+    ``refunds`` is a positive amount, and no line of the bridge where it is not known; the lines after it carry their
+    own sign. Money is of at most 4 decimals.
     """
 
     sessions: int | None
     orders: int
     units: int | None
     gross: Decimal
-    refunds: Decimal = Decimal(0)
+    refunds: Decimal | None = Decimal(0)
     shipping: Decimal = Decimal(0)
     fees: Decimal = Decimal(0)
     adjustments: Decimal = Decimal(0)
@@ -60,12 +61,12 @@ class Totals:
 
     def sales(self) -> Totals:
         """What was sold alone: all that is told where nobody tells refunds."""
-        return Totals(self.sessions, self.orders, self.units, self.gross)
+        return Totals(self.sessions, self.orders, self.units, self.gross, refunds=None)
 
     @property
     def net(self) -> Decimal:
         """What remains: sales less refunds, with every other line."""
-        return self.gross - self.refunds + self.others
+        return self.gross - (self.refunds or 0) + self.others
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def bridge(before: Totals, after: Totals) -> Bridge:
     for (name, of), amount in zip(_names(chain), _shares(before, after, chain), strict=True):
         old, new = (_ratio(_value(t, name), _value(t, of) if of else Decimal(1)) for t in (before, after))
         exact.append((_LINKS[name, of], f"{name} per {of.removesuffix('s')}" if of else name, old, new, amount))
-    exact.append(("refunds", "refunds", before.refunds, after.refunds, before.refunds - after.refunds))
+    if before.refunds is not None and after.refunds is not None:
+        exact.append(("refunds", "refunds", before.refunds, after.refunds, before.refunds - after.refunds))
     for name in _OTHER:
         old, new = getattr(before, name), getattr(after, name)
         if old or new:

@@ -77,22 +77,18 @@ class StarBuilder(StarWriter):
     def simple(self, kind: str) -> list[str]:
         """dim_channel, dim_device or dim_country."""
         table = f"dim_{kind}"
-        if self._stands(table, made_of := self._made_of(table)):
-            return []
         values = self._all("silver/sessions").select(value=kind).distinct()
         if kind == "country":
             values = values.union(self._all("silver/commerce_events").select(value="country").distinct())
         return self._write_whole(
-            table, dimensions.simple_dimension(values.value, table, f"{kind}_name", f"{kind}_key"), made_of
+            table, dimensions.simple_dimension(values.value, table, f"{kind}_name", f"{kind}_key")
         )
 
     def dim_customer(self) -> list[str]:
         """Customers."""
-        if self._stands("dim_customer", made_of := self._made_of("dim_customer")):
-            return []
         newest, closed = [date.fromisoformat(d) for d in self.days[-1:]], self.month_ends[-1:]
         made = dimensions.dim_customer(self._customer_days, self._visits, self._ends(newest), self._ends(closed))
-        return self._write_whole("dim_customer", made, made_of)
+        return self._write_whole("dim_customer", made)
 
     @cached_property
     def versions(self) -> ir.Table:
@@ -102,16 +98,12 @@ class StarBuilder(StarWriter):
 
     def dim_category(self) -> list[str]:
         """Categories."""
-        if self._stands("dim_category", made_of := self._made_of("dim_category")):
-            return []
-        return self._write_whole("dim_category", dimensions.dim_category(self.versions), made_of)
+        return self._write_whole("dim_category", dimensions.dim_category(self.versions))
 
     def dim_product(self) -> list[str]:
         """Product versions."""
-        if self._stands("dim_product", made_of := self._made_of("dim_product")):
-            return []
         made = dimensions.dim_product(self._all("silver/product_day"), self.versions, self._gold("dim_category"))
-        return self._write_whole("dim_product", made, made_of)
+        return self._write_whole("dim_product", made)
 
     def fact_data_quality(self) -> list[str]:
         """The ledger by source and arrival day."""
@@ -214,14 +206,12 @@ class StarBuilder(StarWriter):
 
     def fact_cart_item(self) -> list[str]:
         """Cart lives over all time, written where a month or day of adding changed."""
-        if self._stands("fact_cart_item", made_of := self._made_of("fact_cart_item")):
-            return []
         newest = self.backend.execute(self._all("silver/sessions").end_ts_us.max())
         window = self.settings.cart_abandonment_hours * _HOUR_US
         made = fact_cart_item(
             self._all("silver/commerce_events"), self._gold("dim_product"), window, int(newest or 0)
         )
-        return self._write_by_content("fact_cart_item", made, "added_date_key", made_of)
+        return self._write_by_content("fact_cart_item", made, "added_date_key")
 
     def fact_customer_month(self) -> list[str]:
         """Customers at the end of each closed month."""

@@ -22,7 +22,7 @@ from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
-from behavior_assets.star.order import GOLD_INPUTS
+from behavior_assets.star.order import GOLD_INPUTS, STANDING
 from exports.contract import gold
 from resources.lake import Lake, LakeTable
 from resources.parquet import DataFile
@@ -75,12 +75,12 @@ class StarWriter:
         """Days of sessions that broke a blocking rule: gold does not get them."""
         return held_days(self.lake, "silver/sessions")
 
-    def _write_whole(self, name: str, table: pa.Table | ir.Table, made_of: str = "") -> list[str]:
+    def _write_whole(self, name: str, table: pa.Table | ir.Table) -> list[str]:
         target = self.lake.table(gold(name))
         before = {f.path for f in target.files()}
         batches = self.backend.to_pyarrow_batches(table) if isinstance(table, ir.Table) else [table]
         file = target.write(WHOLE, VERSION, batches)
-        target.commit([file], metadata=_told(made_of, [file]))
+        target.commit([file], metadata=self._noted(name, [file]))
         return [] if file.path in before else [WHOLE]
 
     def _made_of(self, name: str) -> str:
@@ -90,10 +90,14 @@ class StarWriter:
         return fingerprint(VERSION, self.settings.timezone, self.settings.cart_abandonment_hours, *sorted(self.held),
                            *(content(t.files()) for t in tables))  # fmt: skip
 
-    def _stands(self, name: str, made_of: str) -> bool:
-        """Whether a table is what was computed from these very inputs."""
+    def stands(self, name: str) -> bool:
+        """Whether a table of ``STANDING`` is what was computed from these very inputs."""
         target = self.lake.table(gold(name))
-        return target.recorded(MADE_OF) == f"{made_of} {content(target.files())}"
+        return self._noted(name, target.files()) == {MADE_OF: target.recorded(MADE_OF)}
+
+    def _noted(self, name: str, files: Iterable[DataFile]) -> dict[str, str] | None:
+        """What a commit notes of the inputs of the files that it leaves."""
+        return {MADE_OF: f"{self._made_of(name)} {content(files)}"} if name in STANDING else None
 
     def _write_days(
         self,
@@ -133,7 +137,7 @@ class StarWriter:
             target.commit(written, drop=gone)
         return stale
 
-    def _write_by_content(self, name: str, made: ir.Table, column: str, made_of: str = "") -> list[str]:
+    def _write_by_content(self, name: str, made: ir.Table, column: str) -> list[str]:
         """Write a whole small fact in parts; parts with the same content keep their file."""
         target = self.lake.table(gold(name))
         before = target.parts()
@@ -143,13 +147,8 @@ class StarWriter:
         if not files:
             files = [target.write(WHOLE, VERSION, [])]
         gone = [p for p in before if p not in {f.part for f in files}]
-        target.commit(files, drop=gone, metadata=_told(made_of, files))
+        target.commit(files, drop=gone, metadata=self._noted(name, files))
         return [f.part for f in files if f.path not in known]
-
-
-def _told(made_of: str, files: Iterable[DataFile]) -> dict[str, str] | None:
-    """What a commit notes of the inputs of the files that it leaves; nothing where they are not known."""
-    return {MADE_OF: f"{made_of} {content(files)}"} if made_of else None
 
 
 def _split_parts(table: pa.Table, column: str, newest: str) -> dict[str, pa.Table]:

@@ -114,7 +114,7 @@ def products(shop: Shop) -> tuple[Filled, Filled]:
     rows = _products(shop) if shop.has_month else []
     listed = _fold_tail(rows)
     for rank, row in enumerate(listed, 1):
-        row["rank"] = rank if row["product"] not in {OTHER, FURTHER} else None
+        row["rank"] = rank if row.get("product_id") else None  # several together have no number
     moved = [r for r in rows if r["product"] != OTHER and r["revenue_change"] is not None]
     moved.sort(key=lambda r: (-r["revenue_change"], r["product_id"]))
     movers: list[Row] = []
@@ -123,8 +123,8 @@ def products(shop: Shop) -> tuple[Filled, Filled]:
         movers += [{**r, "direction": direction, "rank": n} for n, r in enumerate(chosen, 1)]
     told = _filled(shop, MOVERS_TABLE, movers if shop.has_any("has_price") else [])
     if not told.rows:
-        why = "no product has ten buyers in both periods" if shop.compares else _ALONE
-        why = why if shop.has_any("has_price") else shop.why_not("has_price")
+        few = "no product has ten buyers in both periods" if shop.compares else _ALONE
+        why = few if shop.has_any("has_price") else shop.why_not("has_price")
         told = Filled(MOVERS_TABLE, (), {"": why})
     return _filled(shop, PRODUCTS, listed), told
 

@@ -178,8 +178,8 @@ def bridges(shop: Shop, weeks: Filled) -> Filled:
         return Filled(BRIDGE_TABLE, (), {"": shop.why_not("has_price")})
     rows: list[Row] = []
     why = "there are no two complete weeks yet"
-    for name, span, wanted in (("week", shop.week, 2), ("four weeks", shop.month, 8)):
-        if shop.weeks < wanted:
+    for name, span, there in (("week", shop.week, shop.weeks >= 2), ("four weeks", shop.month, shop.compares)):  # noqa: PLR2004
+        if not there:
             continue
         why = f"one of the periods has fewer than {MINIMUM} buyers"
         people = [_people(shop, s) for s in (span.before, span)]
@@ -224,8 +224,7 @@ def _told(shop: Shop, span: Span, people: Sequence[dict[str, int]]) -> tuple[str
 def _steps(name: str, span: Span, revenue: str, told: Bridge) -> list[Row]:
     lines: list[tuple[str, str, Decimal | None, Decimal | None, Decimal]] = [
         ("before", revenue, None, None, told.before),
-        *((s.name, s.of.replace("_", " "), s.before, s.after, s.amount) for s in told.steps
-          if revenue == "net revenue" or s.name != "refunds"),
+        *((s.name, s.of.replace("_", " "), s.before, s.after, s.amount) for s in told.steps),
         ("after", revenue, None, None, told.after),
     ]
     return [

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exports.measures.shapes import NoSource
 
 MONEY, WHOLE, NUMBER, SHARE, CHANGE = "#,0.00", "#,0", "#,0.00", "0.0%", "+0.0%;-0.0%;0.0%"
 
@@ -22,7 +26,7 @@ class Measure:
     description: str
     dax: str
     sql: str
-    blank: str = ""
+    blank: str | NoSource = ""
 
     @property
     def told(self) -> str:

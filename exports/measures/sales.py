@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from exports.measures.measure import MONEY, NUMBER, WHOLE, Measure
-from exports.measures.shapes import NO_SOURCE, before, change, money_per, of_sources, rate, running
+from exports.measures.shapes import before, change, money_per, no_source, of_sources, rate, running
 
 _T, _F, _NEW = "fact_sales", "Sales", "Sales\\New and returning"
 _SALE = "KEEPFILTERS('Sales'[Line Type] = \"sale\")"
-_PRICES = NO_SOURCE.format(what="prices")
+_PRICES = no_source("prices")
 
 REVENUE = Measure(
     "Revenue", _T, _F, MONEY, "Value of all lines: sales, less refunds, plus shipping, fees and adjustments.",
@@ -37,7 +37,7 @@ MEASURES = (
             "SUM('Sales'[Refund Amount])", "SELECT sum(refund_amount) FROM {fact_sales}",
             "where there are none, or no source tells refunds"),
     rate("Refund Rate", _T, _F, ("Refunds", "Gross Sales"), "Refunds as a share of gross sales of the same days.",
-         NO_SOURCE.format(what="refunds"), "refunds"),
+         no_source("refunds"), "refunds"),
     Measure("Other Lines", _T, _F, MONEY, "Shipping, fees, adjustments and bad debt: what is neither sale nor refund.",
             "CALCULATE(SUM('Sales'[Revenue Net]), KEEPFILTERS(NOT 'Sales'[Line Type] IN {\"sale\", \"refund\"}))",
             "SELECT sum(revenue_net) FROM {fact_sales} WHERE line_type NOT IN ('sale', 'refund')",

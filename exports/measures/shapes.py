@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from exports.measures.measure import CHANGE, SHARE, Measure
 
 # What a source must tell for a figure to have a meaning: the column of dim_source.
@@ -9,7 +11,30 @@ CAPABILITIES = {
     "prices": ("has_price", "Has Price"), "views": ("has_views", "Has Views"), "carts": ("has_cart", "Has Cart"),
     "checkouts": ("has_checkout", "Has Checkout"), "refunds": ("has_refunds", "Has Refunds"),
 }  # fmt: skip
-NO_SOURCE = "where there are none, or where no source tells {what}"
+_SAID = {"views": "browsing"}  # capabilities whose name is not the word for them
+NOTHING = "where there are none"
+
+
+@dataclass(frozen=True)
+class NoSource:
+    """Why a measure tells nothing: there is nothing, or no source tells all of the capabilities that it ``needs``."""
+
+    needs: tuple[str, ...]
+
+    @property
+    def lacking(self) -> str:
+        """The second reason alone."""
+        words = " and ".join(_SAID.get(n, n) for n in self.needs)
+        return f"where no source tells {'both ' if len(self.needs) > 1 else ''}{words}"
+
+    def __str__(self) -> str:
+        """Both reasons."""
+        return f"{NOTHING}, or {self.lacking}"
+
+
+def no_source(*needs: str) -> NoSource:
+    """The reason of a measure that needs all of these capabilities."""
+    return NoSource(needs)
 
 
 def told(capability: str) -> str:
@@ -28,7 +53,7 @@ def money_per(upper: str, lower: str) -> str:
 
 
 def rate(
-    name: str, table: str, folder: str, parts: tuple[str, str], description: str, blank: str = "",
+    name: str, table: str, folder: str, parts: tuple[str, str], description: str, blank: str | NoSource = "",
     capability: str = "", shown: str = SHARE,
 ) -> Measure:  # fmt: skip
     """One measure per another. Nothing of something is 0, anything of nothing is blank."""

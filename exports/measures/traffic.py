@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from exports.measures.measure import MONEY, NUMBER, SHARE, WHOLE, Measure
-from exports.measures.shapes import NO_SOURCE, before, change, money_per, of_sources, rate, running, told
+from exports.measures.shapes import NoSource, before, change, money_per, no_source, of_sources, rate, running, told
 
 _S, _TRAFFIC, _FUNNEL = "fact_session", "Traffic", "Funnel"
 _C, _CARTS = "fact_cart_item", "Carts"
 _P, _PRODUCTS = "fact_product_day", "Products"
 _HUMAN = "KEEPFILTERS('Sessions'[Bot] = \"No\")"
-_VIEWS, _HAS_CARTS, _CHECKOUTS = (NO_SOURCE.format(what=w) for w in ("browsing", "carts", "checkouts"))
+_VIEWS, _HAS_CARTS, _CHECKOUTS = (no_source(n) for n in ("views", "carts", "checkouts"))
 
 
 def _sessions(name: str, folder: str, column: str, flag: str, description: str, blank: str) -> Measure:
@@ -29,7 +29,7 @@ def _items(name: str, status: str, description: str) -> Measure:
     )  # fmt: skip
 
 
-def _left(name: str, of: str, had: str, column: str, capability: str, blank: str) -> Measure:
+def _left(name: str, of: str, had: str, column: str, capability: str, blank: NoSource) -> Measure:
     """The share of sessions that came so far and bought nothing."""
     bought = "KEEPFILTERS('Sessions'[Has Purchase] = \"Yes\")"
     return Measure(
@@ -84,7 +84,7 @@ MEASURES = (
             "Gross sales per session, of sources that tell browsing and prices.",
             of_sources("DIVIDE([Gross Sales] + 0, [Sessions])", "views", told("prices")),
             money_per("coalesce([Gross Sales|views|prices], 0)", "[Sessions|views|prices]"),
-            "where there are none, or where no source tells both browsing and prices"),
+            no_source("views", "prices")),
     before(SESSIONS, "week_before"), change(SESSIONS, "week_before", "WoW"), running(SESSIONS, "rolling_28"),
     _sessions("Sessions with Cart", _FUNNEL, "Has Cart", "has_cart", "Sessions in which an item went into the cart.",
               "where there are none"),

@@ -33,9 +33,7 @@ def spark(values: Sequence[float | None], label: str, width: float = 128, height
         step = (width - 8) / (len(values) - 1)
         points = [None if v is None else (3 + n * step, height - 5 - (height - 10) * (v - low) / ((high - low) or 1))
                   for n, v in enumerate(values)]  # fmt: skip
-        # A week alone between unknown ones would be a dot that looks like dirt.
-        alone = [a is None and c is None for a, c in zip([None, *points], [*points[1:], None], strict=False)]
-        sheet.path([None if lonely else p for p, lonely in zip(points, alone, strict=True)], "line")
+        sheet.path(points, "line", alone=False)  # so small, a dot between unknown weeks looks like dirt
         if points[-1]:
             sheet.dot(points[-1], 3.2, "now")
     return sheet.svg("spark", label)

@@ -124,12 +124,12 @@ def _shares(what: str, rows: Sequence[Row], name: str, count: str, share: str) -
 def products(told: Aggregate) -> Section:
     """Products that sold most, and that moved most."""
     listed = [r for r in told.rows("products") if r["rank"] is not None]
+    together = {r["product"]: r for r in told.rows("products") if r["rank"] is None}
     movers = told.rows("product_movers")
     most = max((abs(float(r["revenue_change"])) for r in movers), default=1)
     return {
         "rows": listed[:_LISTED], "count": len(listed), "cut": len(listed) >= LISTED,
-        "other": next((r for r in told.rows("products") if r["product"] == OTHER), None),
-        "further": next((r for r in told.rows("products") if r["product"] == FURTHER), None),
+        "other": together.get(OTHER), "further": together.get(FURTHER),
         "movers": [(r, charts.change_bar(float(r["revenue_change"]), most).svg(
             "mini", difference(r["revenue_change"]))) for r in movers],
         "money": "revenue_gross" not in told.tables["products"].blank,

@@ -33,14 +33,14 @@ class Sheet:
         """A disc."""
         self._add('<circle cx="{}" cy="{}" r="{}" class="{}"/>', *at, radius, kind)
 
-    def path(self, points: Sequence[Point | None], kind: str) -> None:
-        """A line through points, broken where one is None; a point alone is a dot."""
+    def path(self, points: Sequence[Point | None], kind: str, *, alone: bool = True) -> None:
+        """A line through points, broken where one is None; a point alone is a dot, if wanted."""
         runs = _runs(points)
         found = " ".join("M" + " L".join(f"{_n(x)} {_n(y)}" for x, y in run) for run in runs if len(run) > 1)
         if found:
             self._add('<path d="{}" class="{}"/>', found, kind)
         for run in runs:
-            if len(run) == 1:
+            if alone and len(run) == 1:
                 self.dot(run[0], 1.5, kind + " alone")
 
     def band(self, lower: Sequence[Point], upper: Sequence[Point], kind: str) -> None:
