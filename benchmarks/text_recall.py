@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import quote
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import ibis
 import pyarrow as pa
 
 from behavior_assets.privacy.text import clean_label, clean_referrer, clean_search, clean_url
-from benchmarks.text_corpus import HARMLESS, Sample, corpus
+from text_corpus import HARMLESS, Sample, corpus
 
 _SHOP = "https://shop.example"
 # Place: how a text comes there, what cleans it, and what is left where nothing of it is.
