@@ -19,7 +19,8 @@ from behavior_assets.ingestion.mend import Report
 from behavior_assets.ingestion.redeliver import Lost, lost_batches
 from behavior_assets.ingestion.reload import Originals
 from behavior_assets.ingestion.sources import FORMATS
-from behavior_assets.verification import ORIGINALS, Inspection, TableCheck
+from behavior_assets.tables import ORIGINALS
+from behavior_assets.verification import Inspection, TableCheck
 from resources.commits import Commit, Log, live_files
 from resources.lake import BATCHES
 from resources.parquet import DataFile

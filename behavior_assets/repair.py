@@ -26,7 +26,8 @@ from behavior_assets.ingestion.redeliver import Lost, lost_batches, redeliver
 from behavior_assets.ingestion.reload import Originals
 from behavior_assets.rearchive import mend_archive, put_aside
 from behavior_assets.relog import LogMender
-from behavior_assets.verification import ORIGINALS, Inspection, all_tables, inspect_home, verify_home
+from behavior_assets.tables import ORIGINALS, all_tables
+from behavior_assets.verification import Inspection, inspect_home, verify_home
 from exports import mend
 from resources.commits import Log
 from resources.disk import disk_errors

@@ -24,28 +24,18 @@ from behavior_assets.presence import has_ingested, has_published, require_origin
 from behavior_assets.privacy.key_guard import KEY_ID, key_problem
 from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
 from behavior_assets.quality import QUALITY_DAYS, held_days
-from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
-from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
+from behavior_assets.tables import DAY_TABLES, ORIGINALS, all_tables
 from exports import outlets
 from exports.contract import gold, published
 from exports.verify import SnapshotCheck, check_snapshots
 from resources.commits import Commit, Log, live_files, number_of
 from resources.errors import UsageError
 from resources.integrity import Problem, Sums
-from resources.lake import Lake, LakeTable, TableSpec
+from resources.lake import Lake, LakeTable
 from resources.lock import exclusive
 from resources.models import ModelStore
 from resources.parquet import DataFile
 from resources.settings import CONSENTS, Settings
-
-DAY_TABLES = (SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, CUSTOMER_DAY, PRODUCT_DAY, COMMERCE_EVENTS)
-ORIGINALS = (BRONZE_EVENTS, QUARANTINE_EVENTS)
-ALL_TABLES = (*ORIGINALS, *DAY_TABLES, QUALITY_DAYS)
-
-
-def all_tables() -> tuple[TableSpec, ...]:
-    """Every table of the lake that outlives a run."""
-    return (*ALL_TABLES, *(gold(n) for n in published()))
 
 
 def require_files(lake: Lake) -> None:

@@ -28,6 +28,9 @@ PLACES = (
 )  # fmt: skip
 # Places of what is made of a snapshot for people and databases; each outlet's own tests come by them.
 OUTLET_PLACES = ("outlet.file", "outlet.note", "publish.load", "publish.keys", "publish.swap")
+# Places of what is done to personal data; tests of privacy come by them.
+PRIVACY_PLACES = ("audit.append", "audit.head")
+_KNOWN = frozenset((*PLACES, *OUTLET_PLACES, *PRIVACY_PLACES))
 _ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO}
 ACTIONS = ("kill", *_ERRORS)
 
@@ -41,7 +44,7 @@ def arm(text: str) -> None:
     for entry in filter(None, text.split(",")):
         place, _, rest = entry.partition(":")
         action, _, number = rest.partition("@")
-        if place not in (*PLACES, *OUTLET_PLACES) or action not in ACTIONS or not (number or "1").isdigit():
+        if place not in _KNOWN or action not in ACTIONS or not (number or "1").isdigit():
             msg = f"{VARIABLE}: {entry!r} is not <place>:<action>[@<number>]. Places: {', '.join(PLACES)}."
             raise ValueError(msg)
         wanted[place] = (action, int(number or 1))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.failpoints import OUTLET_PLACES, PLACES, arm
+from resources.failpoints import OUTLET_PLACES, PLACES, PRIVACY_PLACES, arm
 from tests.conftest import REPOSITORY, published, run_cli
 from tests.zygote import Zygote
 
@@ -294,4 +294,4 @@ def test_every_place_has_a_name_in_the_code_and_no_other() -> None:
             calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
             used |= {a.value for c in calls if _name(c) in {"reach", "write_whole"} for a in c.args
                      if isinstance(a, ast.Constant) and "." in str(a.value) and " " not in str(a.value)}  # fmt: skip
-    assert used == {*PLACES, *OUTLET_PLACES}
+    assert used == {*PLACES, *OUTLET_PLACES, *PRIVACY_PLACES}

@@ -17,7 +17,7 @@ import pytest
 from behavior_assets.ingestion import landing
 from behavior_assets.quality import QUALITY_DAYS
 from behavior_assets.repair import Aside, repair_home
-from behavior_assets.verification import all_tables
+from behavior_assets.tables import all_tables
 from resources.lake import LakeTable
 from resources.settings import read_settings
 from tests.conftest import Chain, rees46_row, run_cli, write_rees46

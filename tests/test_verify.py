@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.verification import DAY_TABLES
+from behavior_assets.tables import DAY_TABLES
 from resources.disk import draft_of
 from tests.conftest import Chain, run_cli
 from tests.damage import bring_up_to_date, broken, copied, flip, live, named, places, spoil

@@ -5,10 +5,14 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
+from behavior_assets.privacy.detectors import IN_LABEL, IN_PIECE, IN_VALUE, personal
+
 ALLOWED_PARAMETERS = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "page", "sort", "category")
 _VALUE = r"([A-Za-z0-9_.\-]{1,40})(?:[&#]|$)"
-# A path piece that carries an address, a long number or a token is not a page.
-_PERSONAL_PIECE = r"/[^/]*(?:@|%40|[0-9]{6,}|[A-Za-z0-9_\-]{24,})[^/]*"
+_PERSONAL_PIECE = rf"/[^/]*(?:{IN_PIECE})[^/]*"  # not a page
+# What may hide a shape from the detectors: escapes of escapes, of spaces and of signs.
+_ESCAPES = (("%25", "%"), ("(?i)(?:%20|%C2%A0|%09)+", "-"), ("(?i)%2B", "+"), ("(?i)%28|%5B|%7B", "("),
+            ("(?i)%29|%5D|%7D", ")"), ("(?i)%2D", "-"), ("(?i)%2E", "."))  # fmt: skip
 _BOT = (
     r"(?i)(bot\b|bot/|crawl|spider|slurp|headless|phantomjs|selenium|curl/|wget/|python-requests|scrapy|"
     r"httpclient|facebookexternalhit|lighthouse|monitor)"
@@ -17,13 +21,15 @@ _BOT = (
 
 def clean_url(url: ir.StringValue) -> ir.StringValue:
     """Host and path, with only allow-listed query parameters of harmless values; no fragment."""
-    base = url.re_extract(r"^(?:https?://)?(?:[^/?#@]*@)?([^/?#@]*(?:/[^?#]*)?)", 1).re_replace(_PERSONAL_PIECE, "/-")
+    base = url.re_extract(r"^(?:https?://)?(?:[^/?#@]*@)?([^/?#@]*(?:/[^?#]*)?)", 1)
+    for escaped, sign in _ESCAPES:
+        base = base.re_replace(escaped, sign)
+    base = base.re_replace(_PERSONAL_PIECE, "/-")
     kept: list[ir.StringValue] = []
     for name in ALLOWED_PARAMETERS:
         value = url.re_extract(rf"[?&]{name}={_VALUE}", 1)
         harmless = value.length() > 0
-        personal = value.re_search("[0-9]{6,}")
-        kept.append(ibis.ifelse(harmless & ~personal, f"{name}=" + value + "&", ""))
+        kept.append(ibis.ifelse(harmless & ~personal(value, IN_VALUE), f"{name}=" + value + "&", ""))
     query = kept[0]
     for piece in kept[1:]:
         query = query + piece
@@ -38,15 +44,14 @@ def clean_referrer(referrer: ir.StringValue) -> ir.StringValue:
 
 
 def clean_search(search: ir.StringValue) -> ir.StringValue:
-    """A search term of letters, single numbers and spaces; one that holds an address or a long number is dropped."""
-    personal = search.re_search(r"@|%40|[0-9]{5,}|https?:|\+[0-9]")
+    """A search term of letters, single numbers and spaces; one that may lead to a person is dropped."""
     plain = search.re_search(r"^[\p{L}\p{N} .,'&/\-]{1,60}$")
-    return ibis.ifelse(plain & ~personal, search.lower(), ibis.null("string"))
+    return ibis.ifelse(plain & ~personal(search), search.lower(), ibis.null("string"))
 
 
 def clean_label(label: ir.StringValue) -> ir.StringValue:
-    """A campaign's or channel's name; one that holds an address or a long number becomes "(removed)"."""
-    return ibis.ifelse(label.re_search(r"@|%40|[0-9]{9,}"), "(removed)", label)
+    """A campaign's or channel's name; one that may lead to a person becomes "(removed)"."""
+    return ibis.ifelse(personal(label, IN_LABEL), "(removed)", label)
 
 
 def looks_like_bot(agent: ir.StringValue) -> ir.BooleanValue:

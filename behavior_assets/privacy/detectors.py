@@ -1,0 +1,49 @@
+"""What in a text may lead to a person: e-mail addresses, telephone, card and account numbers, national ids, tokens.
+
+Patterns are RE2's (DuckDB) and Java's (Spark) alike. They look at shapes, not at check digits: a number with a typing
+error is still somebody's. ``benchmarks/text_recall.py`` measures what they find and what they miss.
+"""
+
+from __future__ import annotations
+
+import ibis.expr.types as ir
+
+_DIGIT = r"\p{Nd}"
+# The sign itself, as URLs and other alphabets write it, and the ways in which people hide it from programs.
+EMAIL = (
+    r"[@\x{FF20}\x{FE6B}]|%40|(?i:[\[({]\s*at\s*[\])}])|(?i:\sat\s+\S+(?:\s+dot\s+|\.)\S)"
+    r"|(?i:[\s_\-]at[\s_\-][^\s/]+(?:[\s_\-]dot[\s_\-][a-z]|\.(?:com|net|org|info|eu|[a-z]{2})\b))"
+)
+
+
+def _spread(count: int, between: str) -> str:
+    """So many digits, whatever few signs people write between them."""
+    return rf"{_DIGIT}(?:{between}{{0,3}}{_DIGIT}){{{count - 1},}}"
+
+
+# Account numbers: country, check digits, then groups of letters and digits.
+IBAN = r"(?i:\b[a-z]{2}\p{Nd}{2}(?:[ .\-_+]?[a-z0-9]{4}){2,7}(?:[ .\-_+]?[a-z0-9]{1,4})?\b)"
+_GAP = r"[ .\-]?"
+# Ids whose letters stand between so few digits that a run of digits does not tell them.
+NATIONAL = "|".join((
+    rf"(?i:\b[a-z]{{3}}{_GAP}[a-z]{{3}}{_GAP}\p{{Nd}}{{2}}[a-z]\p{{Nd}}{{2}}{_GAP}[a-z]\p{{Nd}}{{3}}[a-z]\b)",  # Italy
+    rf"(?i:\b[a-z]{{2}}(?:{_GAP}\p{{Nd}}{{2}}){{3}}{_GAP}[a-d]\b)",  # United Kingdom
+    rf"(?i:\b(?:\p{{Nd}}{{8}}|[xyz]{_GAP}\p{{Nd}}{{7}}){_GAP}[a-z]\b)",  # Spain
+    rf"(?i:\b[12](?:{_GAP}\p{{Nd}}{{2}}){{2}}{_GAP}2[ab](?:{_GAP}\p{{Nd}}{{3}}){{2}})",  # Corsica
+    r"(?i:\b[a-z]{4}\p{Nd}{6}[a-z]{6}[a-z0-9]{2}\b)",  # Mexico
+))  # fmt: skip
+_OPAQUE = r"[A-Za-z0-9_\-]{24,}"  # a key or a session
+LINK = r"(?i:https?:|www\.)"
+ESCAPED = r"(?i:%3[0-9]|%E2%80|%D9%A|%DB%B)"  # digits that hide behind escapes
+
+IN_TEXT = "|".join((EMAIL, _spread(6, r"[ .\-_/()+]"), rf"{_DIGIT}{{5,}}", rf"\+{_DIGIT}", IBAN, NATIONAL, LINK))
+IN_VALUE = "|".join((EMAIL, _spread(6, r"[ .\-_()+]"), IBAN, NATIONAL, _OPAQUE, ESCAPED))
+# Dates and model names stand in paths, so there it takes more digits, and those of one piece.
+IN_PIECE = "|".join((EMAIL, _spread(7, r"[ .\-_()+]"), rf"{_DIGIT}{{6,}}", IBAN, NATIONAL, _OPAQUE, ESCAPED))
+# Campaigns are called by dates (20240623) and numbers of the advertiser's own.
+IN_LABEL = "|".join((EMAIL, _spread(9, r"[ .\-_/()+]"), IBAN, NATIONAL, LINK))
+
+
+def personal(text: ir.StringValue, pattern: str = IN_TEXT) -> ir.BooleanValue:
+    """Whether a text holds something that may lead to a person."""
+    return text.re_search(pattern)
