@@ -38,7 +38,15 @@ def fingerprint(*inputs: object) -> str:
 
 
 def content(files: Iterable[DataFile]) -> str:
-    """A fingerprint of a day's files by their content."""
+    """A fingerprint of files by their content as it was made: for tables whose rows are each of one person.
+
+    Where a person is taken out, the rows are taken out of every such table; nobody else's is made again.
+    """
+    return fingerprint(*sorted(f.as_made for f in files))
+
+
+def content_now(files: Iterable[DataFile]) -> str:
+    """A fingerprint of files by their content as it is: for sums over persons, which lose who is taken out."""
     return fingerprint(*sorted(f.sha256 for f in files))
 
 
@@ -139,15 +147,16 @@ def derive_days(
     days: Iterable[str] | None = None,
     progress: Progress = quiet,
     metadata: Mapping[str, str] | None = None,
+    told_by: Callable[[Iterable[DataFile]], str] = content,
 ) -> list[str]:
     """Bring a table up to date that is, day by day, a pure function of another. Returns the days rewritten.
 
-    ``days`` limits the work; ``version`` names the rule, so that a new rule makes every day stale. One chunk is
-    written while the next is computed.
+    ``days`` limits the work; ``version`` names the rule, so that a new rule makes every day stale. ``told_by``:
+    ``content_now`` for a table of sums. One chunk is written while the next is computed.
     """
     live = source.parts()
     wanted = set(live) if days is None else set(live) & set(days)
-    expected = {day: fingerprint(version, content(live[day])) for day in sorted(wanted)}
+    expected = {day: fingerprint(version, told_by(live[day])) for day in sorted(wanted)}
     stale = stale_parts(expected, target)
     rows = {day: sum(f.rows for f in files) for day, files in live.items()}
     with ThreadPoolExecutor(1, thread_name_prefix="day-writer") as writer:

@@ -20,7 +20,7 @@ from behavior_assets import unfinished
 from behavior_assets.ingestion import quarantine
 from behavior_assets.ingestion.archive import read_notes
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import read_ledger
+from behavior_assets.ingestion.ledger import read_ledger, read_removed
 from behavior_assets.ingestion.mend import Mender, Report
 from behavior_assets.ingestion.redeliver import Lost, lost_batches, redeliver
 from behavior_assets.ingestion.reload import Originals
@@ -168,7 +168,8 @@ class Repair:
         def mender() -> Mender:
             entries = read_ledger(bronze)
             known = {e.key: e for batch in lost.batches for e in batch.entries} | {e.key: e for e in entries}
-            return Mender(Originals(settings, con, known), entries, bronze, rejects, self.away, self.report)
+            return Mender(Originals(settings, con, known), entries, bronze, rejects, self.away, self.report,
+                          read_removed(bronze, rejects))  # fmt: skip
 
         wrong = [found.tables[spec.name].wrong if spec.name in found.tables else {} for spec in ORIGINALS]
         if found.entries:

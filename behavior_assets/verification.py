@@ -19,7 +19,7 @@ from behavior_assets.incremental import content, fingerprint
 from behavior_assets.ingestion import audit
 from behavior_assets.ingestion.archive import KEPT_KEY
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode
+from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode, removed_by
 from behavior_assets.presence import has_ingested, has_published, require_originals
 from behavior_assets.privacy.key_guard import KEY_ID, key_problem
 from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
@@ -111,14 +111,15 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
             # Quarantine is made with its first reject; everything else is there once something was published.
             problems.append(Problem(spec.name, "the table is missing"))
     bronze, quarantine = (checks.get(s.name) for s in ORIGINALS)
-    commits = Log(bronze.table.root).commits(bronze.log) if bronze is not None else []
+    commits = _commits(bronze)
     told = [e for _, entries in batches_of(commits) for e in entries]
     entries = told if bronze is not None and bronze.sound else None
+    removed = [r for c in (*commits, *_commits(quarantine)) for r in removed_by(c.info)]
     if bronze is not None:
         problems += audit.check_ledger(told)
-        problems += audit.check_bronze(told, bronze.files)
+        problems += audit.check_bronze(told, bronze.files, removed)
     if entries is not None and (quarantine is None or quarantine.sound):
-        problems += audit.check_quarantine(entries, quarantine.files if quarantine else [])
+        problems += audit.check_quarantine(entries, quarantine.files if quarantine else [], removed)
     orphans = _orphan_days(checks) if bronze is not None and bronze.sound else {}
     problems += [Problem(f"{name}/{path}", "a day that bronze does not have") for name, paths in orphans.items()
                  for path in paths]  # fmt: skip
@@ -139,6 +140,10 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
         where = path.relative_to(home.root).as_posix() if inside else str(path)
         problems.append(Problem(where, key, repair=False))
     return Inspection(checks, problems, archive, exports, key, entries, orphans)
+
+
+def _commits(check: TableCheck | None) -> list[Commit]:
+    return Log(check.table.root).commits(check.log) if check is not None else []
 
 
 def _key(settings: Settings, silver: TableCheck | None) -> str:

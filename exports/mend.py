@@ -10,6 +10,7 @@ from pathlib import Path
 
 from exports.contract import gold
 from exports.snapshot import write_duckdb
+from exports.tombstones import is_tombstone
 from exports.verify import CURRENT, VIEWS, SnapshotCheck
 from resources.disk import disk_errors, draft_of, sync_path
 from resources.integrity import sha256_of
@@ -37,7 +38,7 @@ def mend_snapshots(exports: Path, lake: Lake, check: SnapshotCheck, away: Away) 
 
 def _restore_manifests(exports: Path, check: SnapshotCheck) -> list[str]:
     """``current.json`` and the newest manifest are the same bytes, so each can be had from the other."""
-    kept = sorted((exports / "snapshots").glob("*.json"))
+    kept = [p for p in sorted((exports / "snapshots").glob("*.json")) if not is_tombstone(json.loads(p.read_bytes()))]
     if CURRENT in check.manifests and kept and not (exports / CURRENT).exists():
         _copy(kept[-1], exports / CURRENT)
         return [f"exports/{CURRENT}: written again from snapshots/{kept[-1].name}"]
@@ -61,7 +62,7 @@ def lost_files(exports: Path) -> dict[str, list[str]]:
     lost = {}
     for path in (exports / CURRENT, *sorted((exports / "snapshots").glob("*.json"))):
         if path.exists():
-            named = [f["path"] for t in json.loads(path.read_bytes())["tables"].values() for f in t["files"]]
+            named = [f["path"] for t in json.loads(path.read_bytes()).get("tables", {}).values() for f in t["files"]]
             lost[path.relative_to(exports).as_posix()] = [p for p in named if not (exports / p).exists()]
     return {where: paths for where, paths in lost.items() if paths}
 

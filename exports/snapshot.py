@@ -276,7 +276,7 @@ def collect(exports: Path, keep: int, current: str = "") -> int:
                 manifest = json.loads(path.read_text("utf-8"))
             except ValueError:  # what it names is not known, so nothing goes until it is the oldest
                 return 0
-            named |= {f["path"] for t in manifest["tables"].values() for f in t["files"]}
+            named |= {f["path"] for t in manifest.get("tables", {}).values() for f in t["files"]}
         removed = 0
         for file in (exports / "tables").glob("*/*.parquet"):
             if file.relative_to(exports).as_posix() not in named:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from exports.contract import published
 from exports.hashing import MODULUS, file_hashes
 from exports.snapshot import SCHEMA_VERSION, Manifest
+from exports.tombstones import is_tombstone
 from resources.integrity import Problem, Sums
 from resources.parquet import DataFile
 
@@ -84,6 +85,9 @@ def _read(check: SnapshotCheck, path: Path, where: str) -> Manifest | None:
     try:
         text = path.read_text("utf-8")
         manifest: Manifest = json.loads(text)
+        if is_tombstone(manifest):
+            _require_own_name(check, where, manifest)
+            return None
         shape = [(manifest, _MANIFEST), *((t, _TABLE) for t in manifest["tables"].values()),
                  *((f, _FILE) for t in manifest["tables"].values() for f in t["files"])]  # fmt: skip
         if all(keys <= fields.keys() for fields, keys in shape) and json.dumps(manifest, indent=1) == text:
@@ -96,6 +100,12 @@ def _read(check: SnapshotCheck, path: Path, where: str) -> Manifest | None:
     check.manifests.add(where)
     check.add(where, what)
     return None
+
+
+def _require_own_name(check: SnapshotCheck, where: str, tombstone: Manifest) -> None:
+    if where != f"snapshots/{tombstone['snapshot']}.json":
+        check.manifests.add(where)
+        check.add(where, "a tombstone of another snapshot")
 
 
 class _Files:

@@ -223,11 +223,12 @@ class LakeTable:
         raise IntegrityError(msg)
 
     def write(
-        self, part: str, fingerprint: str, batches: Iterable[pa.RecordBatch | pa.Table]
+        self, part: str, fingerprint: str, batches: Iterable[pa.RecordBatch | pa.Table], origin: str = ""
     ) -> DataFile:
-        """Write one file of a part. It becomes visible with ``commit``."""
+        """Write one file of a part. It becomes visible with ``commit``. ``origin``: of DataFile."""
         folder = f"event_date={part}" if self.spec.by_day else ""
-        return write_part(self.root, folder, part, fingerprint, batches, self.spec.schema, self.spec.undictionaried)
+        return write_part(self.root, folder, part, fingerprint, batches, self.spec.schema, self.spec.undictionaried,
+                          origin)  # fmt: skip
 
     def commit(
         self,

@@ -16,6 +16,7 @@ from resources.disk import disk_errors, draft_in
 from resources.failpoints import reach
 
 ROW_GROUP = 262_144
+_WAS = "~"  # between a fingerprint and an origin
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class DataFile:
     """A data file of a lake table.
 
     ``path`` is relative to the table; ``part`` is its day, month or other unit of replacement; ``fingerprint``
-    names the recorded inputs it was made from (empty where it only appends).
+    names the recorded inputs it was made from (empty where it only appends). A file that persons were taken out of
+    keeps the ``origin``, the sha256 of the file that it was before; empty where nobody was.
     """
 
     path: str
@@ -32,12 +34,19 @@ class DataFile:
     sha256: str
     rows: int
     size: int
+    origin: str = ""
 
     @classmethod
     def parse(cls, path: str, rows: int, size: int) -> DataFile:
-        """Read part, fingerprint and hash back from a file's name."""
-        part, fingerprint, digest = Path(path).stem.rsplit("_", 2)
-        return cls(path, part, fingerprint, digest, rows, size)
+        """Read part, fingerprint, origin and hash back from a file's name."""
+        part, made_from, digest = Path(path).stem.rsplit("_", 2)
+        fingerprint, _, origin = made_from.partition(_WAS)
+        return cls(path, part, fingerprint, digest, rows, size, origin)
+
+    @property
+    def as_made(self) -> str:
+        """The sha256 of the file as it was made: the same whoever was taken out of it since."""
+        return self.origin or self.sha256
 
 
 class _HashingFile:
@@ -95,8 +104,9 @@ def write_part(
     batches: Iterable[pa.RecordBatch | pa.Table],
     schema: pa.Schema,
     undictionaried: frozenset[str] = frozenset(),
+    origin: str = "",
 ) -> DataFile:
-    """Write batches as one file ``<part>_<fingerprint>_<sha256>.parquet`` below ``table_root/folder``.
+    """Write batches as one file ``<part>_<fingerprint>[~<origin>]_<sha256>.parquet`` below ``table_root/folder``.
 
     The name appears only after the bytes are on disk. ``undictionaried`` columns hold nearly distinct values, for
     which trying a dictionary costs time and saves nothing. Raises StorageError when the disk refuses.
@@ -112,7 +122,7 @@ def write_part(
             reach("parquet.sync")
             sink.close()
             digest = sink.hexdigest()
-            name = f"{part}_{fingerprint}_{digest}.parquet"
+            name = f"{part}_{fingerprint}{_WAS if origin else ''}{origin}_{digest}.parquet"
             reach("parquet.name")
             draft.replace(target / name)
         except BaseException:
@@ -120,7 +130,7 @@ def write_part(
             draft.unlink(missing_ok=True)
             raise
     path = f"{folder}/{name}" if folder else name
-    return DataFile(path, part, fingerprint, digest, rows, sink.size)
+    return DataFile(path, part, fingerprint, digest, rows, sink.size, origin)
 
 
 def _write(

@@ -16,6 +16,7 @@ import pyarrow as pa
 from behavior_assets.ingestion import landing
 from behavior_assets.ingestion.names import shown
 from behavior_assets.ingestion.reader import FileReading, open_reading, stream
+from behavior_assets.ingestion.redaction import Redaction
 from behavior_assets.ingestion.sources.base import Source
 from resources.disk import refusal
 from resources.errors import InputRefusedError
@@ -34,12 +35,16 @@ class Replay:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A file to ingest, how to read it, and whether it lies in ``landing/`` (and leaves it after the commit)."""
+    """A file to ingest, how to read it, and whether it lies in ``landing/`` (and leaves it after the commit).
+
+    ``redaction``: what is blank in it, where it comes from the archive.
+    """
 
     path: Path
     source: Source
     from_landing: bool = False
     replay: Replay | None = None
+    redaction: Redaction | None = None
 
 
 @dataclass
@@ -99,6 +104,8 @@ class Reader:
             )  # fmt: skip
             if delivery.replay is not None:
                 prepared.staged = replace(prepared.staged, replay_of=delivery.replay.part)
+            if delivery.redaction is not None:
+                prepared.staged = replace(prepared.staged, sha256=delivery.redaction.original)
             prepared.staging_seconds = time.perf_counter() - started
             if not prepared.staged.delivered_before(self.known):
                 cursor = prepared.cursor = self.connection.cursor()
@@ -106,6 +113,8 @@ class Reader:
                     prepared.reading = open_reading(
                         cursor, prepared.staged, delivery.source, self.settings, self.arrived_us
                     )
+                    if delivery.redaction is not None:
+                        prepared.reading.suppressed |= set(delivery.redaction.rows)
                     if prepared.reading.is_small(self.settings.chunk_rows // 4):
                         prepared.rows = stream(cursor, prepared.reading).read_all()
         except (InputRefusedError, duckdb.Error, pa.ArrowException) as error:

@@ -1,7 +1,8 @@
 """What lies below ``archive/``: the originals, and beside them what it takes to ingest them again.
 
-``<format>/<sha>-<name>`` are the originals, ``ledger/<sha>-<batch>.json`` what the ledger says of each batch, and
-``mappings/<sha>-<contract>.yaml`` how files of ``generic`` were read. ``<sha>`` is the beginning of the file's sha256.
+``<format>/<sha>-<name>`` are the originals, ``ledger/<sha>-<batch>.json`` what the ledger says of each batch,
+``mappings/<sha>-<contract>.yaml`` how files of ``generic`` were read, and ``redacted/`` which records are blank in
+originals (``redaction.py``). ``<sha>`` is the beginning of the file's sha256, of an original as it was delivered.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import yaml
 
 from behavior_assets.ingestion.arrivals import MAPPING
 from behavior_assets.ingestion.ledger import FileEntry, entry_of
+from behavior_assets.ingestion.redaction import REDACTED
 from behavior_assets.ingestion.sources import FORMATS, load_source
 from behavior_assets.ingestion.sources.base import Source
 from resources.disk import disk_errors, draft_of, make_folder
@@ -87,7 +89,7 @@ def _keep(folder: Path, name: str, text: str) -> None:
 
 def kept(home: Home) -> Iterator[tuple[Path, str]]:
     """Everything that the archive keeps, with the digits that its sha256 begins with."""
-    for folder in (*FORMATS, LEDGER, MAPPINGS):
+    for folder in (*FORMATS, LEDGER, MAPPINGS, REDACTED):
         for path in sorted((home.archive / folder).glob("*")):
             found = _NAME.fullmatch(path.name)
             if found and path.is_file():

@@ -19,7 +19,8 @@ from behavior_assets.ingestion.archive import (
     original_of,
     read_notes,
 )
-from behavior_assets.ingestion.ledger import FileEntry
+from behavior_assets.ingestion.ledger import FileEntry, Removed, sums_of
+from behavior_assets.ingestion.redaction import redactions
 from behavior_assets.ingestion.sources import FORMATS
 from resources.integrity import Problem, Sums
 from resources.parquet import DataFile
@@ -49,13 +50,17 @@ def part_names(entries: Iterable[FileEntry]) -> dict[str, str]:
     return {e.file_sha256: e.key for e in reversed(entries)} | {e.key: e.key for e in entries}
 
 
-def in_quarantine(entries: Iterable[FileEntry]) -> dict[str, int]:
-    """How many rows of each delivery must lie in quarantine, by its key; deliveries without any are left away."""
+def in_quarantine(entries: Iterable[FileEntry], removed: Iterable[Removed] = ()) -> dict[str, int]:
+    """How many rows of each delivery must lie in quarantine, by its key; deliveries without any are left away.
+
+    ``removed``: what was erased and what expired.
+    """
     entries = list(entries)
     names = part_names(entries)
     rows: Counter[str] = Counter()
     for entry in entries:
         rows[names.get(entry.replay_of, entry.replay_of) or entry.key] += entry.quarantined
+    rows.subtract(sums_of(removed, "quarantined"))
     return {key: count for key, count in rows.items() if count}
 
 
@@ -72,8 +77,13 @@ def check_ledger(entries: Iterable[FileEntry]) -> list[Problem]:
     return problems
 
 
-def check_bronze(entries: Iterable[FileEntry], files: Iterable[DataFile]) -> list[Problem]:
-    """Every file belongs to a batch of the ledger, and a batch's files hold as many rows as the ledger says."""
+def check_bronze(
+    entries: Iterable[FileEntry], files: Iterable[DataFile], removed: Iterable[Removed] = ()
+) -> list[Problem]:
+    """Every file belongs to a batch of the ledger, and a batch's files hold as many rows as the ledger says.
+
+    ``removed``: what was erased and what expired, so ``accepted = present + erased + expired``.
+    """
     events: Counter[str] = Counter()
     names: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
@@ -81,6 +91,7 @@ def check_bronze(entries: Iterable[FileEntry], files: Iterable[DataFile]) -> lis
         names[entry.batch_id].append(entry.file_name)
     rows: Counter[str] = Counter()
     problems = []
+    events.subtract(sums_of(removed, "events"))
     for file in files:
         rows[batch_of(file)] += file.rows
         if batch_of(file) not in events:
@@ -93,11 +104,13 @@ def check_bronze(entries: Iterable[FileEntry], files: Iterable[DataFile]) -> lis
     ]  # fmt: skip
 
 
-def check_quarantine(entries: Iterable[FileEntry], files: Iterable[DataFile]) -> list[Problem]:
+def check_quarantine(
+    entries: Iterable[FileEntry], files: Iterable[DataFile], removed: Iterable[Removed] = ()
+) -> list[Problem]:
     """What was quarantined and not replayed is there, by delivery, and nothing else."""
     entries = list(entries)
     keys, names = part_names(entries), {e.key: e.file_name for e in entries}
-    expected = in_quarantine(entries)
+    expected = in_quarantine(entries, removed)
     held: Counter[str] = Counter()
     problems = []
     for file in files:
@@ -137,7 +150,11 @@ def check_archive(
     check = ArchiveCheck()
     files = dict(kept(home))
     found = sums.of(files)
+    blanked = {home.archive / r.source / r.original[:DIGITS]: r for r in redactions(home).values()}
     for path, digits in files.items():
+        blank = blanked.get(path.with_name(digits))
+        if blank is not None and found.get(path) == blank.now:
+            found[path] = blank.original  # what the ledger knows it by
         if not found.get(path, "").startswith(digits):
             check.damaged.add(path)
             check.problems.append(Problem(_where(home, path), f"{_DIGEST}: {_remedy(path)}"))

@@ -151,7 +151,7 @@ class Batch:
             contract_version=CONTRACT_VERSION,
             accepted=counts.accepted,
             duplicate=counts.duplicate,
-            suppressed=0,
+            suppressed=len(reading.suppressed),
             events=counts.events,
             late=counts.late,
             conflicts=counts.conflicts,

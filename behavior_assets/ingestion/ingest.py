@@ -21,8 +21,10 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.deduplicate import find_duplicates
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
+from behavior_assets.ingestion.redaction import blank_suppressed
 from behavior_assets.ingestion.shape import fitted, require_types
 from behavior_assets.ingestion.sift import sift
+from behavior_assets.privacy.suppression import Suppression, read_suppression
 from resources.disk import refusal
 from resources.engine import parser
 from resources.errors import ConflictError, InputRefusedError, UsageError
@@ -70,6 +72,7 @@ class Ingestion:
         # One file is written while the next rows are parsed.
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="bronze-writer")
         self._settled: set[int] = set()  # deliveries (by identity) whose fate is decided
+        self.suppression = Suppression(set(), b"")
         self._earlier: list[FileEntry] | None = None  # the ledger as this ingestion found it
 
     def run(self, deliveries: Iterable[Delivery], progress: Told = lambda _name, _rows: None) -> IngestReport:
@@ -93,6 +96,7 @@ class Ingestion:
     def _run(self, deliveries: list[Delivery], report: IngestReport, progress: Told) -> None:
         # Asked anew under the lock: another process may have brought the first file meanwhile.
         self.settings = with_zone(self.settings)
+        self.suppression = read_suppression(self.settings)
         entries = ledger.read_ledger(self.bronze)
         self._earlier = entries if self._earlier is None else self._earlier
         known = {e.key for e in entries}
@@ -195,10 +199,27 @@ class Ingestion:
     def _read(self, prepared: Prepared, reading: FileReading, batch: Batch) -> None:
         require_types(reading)
         batch.sources[reading.staged.key] = reading.source.name
-        for good in sift(prepared, reading):
-            batch.hold(good, reading.staged.key)
+        for rows in sift(prepared, reading):
+            good = self._wanted(rows, reading)
+            if good.num_rows:
+                batch.hold(good, reading.staged.key)
             if prepared.rows is None and batch.is_full(self.settings):
                 self._settle(batch)
+
+        for number in [n for n, r in reading.rejects.items()
+                       if self.suppression and self.suppression.record(reading.source, reading.header, r.raw)]:
+            del reading.rejects[number]  # nobody is to mend it
+            reading.suppressed.add(number)
+
+    def _wanted(self, rows: pa.Table, reading: FileReading) -> pa.Table:
+        """Rows without those of persons who are suppressed."""
+        if not self.suppression:
+            return rows
+        gone = self.suppression.mask(rows, reading.source.name)
+        if not gone.any():
+            return rows
+        reading.suppressed.update(rows["row_number"].to_numpy()[gone].tolist())
+        return rows.filter(pa.array(~gone))
 
     def _settle(self, batch: Batch) -> None:
         """Drop duplicates from the pending rows and write one bronze file per day."""
@@ -270,6 +291,8 @@ class Ingestion:
         quarantine.take_out(self.quarantine, entries)
         started = time.perf_counter()
         for delivery, reading in batch.readings:
+            if self.settings.archive and delivery.replay is None and delivery.redaction is None:
+                blank_suppressed(self.settings.home, delivery.path, reading)
             landing.archive(
                 reading.staged, delivery.path if delivery.from_landing else None, self.settings.home,
                 keep=self.settings.archive and delivery.replay is None,

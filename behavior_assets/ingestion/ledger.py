@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
@@ -15,6 +16,7 @@ from resources.lake import LakeTable
 from resources.settings import Settings
 
 LEDGER_KEY = "behavior.ledger"
+REMOVED_KEY = "behavior.removed"
 KEY_DIGITS = 32
 
 
@@ -116,6 +118,39 @@ def decode(text: str) -> list[FileEntry]:
 def entry_of(told: dict[str, Any]) -> FileEntry:
     """An entry from its fields."""
     return FileEntry(**{**told, "replayed_rows": tuple(told.get("replayed_rows", ()))})
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What a commit took out of the rows that the ledger accounts for, and why: ``erased`` or ``expired``.
+
+    ``events`` and ``records`` are counted by batch, ``quarantined`` by the key of the delivery.
+    """
+
+    why: str
+    case: str = ""
+    events: dict[str, int] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, int] = field(default_factory=dict)
+
+
+def removed_by(info: Mapping[str, Any]) -> list[Removed]:
+    """What a commit with this metadata took out. Raises ValueError where it is not as we wrote it."""
+    return [Removed(**json.loads(info[REMOVED_KEY]))] if REMOVED_KEY in info else []
+
+
+def read_removed(*tables: LakeTable) -> list[Removed]:
+    """All that was ever taken out of bronze and quarantine."""
+    return [r for table in tables for commit in table.history() for r in removed_by(commit)]
+
+
+def sums_of(removed: Iterable[Removed], what: str, why: str = "") -> Counter[str]:
+    """Counts of ``what`` (events, records, quarantined), for every reason or for one."""
+    found: Counter[str] = Counter()
+    for entry in removed:
+        if not why or entry.why == why:
+            found.update(getattr(entry, what))
+    return found
 
 
 def accounted(entries: Iterable[FileEntry]) -> list[tuple[FileEntry, int]]:

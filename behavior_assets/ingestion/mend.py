@@ -12,7 +12,7 @@ import pyarrow as pa
 from behavior_assets.incremental import chunks
 from behavior_assets.ingestion import audit
 from behavior_assets.ingestion.audit import batch_of
-from behavior_assets.ingestion.ledger import FileEntry
+from behavior_assets.ingestion.ledger import FileEntry, Removed, sums_of
 from behavior_assets.ingestion.reload import UNREADABLE, Originals, bronze_rows, quarantined_rows
 from resources.disk import disk_errors, sync_path
 from resources.errors import InputRefusedError
@@ -40,6 +40,7 @@ class Mender:
     quarantine: LakeTable
     away: Callable[[Path], object]
     report: Report
+    removed: list[Removed] = field(default_factory=list)
     _mended: set[str] = field(default_factory=set)
 
     def mend_bronze(self, wrong: Mapping[str, str]) -> None:
@@ -50,6 +51,7 @@ class Mender:
         events: Counter[str] = Counter()
         for entry in self.entries:
             events[entry.batch_id] += entry.events
+        events.subtract(sums_of(self.removed, "events"))
         lost: dict[str, list[DataFile]] = defaultdict(list)
         held: Counter[str] = Counter()
         for file in self.bronze.files():
@@ -108,7 +110,7 @@ class Mender:
     def mend_quarantine(self, wrong: Mapping[str, str]) -> None:
         """Give every delivery the rejects that the ledger says are left; what no delivery speaks for goes."""
         known, names = {e.key: e for e in self.entries}, audit.part_names(self.entries)
-        expected = audit.in_quarantine(self.entries)
+        expected = audit.in_quarantine(self.entries, self.removed)
         live = {names.get(part, part): files for part, files in self.quarantine.parts().items()}
         for key in sorted(known.keys() & (expected.keys() | live.keys())):
             files = live.get(key, [])
@@ -136,7 +138,7 @@ class Mender:
 
     def _write(self, table: LakeTable, like: DataFile, rows: pa.Table) -> DataFile:
         """A file of the same part and inputs, in a place of its own until it is known to be right."""
-        return LakeTable(self._place_of(table), table.spec).write(like.part, like.fingerprint, [rows])
+        return LakeTable(self._place_of(table), table.spec).write(like.part, like.fingerprint, [rows], like.origin)
 
     def _place_of(self, table: LakeTable) -> Path:
         return self.originals.settings.home.staging / "mended" / table.spec.name

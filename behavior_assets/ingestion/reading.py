@@ -85,6 +85,7 @@ class FileReading:
     unterminated: bool = False
     header: str = ""
     timezone: str = "UTC"
+    suppressed: set[int] = field(default_factory=set)  # records of erased persons, by number
     _weighed: tuple[int, int] = (0, 0)
 
     def check_first(self, *checks: Check) -> None:

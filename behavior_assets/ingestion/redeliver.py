@@ -67,8 +67,13 @@ class Redelivery(Ingestion):
         super()._commit(batch, known, report)
 
     def _agree(self, old: FileEntry, new: FileEntry) -> bool:
-        rows, again = ((e.rows_in, e.quarantined, e.accepted + e.duplicate) for e in (old, new))
-        return rows == again and (self._alone or old.duplicate == new.duplicate)
+        """Whether it is what it was, without the records of persons who were erased since."""
+        rows, again = ((e.quarantined, e.accepted + e.duplicate) for e in (old, new))
+        erased = new.suppressed - old.suppressed
+        if erased:
+            fewer = all(now <= was for was, now in zip(rows, again, strict=True))
+            return old.rows_in == new.rows_in and erased > 0 and fewer
+        return (old.rows_in, rows) == (new.rows_in, again) and (self._alone or old.duplicate == new.duplicate)
 
     def _refuse(self, prepared: Prepared, reason: str, batch: Batch, before: int, report: IngestReport) -> None:
         """An archived original stays where it is."""

@@ -25,6 +25,7 @@ from behavior_assets.ingestion.deduplicate import find_duplicates
 from behavior_assets.ingestion.ledger import FileEntry, as_read
 from behavior_assets.ingestion.names import fitting
 from behavior_assets.ingestion.reader import raw_rows
+from behavior_assets.ingestion.redaction import redaction_of
 from behavior_assets.ingestion.shape import fitted, require_types
 from behavior_assets.ingestion.sift import sift
 from resources.disk import disk_errors
@@ -52,7 +53,8 @@ class Originals:
             source_of(home, entry)
             of = self._replayed(entry)
             path = original_of(home, of.source, of.file_sha256)
-            if path is None or sha256_of(path) != of.file_sha256:
+            blank = redaction_of(home, of.source, of.file_sha256)
+            if path is None or sha256_of(path) not in {of.file_sha256, blank.now if blank else ""}:
                 place = f"archive/{of.source}/{of.file_sha256[:DIGITS]}-{of.file_name}"
                 return f"the archive does not have {of.file_name} whole. Put it there as {place}, and repair again"
         except InputRefusedError as error:
@@ -68,19 +70,22 @@ class Originals:
         if not entry.replay_of:
             original = original_of(self.settings.home, entry.source, entry.file_sha256)
             assert original is not None  # noqa: S101 - it is available
-            return Delivery(self.linked(original, entry.file_name, entry.capabilities), source)
+            return Delivery(self.linked(original, entry.file_name, entry.capabilities), source,
+                            redaction=redaction_of(self.settings.home, entry.source, entry.file_sha256))  # fmt: skip
         of = self._replayed(entry)
         with self.read(of) as prepared:
             assert prepared.reading is not None  # noqa: S101 - it was read without an error
-            raw = raw_rows(prepared.reading, set(entry.replayed_rows))
+            blank = prepared.reading.suppressed
+            raw = raw_rows(prepared.reading, set(entry.replayed_rows) - blank)
             like = {"source_file": of.file_name, "kind": prepared.reading.staged.kind,
                     "header": prepared.reading.header}  # fmt: skip
             rows = [{**like, "raw": raw[n]} for n in entry.replayed_rows if n in raw]
-        if len(rows) != len(entry.replayed_rows):
+        numbers = tuple(n for n in entry.replayed_rows if n not in blank)
+        if len(rows) != len(numbers):
             msg = f"{of.file_name}: it does not have the rows that were replayed."
             raise InputRefusedError(msg)
         path = quarantine.as_file(self._folder(), entry.key, rows)
-        return Delivery(path, source, replay=Replay(entry.replay_of, entry.replayed_rows))
+        return Delivery(path, source, replay=Replay(entry.replay_of, numbers))
 
     def linked(self, original: Path, name: str, capabilities: dict[str, bool]) -> Path:
         """An archived file under the name that it came with, and with the mark of what is simulated."""
@@ -125,11 +130,11 @@ class Originals:
                 assert prepared.reading is not None  # noqa: S101 - it was read without an error
                 for _ in sift(prepared, prepared.reading):
                     pass  # the rejects are known at the end
-                found = prepared.reading.rows_in, len(prepared.reading.rejects)
+                found, blank = (prepared.reading.rows_in, len(prepared.reading.rejects)), prepared.reading.suppressed
         except UNREADABLE as error:
             told = str(error) if isinstance(error, InputRefusedError) else type(error).__name__
             return f"{entry.file_name}: its original cannot be read again as it was ({told}). {_SETTINGS}"
-        if found == wanted:
+        if found == wanted or (found[0] == wanted[0] and 0 <= wanted[1] - found[1] <= len(blank)):
             return ""
         return (f"{entry.file_name}: its original gives {found[0]:,} rows, {found[1]:,} of them bad, the ledger says "
                 f"{wanted[0]:,} and {wanted[1]:,}. {_SETTINGS}")  # fmt: skip

@@ -24,19 +24,20 @@ def sift(prepared: Prepared, reading: FileReading) -> Iterator[pa.Table]:
     semantic: dict[int, int] = {}
     rejected = np.array(reading.parser_rejects, dtype=np.int64) - np.arange(len(reading.parser_rejects))
     replay = prepared.delivery.replay
+    blanked = np.array(sorted(reading.suppressed), dtype=np.int64)  # in the archive: of whom was erased since
     for table in prepared.tables():
         first = table["_item"].to_numpy() == 0
         index = table["_index"].to_numpy() if "_index" in table.column_names else delivered + np.cumsum(first)
         row = index + np.searchsorted(rejected, index, side="right")
         failure = table["_failure"]
-        bad = pc.is_valid(failure)
-        if pc.any(bad).as_py():
-            mask = bad.to_numpy()
-            semantic.update(zip(row[mask].tolist(), failure.filter(bad).to_pylist(), strict=True))
+        gone = np.isin(row, blanked)
+        mask = pc.is_valid(failure).to_numpy() & ~gone
+        if mask.any():
+            semantic.update(zip(row[mask].tolist(), failure.filter(pa.array(mask)).to_pylist(), strict=True))
             last = int(row[mask].max())
             reading.require_room(len(semantic), 0, last, reading.checks[semantic[last]].message)
         delivered += int(np.count_nonzero(first))
-        keep = ~bad.to_numpy()
+        keep = ~(mask | gone)
         if reading.unterminated:
             keep &= row != reading.rows_in
         helpers = [c for c in ("_failure", "_index") if c in table.column_names]
@@ -46,6 +47,8 @@ def sift(prepared: Prepared, reading: FileReading) -> Iterator[pa.Table]:
             good = good.filter(pa.array(keep))
         if good.num_rows:
             yield good
+    for number in reading.rejects.keys() & reading.suppressed:
+        del reading.rejects[number]
     balance(reading, delivered, semantic)
 
 
@@ -66,7 +69,8 @@ def balance(reading: FileReading, delivered: int, semantic: dict[int, int]) -> N
         )
         raise InputRefusedError(msg)
     wanted = {r for r in semantic if r not in reading.rejects}
-    unterminated = reading.rows_in if reading.unterminated and reading.rows_in not in reading.rejects else 0
+    known = reading.rejects.keys() | reading.suppressed
+    unterminated = reading.rows_in if reading.unterminated and reading.rows_in not in known else 0
     raw = raw_rows(reading, wanted | ({unterminated} if unterminated else set())) if wanted or unterminated else {}
     for row in sorted(wanted):
         check = reading.checks[semantic[row]]

@@ -89,7 +89,7 @@ def silver_events(
         events = bronze.mutate(record=record_of(bronze))
         events = events.anti_join(losers, ["source", "event_date", "record", "payload_hash"])
     events = events.mutate(alone=_alone(events))
-    visits = hold("visits", _visits(bronze))
+    visits = hold("visits", visits_of(bronze))
     joined = events.inner_join(visits, [events[n].identical_to(visits[n]) for n in _VISIT])
     agent = joined.user_agent
     absent = ibis.literal(consent_when_absent)
@@ -124,7 +124,7 @@ def _alone(events: ir.Table) -> ir.StringValue:
     return ibis.ifelse(nameless, own, ibis.null("string"))
 
 
-def _visits(events: ir.Table) -> ir.Table:
+def visits_of(events: ir.Table) -> ir.Table:
     """The keys of visits and their persons, one row per combination of ``_VISIT``."""
     visits = events.mutate(alone=_alone(events)).select(*_VISIT).distinct()
     person = ibis.coalesce(visits.user_id, visits.client_id)

@@ -26,7 +26,7 @@ from behavior_assets.star.aggregates import read_customer_days
 from behavior_assets.star.cards import CardBuilder
 from behavior_assets.star.carts import fact_cart_item
 from behavior_assets.star.scores import ScoreBuilder
-from behavior_assets.star.writing import StarWriter
+from behavior_assets.star.writing import NO_DAY, VERSION, WHOLE, StarWriter, part_of, split_parts
 from exports.contract import gold
 
 _HOUR_US = 3_600_000_000
@@ -214,10 +214,40 @@ class StarBuilder(StarWriter):
         return self._write_by_content("fact_cart_item", made, "added_date_key")
 
     def fact_customer_month(self) -> list[str]:
-        """Customers at the end of each closed month."""
-        scored = self.scores.customer_values(self.month_ends)
-        made = facts.fact_customer_month(self._customer_days, self._visits, self._ends(self.month_ends), scored)
-        return self._write_by_content("fact_customer_month", made, "date_key")
+        """Customers at the end of each closed month; one is stale when what was known by then changed.
+
+        Else it stays: ranks of the others are not told anew because somebody was taken out.
+        """
+        target, newest = self.lake.table(gold("fact_customer_month")), max(self.days, default=NO_DAY)
+        expected = {part_of(end.isoformat(), newest): mark for end, mark in self._known_by(self.month_ends).items()}
+        recorded = target.fingerprints()
+        stale = [end for end in self.month_ends
+                 if recorded.get(p := part_of(end.isoformat(), newest)) != expected[p]]  # fmt: skip
+        files = []
+        if stale:
+            scored = self.scores.customer_values(stale)
+            made = facts.fact_customer_month(self._customer_days, self._visits, self._ends(stale), scored)
+            found = split_parts(self.backend.to_pyarrow(made), "date_key", newest)
+            empty = target.spec.schema.empty_table()
+            parts = [part_of(end.isoformat(), newest) for end in stale]
+            files = [target.write(p, expected[p], [found.get(p, empty)]) for p in parts]
+        elif not expected and WHOLE not in recorded:
+            files = [target.write(WHOLE, VERSION, [])]
+        gone = [p for p in recorded if p not in (expected or {WHOLE})]
+        if files or gone:
+            target.commit(files, drop=gone)
+        return [f.part for f in files]
+
+    def _known_by(self, ends: list[date]) -> dict[date, str]:
+        """By month end, a digest of the days until then and of the model that scores them."""
+        tables = [self._silver(n).parts() for n in ("silver/customer_day", "silver/sessions", "silver/commerce_events")]
+        found, digest, left = {}, fingerprint(VERSION, self.settings.timezone, self.scores.value_version), self.days
+        for end in ends:
+            until = [d for d in left if d <= end.isoformat()]
+            left = left[len(until):]
+            digest = fingerprint(digest, *(content(live.get(d, [])) for d in until for live in tables))
+            found[end] = digest
+        return found
 
     @cached_property
     def month_ends(self) -> list[date]:

@@ -155,13 +155,17 @@ class ScoreBuilder:
             "fact_customer_prediction", recipes.CUSTOMERS, wanted, lambda day: day <= last, inputs, score
         )
 
+    @property
+    def value_version(self) -> str:
+        """The version of the value model that serves; empty where none does that this program can score with."""
+        version = self.store.champion(VALUE.name)
+        return version if version and self.store.load(VALUE.name).told.get("recipe") == VALUE.number else ""
+
     def customer_values(self, month_ends: Sequence[date]) -> ir.Table | None:
         """What the serving value model says at months' ends, to be joined; None where none serves."""
-        if self.store.champion(VALUE.name) is None:
+        if not self.value_version:
             return None
         model = self.store.load(VALUE.name)
-        if model.told.get("recipe") != VALUE.number:
-            return None
         activity = load_activity(self.backend, self.lake, self.days)
         told = ((end, value_model.score(model, activity, end)) for end in month_ends)
         return ibis.memtable(scored_rows([(end, scores) for end, scores in told if scores is not None]))

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from behavior_assets.incremental import Progress, chunks, content, fingerprint, quiet, read_files, split
+from behavior_assets.incremental import Progress, chunks, content, content_now, fingerprint, quiet, read_files, split
+from behavior_assets.privacy.registry import registry
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
@@ -87,8 +88,9 @@ class StarWriter:
         """What a table that no model fills is computed from: equal where its inputs and the rules are."""
         tables = (self._silver(n) if n.startswith("silver/") else self.lake.table(gold(n.removeprefix("gold/")))
                   for n in GOLD_INPUTS[name])  # fmt: skip
+        told_by = content if registry()[f"gold/{name}"].personal else content_now
         return fingerprint(VERSION, self.settings.timezone, self.settings.cart_abandonment_hours, *sorted(self.held),
-                           *(content(t.files()) for t in tables))  # fmt: skip
+                           *(told_by(t.files()) for t in tables))  # fmt: skip
 
     def stands(self, name: str) -> bool:
         """Whether a table of ``STANDING`` is what was computed from these very inputs."""
@@ -125,7 +127,7 @@ class StarWriter:
                     batches = self.backend.to_pyarrow_batches(query)
                     written.append(target.write(group[0], expected[group[0]], batches))
                 else:
-                    found = _split_parts(self.backend.to_pyarrow(query), column, max(inputs))
+                    found = split_parts(self.backend.to_pyarrow(query), column, max(inputs))
                     empty = target.spec.schema.empty_table()
                     # One chunk at a time waits in memory: the files before must be written first.
                     written += [w.result() for w in writing]
@@ -141,7 +143,7 @@ class StarWriter:
         """Write a whole small fact in parts; parts with the same content keep their file."""
         target = self.lake.table(gold(name))
         before = target.parts()
-        found = _split_parts(self.backend.to_pyarrow(made), column, max(self.days, default=NO_DAY))
+        found = split_parts(self.backend.to_pyarrow(made), column, max(self.days, default=NO_DAY))
         files = [target.write(p, VERSION, [rows]) for p, rows in found.items()]
         known = {f.path for part in before.values() for f in part}
         if not files:
@@ -151,7 +153,7 @@ class StarWriter:
         return [f.part for f in files if f.path not in known]
 
 
-def _split_parts(table: pa.Table, column: str, newest: str) -> dict[str, pa.Table]:
+def split_parts(table: pa.Table, column: str, newest: str) -> dict[str, pa.Table]:
     """Rows by part, told by a yyyymmdd column; the order inside a part is kept."""
     keys = table[column].to_numpy()
     month = int(newest[:7].replace("-", ""))

@@ -1,0 +1,1 @@
+"""Erasing persons: from everything that a home holds of them, with proof."""

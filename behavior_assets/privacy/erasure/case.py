@@ -1,0 +1,154 @@
+"""A case of erasure: whom it is about while that must be known, and how far it has come.
+
+``<home>/privacy/cases/<case>/`` (0700) holds ``case.json`` and, until the erasure is verified, what its persons are
+called: without that nobody could go on after a crash, or look whether they are gone. Of a case that is verified only
+the receipt is left, which tells of no person.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from behavior_assets.privacy.erasure.subjects import Asked, IdKind
+from resources.disk import disk_errors, draft_of, make_folder
+from resources.failpoints import reach
+from resources.keys import open_private
+from resources.settings import Home
+
+REQUESTED, SUPPRESSED, EXECUTED, VERIFIED = STATES = ("requested", "suppressed", "executed", "verified")
+_CASE, _IDS = "case.json", "ids.json"
+
+
+@dataclass
+class Case:
+    """An erasure. ``reached``: when it came to each state (UTC); ``told``: counts and seconds, of no person."""
+
+    name: str
+    persons: int
+    reached: dict[str, str] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        """The last state that it came to."""
+        return next((s for s in reversed(STATES) if s in self.reached), REQUESTED)
+
+    def overdue(self, now: datetime, days: int) -> bool:
+        """Whether it should be verified by now."""
+        asked = datetime.fromisoformat(self.reached[REQUESTED])
+        return self.state != VERIFIED and now > asked + timedelta(days=days)
+
+
+@dataclass
+class Called:
+    """What the persons of a case are called: raw ids and pseudonyms, and their surrogate keys by kind."""
+
+    texts: set[str] = field(default_factory=set, repr=False)
+    keys: dict[str, set[int]] = field(default_factory=dict, repr=False)
+
+
+def folder(home: Home) -> Path:
+    """Where the cases lie."""
+    return home.root / "privacy" / "cases"
+
+
+def receipts(home: Home) -> Path:
+    """Where the receipts lie."""
+    return home.root / "privacy" / "receipts"
+
+
+def begin(home: Home, name: str, asked: Iterable[Asked], now: datetime) -> Case:
+    """A new case; of one that is there already, that one."""
+    asked = list(asked)
+    known = read(home, name)
+    if known is not None:
+        return known
+    case = Case(name, len(asked), {REQUESTED: _at(now)})
+    make_folder(folder(home), 0o700)
+    make_folder(folder(home) / name, 0o700)
+    _write(folder(home) / name / "asked.json", [{"id": a.id, "kind": str(a.kind)} for a in asked])
+    keep(home, case)
+    return case
+
+
+def asked_of(home: Home, case: Case) -> list[Asked]:
+    """By which ids its persons were asked for."""
+    told = json.loads((folder(home) / case.name / "asked.json").read_text("utf-8"))
+    return [Asked(a["id"], IdKind(a["kind"])) for a in told]
+
+
+def reach_state(home: Home, case: Case, state: str, now: datetime) -> None:
+    """Note that a case has come to a state."""
+    case.reached.setdefault(state, _at(now))
+    keep(home, case)
+
+
+def keep(home: Home, case: Case) -> None:
+    """Write down how far a case has come."""
+    reach("privacy.case")
+    _write(folder(home) / case.name / _CASE, asdict(case))
+
+
+def read(home: Home, name: str) -> Case | None:
+    """A case that is open, None where there is none of that name."""
+    path = folder(home) / name / _CASE
+    return Case(**json.loads(path.read_text("utf-8"))) if path.exists() else None
+
+
+def open_cases(home: Home) -> list[Case]:
+    """Cases that are not verified yet, oldest first."""
+    names = [p.name for p in folder(home).glob("*/") if (p / _CASE).exists()]
+    found = [c for name in names if (c := read(home, name)) is not None]
+    return sorted(found, key=lambda c: c.reached[REQUESTED])
+
+
+def remember(home: Home, case: Case, called: Called) -> Called:
+    """Add what persons are called to what a case knows, and return all of it."""
+    known = called_in(home, case)
+    known.texts |= called.texts
+    for kind, keys in called.keys.items():
+        known.keys.setdefault(kind, set()).update(keys)
+    told = {"texts": sorted(known.texts), "keys": {kind: sorted(k) for kind, k in known.keys.items()}}
+    reach("privacy.keys")
+    _write(folder(home) / case.name / _IDS, told)
+    return known
+
+
+def called_in(home: Home, case: Case) -> Called:
+    """What a case knows of what its persons are called."""
+    path = folder(home) / case.name / _IDS
+    if not path.exists():
+        return Called()
+    told = json.loads(path.read_text("utf-8"))
+    return Called(set(told["texts"]), {kind: set(keys) for kind, keys in told["keys"].items()})
+
+
+def close(home: Home, case: Case, receipt: dict[str, Any]) -> Path:
+    """Write the receipt, and forget of whom the case was."""
+    make_folder(receipts(home), 0o700)
+    target = receipts(home) / f"{case.name}.json"
+    reach("privacy.receipt")
+    _write(target, receipt)
+    shutil.rmtree(folder(home) / case.name, ignore_errors=True)
+    return target
+
+
+def read_receipts(home: Home) -> Iterator[dict[str, Any]]:
+    """Every receipt, oldest first."""
+    found = [json.loads(p.read_text("utf-8")) for p in receipts(home).glob("*.json")]
+    yield from sorted(found, key=lambda r: str(r["reached"][REQUESTED]))
+
+
+def _write(path: Path, told: Any) -> None:
+    with disk_errors(path.parent), draft_of(path) as draft, open_private(draft) as file:
+        file.write(json.dumps(told).encode())
+
+
+def _at(now: datetime) -> str:
+    return now.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,280 @@
+"""Erasing the persons of a case: suppress, delete, publish, purge, scan, and only then a receipt.
+
+Each step may be done again, so a case that was interrupted goes on where it was. Bronze, which tells whose is what,
+loses its rows last. While rows are taken out nobody else writes to the lake; what a run had begun to take in before the
+suppression is taken out with the rest, as this waits for it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from behavior_assets.ingestion.archive import MAPPINGS
+from behavior_assets.ingestion.arrivals import MAPPING
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
+from behavior_assets.ingestion.sources import load_source
+from behavior_assets.privacy.erasure import case as cases
+from behavior_assets.privacy.erasure import takeout
+from behavior_assets.privacy.erasure.case import EXECUTED, REQUESTED, SUPPRESSED, VERIFIED, Called, Case
+from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
+from behavior_assets.privacy.erasure.subjects import Asked, Subjects
+from behavior_assets.privacy.registry import Purge, registry
+from behavior_assets.privacy.suppression import PERSON, case_id, read_suppression, suppress, token
+from behavior_assets.tables import all_tables
+from exports.snapshot import collect, read_manifest
+from exports.tombstones import bury
+from resources.engine import engine
+from resources.errors import BehaviorError, IntegrityError
+from resources.failpoints import reach
+from resources.keys import load_key
+from resources.lake import Lake, LakeTable, shared_views
+from resources.lock import exclusive
+from resources.settings import Settings, with_zone
+
+Tell = Callable[[str, int], None]
+_ROUNDS = 3  # of taking out and looking: what another process was writing meanwhile
+
+
+class NotErasedError(BehaviorError):
+    """Something of the persons is still there."""
+
+    exit_code = 5
+
+
+@dataclass
+class Erasure:
+    """One case, carried through. ``now`` and ``chain`` may be given by a test."""
+
+    settings: Settings
+    case: Case
+    chain: Callable[[Settings, Tell], list[str]]
+    tell: Tell = lambda _what, _rows: None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> dict[str, Any]:
+        """Bring the case to its end and return the receipt. Raises NotErasedError where something is left."""
+        with self._timed("suppress"):
+            self.suppress()
+        for _ in range(_ROUNDS):
+            with self._timed("delete"):
+                self.delete()
+            with self._timed("publish"):
+                self.publish()
+            with self._timed("purge"):
+                self.purge()
+            with self._timed("scan"):
+                left = self.scan()
+            if not left:
+                return self.close()
+        places = ", ".join(sorted({where for where, _ in left})[:10])
+        msg = (
+            f"case {self.case.name}: something of the persons is still in {places} ({len(left)} places). They stay "
+            f"suppressed and the case open: look there, then `behavior erase --resume {self.case.name}`."
+        )
+        raise NotErasedError(msg)
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        started = time.perf_counter()
+        self.tell(step, 0)
+        yield
+        self.seconds[step] = round(self.seconds.get(step, 0.0) + time.perf_counter() - started, 3)
+
+    # Suppress
+
+    def suppress(self) -> None:
+        """Nothing of the persons is taken in from here on. What a run has open is waited for by ``delete``."""
+        asked = cases.asked_of(self.settings.home, self.case)
+        key = load_key(self.settings, "suppression")
+        suppress(self.settings, self.case.name, {token(key, PERSON, a.id) for a in asked if a.kind != "session"})
+        self._reach(SUPPRESSED)
+
+    # Delete
+
+    def delete(self) -> None:
+        """Take the persons' rows out of every table that the registry says holds any."""
+        with self._alone(), engine(with_zone(self.settings), pseudonyms=True) as backend:
+            lake = Lake(self.settings.home.lake)
+            lake.recover()
+            subjects = Subjects(backend, lake)
+            subjects.resolve(cases.asked_of(self.settings.home, self.case))
+            self._remember(subjects)
+            tokens = subjects.tokens(load_key(self.settings, "suppression"))
+            suppress(self.settings, self.case.name, tokens | self._suppressed_before())
+            known = registry()
+            tables = {spec.name: lake.table(spec) for spec in all_tables() if lake.table(spec).exists()}
+            counts = self.case.told.setdefault("rows", {})
+
+            def count(name: str, rows: int) -> None:
+                counts[name] = counts.get(name, 0) + rows
+                self.tell(name, rows)
+
+            afresh = self._name_visits(subjects, tables)
+            for name in reversed(tables):
+                holding = known[name]
+                if takeout.is_by_keys(holding) and holding.purge is Purge.filter:
+                    rows = takeout.rows_of(backend.con, tables[name], holding)
+                    days = afresh if "event_key" in holding.columns else ()
+                    count(name, takeout.take_out(tables[name], rows, afresh=days))
+                    reach("privacy.taken")
+            if QUARANTINE_EVENTS.name in tables:
+                count(QUARANTINE_EVENTS.name, self._quarantine(tables))
+            reach("privacy.taken")
+            if BRONZE_EVENTS.name in tables:
+                gone, days = takeout.take_out_of_bronze(backend.con, tables[BRONZE_EVENTS.name], self.case.name)
+                count(BRONZE_EVENTS.name, gone)
+                self.case.told["days"] = sorted({*self.case.told.get("days", ()), *days})
+            cases.keep(self.settings.home, self.case)
+
+    def _name_visits(self, subjects: Subjects, tables: dict[str, LakeTable]) -> list[str]:
+        """Add the keys of sessions to the persons' keys, and return the days of silver that are to be made again."""
+        con, known = subjects.con, registry()
+        events, sessions = tables.get("silver/events"), tables.get("silver/sessions")
+        days = []
+        if events is not None:
+            days = takeout.shared_days(con, events, takeout.rows_of(con, events, known["silver/events"]))
+        if sessions is not None and sessions.files():
+            paths = sessions.absolute(sessions.files())
+            con.read_parquet(paths, union_by_name=True).create_view("session", replace=True)
+            con.execute("""INSERT INTO gone_key SELECT 'session', session_key FROM session
+                WHERE chain_key IN (SELECT key FROM gone_key WHERE kind = 'chain')
+                   OR customer_key IN (SELECT key FROM gone_key WHERE kind = 'customer')""")
+        self._remember(subjects)
+        return days
+
+    def _remember(self, subjects: Subjects) -> None:
+        """Keep what they are called, before anything that tells it is gone; and take up what was known before."""
+        found = subjects.con.execute("SELECT kind, list(key) FROM gone_key GROUP BY kind").fetchall()
+        called = Called(subjects.texts(), {str(kind): set(keys) for kind, keys in found})
+        known = cases.remember(self.settings.home, self.case, called)
+        before = [(kind, key) for kind, keys in known.keys.items() for key in keys]
+        subjects.add_keys(before)
+
+    def _suppressed_before(self) -> set[bytes]:
+        path = self.settings.home.root / "privacy" / "suppressed" / f"{self.case.name}.txt"
+        return {bytes.fromhex(line) for line in path.read_text("ascii").splitlines()} if path.exists() else set()
+
+    def _quarantine(self, tables: dict[str, LakeTable]) -> int:
+        suppression = read_suppression(self.settings)
+        sources: dict[str, Any] = {}
+
+        def is_theirs(source: str, header: str, raw: bytes) -> bool:
+            if source not in sources:
+                sources[source] = self._source(source)
+            return suppression.record(sources[source], header, raw)
+
+        return takeout.take_out_of_quarantine(
+            tables[QUARANTINE_EVENTS.name], tables[BRONZE_EVENTS.name], self.case.name, is_theirs
+        )
+
+    def _source(self, name: str) -> Any:
+        """How a source's records are taken apart. Of several mappings of ``generic`` the newest."""
+        if name != "generic":
+            return load_source(name)
+        kept = sorted((self.settings.home.archive / MAPPINGS).glob("*.yaml"), key=lambda p: p.stat().st_mtime)
+        return load_source(name, kept[-1] if kept else self.settings.home.landing / name / MAPPING)
+
+    # Publish
+
+    def publish(self) -> None:
+        """Make the aggregates again and publish; every snapshot from before becomes a tombstone."""
+        problems = self.chain(self.settings, self.tell)
+        if problems:
+            msg = (
+                f"case {self.case.name}: the rows are taken out, but publishing failed: {problems[0]} Mend that, then "
+                f"`behavior erase --resume {self.case.name}`."
+            )
+            raise NotErasedError(msg)
+        exports = self.settings.home.exports
+        with self._alone():
+            current = read_manifest(exports)
+            if current is not None:
+                buried = bury(exports, current["snapshot"], "erased", self.case.name, self.now())
+                collect(exports, self.settings.snapshots_kept, current["snapshot"])
+                self.case.told["tombstones"] = sorted({*self.case.told.get("tombstones", ()), *buried})
+        self._reach(EXECUTED)
+
+    # Purge
+
+    def purge(self) -> None:
+        """What no table names any more, and what never was in one: old files, originals, refused files."""
+        with self._alone(), engine(with_zone(self.settings)) as backend, shared_views():
+            shutil.rmtree(self.settings.home.staging, ignore_errors=True)
+            called = cases.called_in(self.settings.home, self.case)
+            done = blank_originals(self.settings, backend.con, called.texts, self.tell)
+            refused = blank_refused(self.settings, called.texts)
+            told = self.case.told
+            told["originals"] = told.get("originals", 0) + done.files
+            told["original_records"] = told.get("original_records", 0) + done.records
+            told["refused_lines"] = told.get("refused_lines", 0) + refused
+            reach("privacy.purge")
+            shutil.rmtree(self.settings.home.staging, ignore_errors=True)
+            Lake(self.settings.home.lake).vacuum(-1.0)
+        cases.keep(self.settings.home, self.case)
+
+    # Scan and receipt
+
+    def scan(self) -> list[tuple[str, str]]:
+        """Where anything of the persons still is: (place, how). Suppression tokens and the open case tell nobody."""
+        from behavior_assets.privacy.erasure.proof import look
+
+        return look(self.settings, self.case)
+
+    def close(self) -> dict[str, Any]:
+        """The receipt; the case forgets of whom it was."""
+        from behavior_assets.privacy.erasure.proof import receipt_of
+
+        self.case.reached[VERIFIED] = self.now().astimezone(UTC).isoformat(timespec="milliseconds")
+        receipt = receipt_of(self.settings, self.case, self.seconds)
+        cases.close(self.settings.home, self.case, receipt)
+        return receipt
+
+    def _reach(self, state: str) -> None:
+        cases.reach_state(self.settings.home, self.case, state, self.now())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else runs the chain or writes to the lake; whoever does is waited for."""
+        with ExitStack() as stack:
+            for folder in (self.settings.home.dagster, self.settings.home.lake):
+                stack.enter_context(exclusive(folder))
+            yield
+
+
+def open_case(settings: Settings, asked: Iterable[Asked], now: datetime) -> Case:
+    """A case for these ids: the open one, where somebody asked for the same before."""
+    asked = sorted(set(asked), key=lambda a: (a.kind, a.id))
+    key = load_key(settings, "suppression")
+    tokens = [token(key, str(a.kind), a.id) for a in asked]
+    for known in cases.open_cases(settings.home):
+        if {token(key, str(a.kind), a.id) for a in cases.asked_of(settings.home, known)} == set(tokens):
+            return known
+    return cases.begin(settings.home, case_id(tokens, now.isoformat()), asked, now)
+
+
+def states(settings: Settings, now: datetime) -> list[dict[str, Any]]:
+    """Every case, of whom nothing is told: its state, when it came to it, and whether it is overdue."""
+    days = settings.erase_within_days
+    found: list[dict[str, Any]] = [
+        {"case": c.name, "persons": c.persons, "state": c.state, "reached": c.reached, "overdue": c.overdue(now, days)}
+        for c in cases.open_cases(settings.home)
+    ]
+    done = [{"case": r["case"], "persons": r["persons"], "state": VERIFIED, "reached": r["reached"], "overdue": False}
+            for r in cases.read_receipts(settings.home)]  # fmt: skip
+    return sorted([*done, *found], key=lambda c: str(c["reached"][REQUESTED]))
+
+
+def require_case(settings: Settings, name: str) -> Case:
+    """An open case. Raises IntegrityError where there is none of that name."""
+    case = cases.read(settings.home, name)
+    if case is None:
+        msg = f"case {name}: no such case is open; `behavior erase --list` has them."
+        raise IntegrityError(msg)
+    return case

@@ -1,0 +1,165 @@
+"""Originals in the archive, and files that were refused or made up, without the records of suppressed persons."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from behavior_assets.ingestion.archive import original_of
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.ingestion.landing import COMPRESSIONS, kind_of
+from behavior_assets.ingestion.ledger import FileEntry, read_ledger
+from behavior_assets.ingestion.redaction import Redaction, keep_redaction, opened, packed, redact
+from behavior_assets.ingestion.reload import UNREADABLE, Originals
+from behavior_assets.ingestion.sift import sift
+from behavior_assets.ingestion.sources.base import Source
+from behavior_assets.privacy.suppression import Suppression, read_suppression, words
+from resources.disk import disk_errors, draft_of
+from resources.errors import InputRefusedError, IntegrityError
+from resources.lake import Lake
+from resources.settings import Home, Settings, with_zone
+
+_BLOCK = 4 * 2**20
+_FEW = 200  # ids; so many are quickly looked for in the bytes of a file before it is read
+_REASON = ".reason.txt"
+
+
+@dataclass
+class Blanked:
+    """What was blanked in the archive."""
+
+    files: int = 0
+    records: int = 0
+
+
+def blank_originals(
+    settings: Settings, con: duckdb.DuckDBPyConnection, texts: Collection[str], tell: Callable[[str, int], None]
+) -> Blanked:
+    """Blank every record of a suppressed person in the archive. ``texts``: what those of this case are called.
+
+    A file is read as it was when it came, so that whose a record is is told as it was for bronze. Raises
+    IntegrityError for a file that may hold such records and cannot be read.
+    """
+    settings = with_zone(settings)
+    suppression, home, done = read_suppression(settings), settings.home, Blanked()
+    entries = read_ledger(Lake(home.lake).table(BRONZE_EVENTS))
+    originals = Originals(settings, con, {e.key: e for e in entries})
+    by_path: dict[Path, list[FileEntry]] = defaultdict(list)
+    for entry in entries:
+        path = None if entry.replay_of else original_of(home, entry.source, entry.file_sha256)
+        if path is not None:
+            by_path[path].append(entry)
+    for path, told in by_path.items():
+        if not _may_name(path, texts):
+            continue
+        rows, source = set[int](), None
+        before: set[int] = set()
+        for entry in told:  # the same bytes may have come with two mappings
+            found, known, source = _records_of(originals, entry, suppression)
+            rows |= found
+            before |= known
+        if source is not None and rows - before:
+            kind, compression = kind_of(path)
+            now = redact(path, kind, compression, source, rows | before)
+            keep_redaction(home, Redaction(told[0].source, told[0].file_sha256, now, tuple(sorted(rows | before))))
+            done.files += 1
+            done.records += len(rows - before)
+            tell("archive", len(rows - before))
+    return done
+
+
+def _records_of(
+    originals: Originals, entry: FileEntry, suppression: Suppression
+) -> tuple[set[int], set[int], Source]:
+    """Numbers of the records of suppressed persons in a delivery, and of those that are blank already."""
+    found: set[int] = set()
+    try:
+        with originals.read(entry) as prepared:
+            reading = prepared.reading
+            assert reading is not None  # noqa: S101 - it was read without an error
+            before = set(reading.suppressed)
+            for rows in sift(prepared, reading):
+                hit = suppression.mask(rows, reading.source.name)
+                found.update(rows["row_number"].to_numpy()[hit].tolist())
+            found |= {n for n, r in reading.rejects.items()
+                      if suppression.record(reading.source, reading.header, r.raw)}  # fmt: skip
+            return found, before, reading.source
+    except UNREADABLE as error:
+        told = str(error) if isinstance(error, InputRefusedError) else type(error).__name__
+        msg = f"{entry.file_name}: may hold records of persons to erase and cannot be read again ({told})."
+        raise IntegrityError(msg) from error
+
+
+def _may_name(path: Path, texts: Collection[str]) -> bool:
+    """Whether a text file's bytes hold any of a few ids; others must be read to know."""
+    kind, compression = kind_of(path)
+    if kind == "parquet" or len(texts) > _FEW or not all(t.isascii() and t.isprintable() for t in texts):
+        return True
+    wanted = [t.encode() for t in texts]
+    overlap = max(map(len, wanted), default=1)
+    rest = b""
+    with opened(path, compression) as reader:
+        while data := reader.read(_BLOCK):
+            block = rest + data
+            if any(w in block for w in wanted):
+                return True
+            rest = block[-overlap:]
+    return False
+
+
+def blank_refused(settings: Settings, texts: Collection[str]) -> int:
+    """Take lines that name a person out of files that were refused, or made up by the simulator; how many they were.
+
+    A file that has no lines (Parquet, or one that cannot be unpacked) goes as a whole where it names one.
+    """
+    return sum(_without_lines(path, set(texts)) for path in _loose(settings.home))
+
+
+def _loose(home: Home) -> Iterator[Path]:
+    for folder in (home.refused, home.root / "simulated"):
+        yield from sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(_REASON))
+
+
+def _without_lines(path: Path, texts: set[str]) -> int:
+    compression = path.suffix if path.suffix in COMPRESSIONS else ""
+    if path.stem.endswith(".parquet") or path.suffix == ".parquet":
+        return _drop(path, texts)
+    gone = 0
+    with disk_errors(path.parent):
+        try:
+            with opened(path, compression) as reader:
+                data = reader.read()
+        except (OSError, EOFError, ValueError):
+            return _drop(path, texts)
+        lines = bytes(data).splitlines(keepends=True)
+        kept = [line for line in lines if texts.isdisjoint(words(line.decode("utf-8", "replace")))]
+        gone = len(lines) - len(kept)
+        if gone:
+            stamp = path.stat()
+            with draft_of(path) as draft, packed(draft, compression) as writer:
+                writer.write(b"".join(kept))
+            os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    return gone
+
+
+def _drop(path: Path, texts: set[str]) -> int:
+    """Remove a file that cannot be taken apart, if it may name a person."""
+    raw = path.read_bytes()
+    if not any(t.encode() in raw for t in texts) and path.suffix != ".parquet":
+        return 0
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        try:
+            cells = {str(v) for column in pq.read_table(path).columns for v in column.to_pylist()}
+        except (OSError, ValueError):
+            cells = set(texts)
+        if cells.isdisjoint(texts):
+            return 0
+    path.unlink()
+    return 1

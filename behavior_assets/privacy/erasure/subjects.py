@@ -1,0 +1,167 @@
+"""Whose rows are whose: from the ids that somebody asks by to every id, key and row of that person.
+
+A person is known by a user id, or, where an event has none, by a client id (DESIGN §7). Clients that only this user was
+ever seen with are the user's, and so are events of theirs from before a login; events with neither are the user's where
+their visit is nobody else's. A client that several users share is nobody's.
+
+All of it is sets in temporary tables of one connection, so a thousand persons cost little more than one:
+``person``, ``client`` (id), ``visit`` (source, id), ``gone_row`` (where a row lies and its ids), ``gone_key`` (kind,
+key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import duckdb
+import ibis
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+from behavior_assets.privacy.normal import normal_id, normal_ids
+from behavior_assets.privacy.silver import visits_of
+from behavior_assets.privacy.suppression import PERSON, VISIT, token
+from resources.engine import key_event, pseudonym_customer, surrogate_key
+from resources.errors import UsageError
+from resources.lake import Lake
+
+_EVENTS = ("source", "user_id", "client_id", "session_id", "transaction_id", "event_id", "record_id", "batch_id")
+
+
+class IdKind(StrEnum):
+    """What an id is of. ``user``: as the shop knows its customers, be it a user or a client id."""
+
+    user = "user"
+    email = "email"
+    session = "session"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An id by which a person is asked for."""
+
+    id: str
+    kind: IdKind = IdKind.user
+
+
+@dataclass
+class Subjects:
+    """The persons of a case, as sets in the connection's temporary tables. ``backend`` needs the pseudonyms."""
+
+    backend: Backend
+    lake: Lake
+
+    @property
+    def con(self) -> duckdb.DuckDBPyConnection:
+        """The connection that holds the sets."""
+        con: duckdb.DuckDBPyConnection = self.backend.con
+        return con
+
+    def resolve(self, asked: Iterable[Asked]) -> None:
+        """Fill the sets. Raises UsageError, without the id, for a visit that several persons share."""
+        wanted = [(str(a.kind), normal_id(a.id)) for a in asked]
+        self._table("asked", [("kind", pa.string()), ("id", pa.string())], wanted)
+        bronze = self.lake.table(BRONZE_EVENTS)
+        self._events(bronze.absolute(bronze.files()))
+        self._persons()
+        self._rows()
+        self._keys()
+
+    def _table(self, name: str, columns: list[tuple[str, pa.DataType]], rows: Sequence[tuple[object, ...]]) -> None:
+        schema = pa.schema(columns)
+        values = list(zip(*rows, strict=True)) or [()] * len(columns)
+        made = pa.table([pa.array(v, t) for v, (_, t) in zip(values, columns, strict=True)], schema=schema)
+        self.con.register("incoming", made)
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM incoming")
+        self.con.unregister("incoming")
+
+    def _events(self, paths: list[str]) -> None:
+        """Bronze's ids, in their normal form, with where each row lies."""
+        if paths:
+            rows = self.backend.con.read_parquet(paths, filename=True, file_row_number=True, union_by_name=True)
+            rows.create_view("bronze_rows", replace=True)
+        else:
+            names = ", ".join(f"NULL::VARCHAR AS {n}" for n in (*_EVENTS, "filename"))
+            self.con.execute(f"CREATE OR REPLACE TEMP VIEW bronze_rows AS SELECT {names}, 0::BIGINT AS file_row_number "
+                             "LIMIT 0")  # fmt: skip
+        events = self.backend.table("bronze_rows")
+        named = events.mutate(user=normal_ids(events.user_id), client=normal_ids(events.client_id))
+        self.con.execute(f"CREATE OR REPLACE TEMP VIEW event AS {ibis.to_sql(named, dialect='duckdb')}")
+
+    def _persons(self) -> None:
+        run = self.con.execute
+        run("""CREATE OR REPLACE TEMP TABLE named AS SELECT DISTINCT a.id, e.source, e.user, e.client FROM event e
+               JOIN asked a ON a.kind = 'session' AND e.session_id = a.id""")
+        shared = run("""SELECT count(*), max(n) FROM (SELECT id, count(DISTINCT coalesce("user", client)) AS n
+                        FROM named GROUP BY id, source) WHERE n > 1""").fetchall()[0]
+        if shared[0]:
+            msg = (
+                f"--id-kind session: {shared[0]} of the sessions is of {shared[1]} persons. Ask by --id-kind user for "
+                "the one that is meant."
+            )
+            raise UsageError(msg)
+        run("""CREATE OR REPLACE TEMP TABLE person AS SELECT id FROM asked WHERE kind IN ('user', 'email') UNION
+               SELECT "user" FROM named WHERE "user" IS NOT NULL""")
+        run("""CREATE OR REPLACE TEMP TABLE met AS SELECT DISTINCT client AS id FROM event
+               WHERE client IS NOT NULL AND "user" IN (SELECT id FROM person)""")
+        run("""DELETE FROM met WHERE id IN (SELECT client FROM event WHERE "user" IS NOT NULL
+               AND client IN (SELECT id FROM met) AND "user" NOT IN (SELECT id FROM person))""")
+        run("""CREATE OR REPLACE TEMP TABLE client AS SELECT id FROM met UNION SELECT id FROM person UNION
+               SELECT client FROM named WHERE "user" IS NULL AND client IS NOT NULL""")
+
+    def _rows(self) -> None:
+        run = self.con.execute
+        mine = """("user" IN (SELECT id FROM person)
+                   OR ("user" IS NULL AND client IN (SELECT id FROM client)))"""
+        run(f"""CREATE OR REPLACE TEMP TABLE visit AS SELECT DISTINCT source, session_id AS id FROM event
+                WHERE session_id IS NOT NULL AND {mine} UNION
+                SELECT source, id FROM named WHERE "user" IS NULL AND client IS NULL""")
+        run(f"""CREATE OR REPLACE TEMP TABLE shared_visit AS SELECT DISTINCT source, session_id AS id FROM event
+                WHERE (source, session_id) IN (SELECT (source, id) FROM visit)
+                  AND coalesce("user", client) IS NOT NULL AND NOT {mine}""")
+        run("DELETE FROM visit WHERE (source, id) IN (SELECT (source, id) FROM shared_visit)")
+        run(f"""CREATE OR REPLACE TEMP TABLE gone_row AS SELECT filename, file_row_number, {', '.join(_EVENTS)}
+                FROM event WHERE {mine} OR ("user" IS NULL AND client IS NULL
+                AND (source, session_id) IN (SELECT (source, id) FROM visit))""")
+
+    def _keys(self) -> None:
+        """The keys under which silver and gold know them."""
+        people = self.backend.sql("SELECT id FROM client")
+        people = people.mutate(pseudonym=pseudonym_customer(people.id))
+        people = people.mutate(key=surrogate_key("dim_customer", people.pseudonym))
+        rows = self.backend.table("gone_row")
+        visits = visits_of(rows)
+        found = [
+            people.select(key="key").mutate(kind=ibis.literal("customer")),
+            rows.select(key=key_event(rows.event_id)).mutate(kind=ibis.literal("event")),
+            visits.select(key="chain_key").mutate(kind=ibis.literal("chain")),
+        ]
+        sql = " UNION ".join(f"({ibis.to_sql(f.select('kind', 'key'), dialect='duckdb')})" for f in found)
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE gone_key AS {sql}")
+        pseudonyms = ibis.to_sql(people.select("pseudonym"), dialect="duckdb")
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE pseudonym AS {pseudonyms}")
+
+    def add_keys(self, known: Sequence[tuple[str, int]]) -> None:
+        """Add keys that an earlier attempt had found, when bronze still told them."""
+        self._table("known_key", [("kind", pa.string()), ("key", pa.int64())], known)
+        self.con.execute("INSERT INTO gone_key FROM known_key EXCEPT FROM gone_key")
+
+    def tokens(self, key: bytes) -> set[bytes]:
+        """What keeps them out from now on."""
+        people = self.con.execute("SELECT id FROM client").fetchall()
+        visits = self.con.execute("SELECT source, id FROM visit").fetchall()
+        return {token(key, PERSON, i) for (i,) in people} | {token(key, VISIT, i, s) for s, i in visits}
+
+    def texts(self) -> set[str]:
+        """Everything that they are called, as it was delivered, in its normal form, and as pseudonyms."""
+        found = self.con.execute("""SELECT id FROM client UNION SELECT user_id FROM gone_row UNION
+            SELECT client_id FROM gone_row UNION SELECT id FROM visit UNION
+            SELECT pseudonym FROM pseudonym""").fetchall()
+        return {str(i) for (i,) in found if i}
+
+    def keys(self) -> set[int]:
+        """Every surrogate key of theirs."""
+        return {int(k) for (k,) in self.con.execute("SELECT DISTINCT key FROM gone_key").fetchall()}

@@ -1,0 +1,141 @@
+"""Taking persons' rows out of tables of the lake: only files that hold such rows are written again.
+
+Every other row of these files stays as it is and in its order. A new file keeps the origin of the one before it
+(``DataFile.origin``), so no day becomes stale for it; where the day has to be made again, ``afresh`` leaves that away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from behavior_assets.ingestion.audit import batch_of
+from behavior_assets.ingestion.canonical import QUARANTINE_EVENTS
+from behavior_assets.ingestion.ledger import REMOVED_KEY, Removed, read_ledger
+from behavior_assets.privacy.registry import Holding, Subject
+from resources.lake import LakeTable
+from resources.parquet import ROW_GROUP, DataFile
+
+# Columns that tell a person's rows, with the kind of key that stands in them.
+_KEYS = {"customer_key": "customer", "event_key": "event", "chain_key": "chain", "session_key": "session"}
+Rows = Mapping[str, "np.ndarray[Any, np.dtype[np.int64]]"]  # by path in the table, numbers of rows from 0
+
+
+def rows_of(con: duckdb.DuckDBPyConnection, table: LakeTable, holding: Holding) -> Rows:
+    """Where rows of the subjects in ``gone_key`` lie in a table that pseudonymous keys tell them by."""
+    files = table.files()
+    names = [n for n in _KEYS if n in holding.columns]
+    if "event_key" in names and "chain_key" in names:  # a visit may hold events of others, too
+        names.remove("chain_key")
+    if not files or not names:
+        return {}
+    paths = table.absolute(files)
+    mine = " OR ".join(f"{n} IN (SELECT key FROM gone_key WHERE kind = '{_KEYS[n]}')" for n in names)
+    rows = con.read_parquet(paths, filename=True, file_row_number=True, union_by_name=True)
+    rows.create_view("holding", replace=True)
+    return _grouped(con, f"SELECT filename, file_row_number FROM holding WHERE {mine}", table)
+
+
+def shared_days(con: duckdb.DuckDBPyConnection, events: LakeTable, rows: Rows) -> list[str]:
+    """Days of silver/events that are to be made again: of visits of others as well, and of events without a person.
+
+    Such visits leave ``gone_key``: what others did in them stays.
+    """
+    if not rows:
+        return []
+    paths = {str(Path(events.root) / path): path for path in rows}
+    gone = pa.table({"filename": [p for p, name in paths.items() for _ in rows[name]],
+                     "file_row_number": np.concatenate([rows[name] for name in paths.values()])})  # fmt: skip
+    con.register("gone_event", gone)
+    con.execute("""CREATE OR REPLACE TEMP TABLE shared_chain AS SELECT DISTINCT chain_key AS key FROM holding
+        ANTI JOIN gone_event USING (filename, file_row_number)
+        WHERE chain_key IN (SELECT key FROM gone_key WHERE kind = 'chain')""")
+    con.execute("DELETE FROM gone_key WHERE kind = 'chain' AND key IN (FROM shared_chain)")
+    days = con.execute("""SELECT DISTINCT h.event_date FROM holding h JOIN gone_event USING (filename, file_row_number)
+        WHERE customer_key IS NULL OR chain_key IN (FROM shared_chain)""").fetchall()
+    con.unregister("gone_event")
+    return sorted(day.isoformat() for (day,) in days)
+
+
+def _grouped(con: duckdb.DuckDBPyConnection, sql: str, table: LakeTable) -> Rows:
+    found = con.execute(f"SELECT filename, list(file_row_number) FROM ({sql}) GROUP BY filename").fetchall()
+    names = {path: file.path for file, path in zip(table.files(), table.absolute(table.files()), strict=True)}
+    return {names[str(path)]: np.array(sorted(rows), dtype=np.int64) for path, rows in found}
+
+
+def rewritten(table: LakeTable, rows: Rows, *, afresh: Iterable[str] = ()) -> tuple[list[DataFile], list[DataFile]]:
+    """Files without some of their rows, and those that they stand for; not committed yet."""
+    again, old, new = set(afresh), [], []
+    for file in table.files():
+        if file.path in rows:
+            origin = "" if file.part in again else file.as_made
+            left = without(table.root / file.path, rows[file.path])
+            new.append(table.write(file.part, file.fingerprint, left, origin))
+            old.append(file)
+    return new, old
+
+
+def take_out(table: LakeTable, rows: Rows, *, afresh: Iterable[str] = (), removed: Removed | None = None) -> int:
+    """Commit a table without some rows; how many it were. ``removed`` goes with the commit."""
+    new, old = rewritten(table, rows, afresh=afresh)
+    told = {REMOVED_KEY: json.dumps(asdict(removed))} if removed is not None else None
+    if old:
+        table.commit(new, replace=False, remove=old, metadata=told)
+    return sum(len(r) for r in rows.values())
+
+
+def without(path: Path, gone: np.ndarray[Any, Any]) -> Iterator[pa.Table]:
+    """The rows of a file that stay, in their order, a group at a time."""
+    done = 0
+    for batch in pq.ParquetFile(path).iter_batches(ROW_GROUP):
+        keep = ~np.isin(np.arange(done, done + batch.num_rows), gone)
+        done += batch.num_rows
+        yield pa.Table.from_batches([batch]).filter(pa.array(keep))
+
+
+def take_out_of_bronze(con: duckdb.DuckDBPyConnection, table: LakeTable, case: str) -> tuple[int, list[str]]:
+    """Bronze without ``gone_row``: how many rows went, and of which days. The commit tells how many of each batch."""
+    rows = _grouped(con, "SELECT filename, file_row_number FROM gone_row", table)
+    if not rows:
+        return 0, []
+    by_path = {f.path: f for f in table.files()}
+    events: dict[str, int] = defaultdict(int)
+    for path, numbers in rows.items():
+        events[batch_of(by_path[path])] += len(numbers)
+    counted = con.execute(
+        "SELECT batch_id, count(DISTINCT (source, coalesce(record_id, event_id))) FROM gone_row GROUP BY batch_id"
+    ).fetchall()
+    removed = Removed("erased", case, dict(events), {str(b): int(n) for b, n in counted})
+    return take_out(table, rows, removed=removed), sorted({by_path[path].part for path in rows})
+
+
+def take_out_of_quarantine(
+    table: LakeTable, bronze: LakeTable, case: str, is_theirs: Callable[[str, str, bytes], bool]
+) -> int:
+    """Quarantine without the records of whom ``is_theirs`` (source, header, bytes) tells; how many went."""
+    keys = {name: e.key for e in read_ledger(bronze) for name in (e.file_sha256, e.key)}
+    found: dict[str, Any] = {}
+    counts: dict[str, int] = defaultdict(int)
+    for file in table.files():
+        told = pq.read_table(table.absolute([file])[0], columns=["source", "header", "raw"],
+                             schema=QUARANTINE_EVENTS.schema)  # fmt: skip
+        hit = [n for n, r in enumerate(told.to_pylist()) if is_theirs(r["source"], r["header"] or "", r["raw"] or b"")]
+        if hit:
+            found[file.path] = np.array(hit, dtype=np.int64)
+            counts[keys.get(file.part, file.part)] += len(hit)
+    return take_out(table, found, removed=Removed("erased", case, quarantined=dict(counts))) if found else 0
+
+
+def is_by_keys(holding: Holding) -> bool:
+    """Whether pseudonymous keys tell whose a table's rows are."""
+    return holding.subject in {Subject.customer, Subject.visit}
+
