@@ -25,6 +25,7 @@ from behavior_assets.ingestion.ingest import Ingestion, IngestReport
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.sources import load_source
 from behavior_assets.privacy.build import build_silver
+from behavior_assets.privacy.registry import told_by
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.build import build_sessions
 from behavior_assets.star import aggregates
@@ -174,7 +175,7 @@ class Chain:
                 return
             for spec, build in SUBSTRATE:
                 derive_days(backend, lake.table(SILVER_EVENTS), lake.table(spec), build, aggregates.VERSION,
-                            settings.chunk_rows)  # fmt: skip
+                            settings.chunk_rows, told_by=told_by(spec.name))  # fmt: skip
             builder = StarBuilder(backend, lake, settings)
             for name in GOLD_INPUTS:
                 build_table(builder, name)

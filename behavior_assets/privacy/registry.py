@@ -6,9 +6,12 @@ not load while an asset is missing here: a new table is covered by being declare
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from behavior_assets.incremental import content, content_now
+from resources.parquet import DataFile
 
 
 class Kind(StrEnum):
@@ -146,6 +149,11 @@ HOLDINGS = (
     *(Holding(f"exports/{name}", Layer.exports, Purge.rebuild, note="profile aggregate: ten persons or more")
       for name in ("report", "aggregate")),
 )  # fmt: skip
+
+def told_by(asset: str) -> Callable[[Iterable[DataFile]], str]:
+    """How an asset looks at the files that it is made of: with rows of persons as they were made, with sums as is."""
+    return content if registry()[asset].personal else content_now
+
 
 # A column of one of these names tells of a person wherever it stands.
 ALWAYS_PERSONAL = frozenset({

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import dagster as dg
 import ibis.expr.types as ir
 
-from behavior_assets.incremental import content, content_now, derive_days
+from behavior_assets.incremental import derive_days
 from behavior_assets.partitions import OWNERS, PROGRESS, asset_key, check_results, check_specs, column_schema
-from behavior_assets.privacy.registry import registry
+from behavior_assets.privacy.registry import told_by
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days, judge_table
 from behavior_assets.star import aggregates
@@ -37,11 +37,10 @@ def _substrate_asset(
         lake, settings = home.lake(), home.settings()
         events, table = lake.table(SILVER_EVENTS), lake.table(spec)
         days = set(events.parts()) - held_days(lake, "silver/events")
-        told_by = content if registry()[spec.name].personal else content_now
         with home.engine() as backend:
             done = derive_days(
                 backend, events, table, build, aggregates.VERSION, settings.chunk_rows, days, PROGRESS.get(),
-                told_by=told_by,
+                told_by=told_by(spec.name),
             )
             verdict = judge_table(backend.con, lake, table, [])
         return dg.MaterializeResult(

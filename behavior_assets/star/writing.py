@@ -7,7 +7,7 @@ are computed whole and written only where their content changed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,10 +15,11 @@ from functools import cached_property
 import ibis.expr.types as ir
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
-from behavior_assets.incremental import Progress, chunks, content, content_now, fingerprint, quiet, read_files, split
-from behavior_assets.privacy.registry import registry
+from behavior_assets.incremental import Progress, chunks, content, fingerprint, quiet, read_files, split
+from behavior_assets.privacy.registry import told_by
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
@@ -48,6 +49,8 @@ class StarWriter:
     lake: Lake
     settings: Settings
     progress: Progress = quiet
+    only_look: bool = False  # tell which parts of day facts are stale, and write none
+    as_they_are: Mapping[str, Collection[str]] = field(default_factory=dict)  # stale parts that keep their rows
     _memory: dict[str, ir.Table] = field(default_factory=dict)
 
     def _silver(self, spec_name: str) -> LakeTable:
@@ -88,9 +91,8 @@ class StarWriter:
         """What a table that no model fills is computed from: equal where its inputs and the rules are."""
         tables = (self._silver(n) if n.startswith("silver/") else self.lake.table(gold(n.removeprefix("gold/")))
                   for n in GOLD_INPUTS[name])  # fmt: skip
-        told_by = content if registry()[f"gold/{name}"].personal else content_now
         return fingerprint(VERSION, self.settings.timezone, self.settings.cart_abandonment_hours, *sorted(self.held),
-                           *(told_by(t.files()) for t in tables))  # fmt: skip
+                           *map(told_by(f"gold/{name}"), (t.files() for t in tables)))  # fmt: skip
 
     def stands(self, name: str) -> bool:
         """Whether a table of ``STANDING`` is what was computed from these very inputs."""
@@ -118,7 +120,10 @@ class StarWriter:
         recorded = target.fingerprints()
         stale = [p for p in sorted(expected) if recorded.get(p) != expected[p]]
         part_rows = {p: sum(rows.get(d, 0) for d in days) for p, days in members.items()}
-        written: list[DataFile] = []
+        if self.only_look:
+            return stale
+        written = self._with_their_rows(target, {p: expected[p] for p in stale if p in self.as_they_are.get(name, ())})
+        stale = [p for p in stale if p not in {f.part for f in written}]
         with ThreadPoolExecutor(1, thread_name_prefix="gold-writer") as writer:
             writing: list[Future[DataFile]] = []
             for group in chunks(stale, part_rows, self.settings.chunk_rows):
@@ -138,6 +143,12 @@ class StarWriter:
         if written or gone:
             target.commit(written, drop=gone)
         return stale
+
+    def _with_their_rows(self, target: LakeTable, expected: Mapping[str, str]) -> list[DataFile]:
+        """Parts that are stale only because persons were taken out of what is around them: the rows need no change."""
+        live = target.parts()
+        return [target.write(part, mark, pq.ParquetFile(target.absolute([file])[0]).iter_batches(), file.as_made)
+                for part, mark in expected.items() for file in live.get(part, [])]  # fmt: skip
 
     def _write_by_content(self, name: str, made: ir.Table, column: str) -> list[str]:
         """Write a whole small fact in parts; parts with the same content keep their file."""

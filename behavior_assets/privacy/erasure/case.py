@@ -1,8 +1,8 @@
 """A case of erasure: whom it is about while that must be known, and how far it has come.
 
-``<home>/privacy/cases/<case>/`` (0700) holds ``case.json`` and, until the erasure is verified, what its persons are
-called: without that nobody could go on after a crash, or look whether they are gone. Of a case that is verified only
-the receipt is left, which tells of no person.
+``<home>/privacy/cases/<case>/`` (0700) holds, until the erasure is verified, what its persons are called: without that
+nobody could go on after a crash, or look whether they are gone. Of a case that is verified only the receipt is left,
+which tells of no person.
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ _CASE, _IDS = "case.json", "ids.json"
 
 @dataclass
 class Case:
-    """An erasure. ``reached``: when it came to each state (UTC); ``told``: counts and seconds, of no person."""
+    """An erasure. ``asked``: by which ids; ``reached``: when it came to each state (UTC); ``told``: counts."""
 
     name: str
-    persons: int
+    asked: list[dict[str, str]] = field(default_factory=list, repr=False)
     reached: dict[str, str] = field(default_factory=dict)
     told: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def persons(self) -> int:
+        """How many were asked for."""
+        return len(self.asked)
 
     @property
     def state(self) -> str:
@@ -65,22 +70,19 @@ def receipts(home: Home) -> Path:
 
 def begin(home: Home, name: str, asked: Iterable[Asked], now: datetime) -> Case:
     """A new case; of one that is there already, that one."""
-    asked = list(asked)
-    known = read(home, name)
-    if known is not None:
-        return known
-    case = Case(name, len(asked), {REQUESTED: _at(now)})
+    case = read(home, name)
+    if case is not None:
+        return case
+    case = Case(name, [{"id": a.id, "kind": str(a.kind)} for a in asked], {REQUESTED: _at(now)})
     make_folder(folder(home), 0o700)
     make_folder(folder(home) / name, 0o700)
-    _write(folder(home) / name / "asked.json", [{"id": a.id, "kind": str(a.kind)} for a in asked])
     keep(home, case)
     return case
 
 
-def asked_of(home: Home, case: Case) -> list[Asked]:
+def asked_of(case: Case) -> list[Asked]:
     """By which ids its persons were asked for."""
-    told = json.loads((folder(home) / case.name / "asked.json").read_text("utf-8"))
-    return [Asked(a["id"], IdKind(a["kind"])) for a in told]
+    return [Asked(a["id"], IdKind(a["kind"])) for a in case.asked]
 
 
 def reach_state(home: Home, case: Case, state: str, now: datetime) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ibis.backends.duckdb import Backend
+
 from behavior_assets.ingestion.archive import MAPPINGS
 from behavior_assets.ingestion.arrivals import MAPPING
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
@@ -22,6 +24,7 @@ from behavior_assets.ingestion.sources import load_source
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.case import EXECUTED, REQUESTED, SUPPRESSED, VERIFIED, Called, Case
+from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
 from behavior_assets.privacy.erasure.subjects import Asked, Subjects
 from behavior_assets.privacy.registry import Purge, registry
@@ -91,7 +94,7 @@ class Erasure:
 
     def suppress(self) -> None:
         """Nothing of the persons is taken in from here on. What a run has open is waited for by ``delete``."""
-        asked = cases.asked_of(self.settings.home, self.case)
+        asked = cases.asked_of(self.case)
         key = load_key(self.settings, "suppression")
         suppress(self.settings, self.case.name, {token(key, PERSON, a.id) for a in asked if a.kind != "session"})
         self._reach(SUPPRESSED)
@@ -104,7 +107,7 @@ class Erasure:
             lake = Lake(self.settings.home.lake)
             lake.recover()
             subjects = Subjects(backend, lake)
-            subjects.resolve(cases.asked_of(self.settings.home, self.case))
+            subjects.resolve(cases.asked_of(self.case))
             self._remember(subjects)
             tokens = subjects.tokens(load_key(self.settings, "suppression"))
             suppress(self.settings, self.case.name, tokens | self._suppressed_before())
@@ -117,6 +120,7 @@ class Erasure:
                 self.tell(name, rows)
 
             afresh = self._name_visits(subjects, tables)
+            fresh = self._fresh_facts(backend, lake)
             for name in reversed(tables):
                 holding = known[name]
                 if takeout.is_by_keys(holding) and holding.purge is Purge.filter:
@@ -131,7 +135,17 @@ class Erasure:
                 gone, days = takeout.take_out_of_bronze(backend.con, tables[BRONZE_EVENTS.name], self.case.name)
                 count(BRONZE_EVENTS.name, gone)
                 self.case.told["days"] = sorted({*self.case.told.get("days", ()), *days})
+            keep_facts(backend, lake, with_zone(self.settings), fresh)
             cases.keep(self.settings.home, self.case)
+
+    def _fresh_facts(self, backend: Backend, lake: Lake) -> dict[str, list[str]]:
+        """Parts of facts that were up to date before anything was taken out, also where this is a second attempt."""
+        batch = lake.table(BRONZE_EVENTS).last_batch()
+        if self.case.told.get("batch") != batch:  # else what came since must be seen in them
+            self.case.told |= {"batch": batch, "fresh": fresh_facts(backend, lake, with_zone(self.settings))}
+            cases.keep(self.settings.home, self.case)
+        found: dict[str, list[str]] = self.case.told["fresh"]
+        return found
 
     def _name_visits(self, subjects: Subjects, tables: dict[str, LakeTable]) -> list[str]:
         """Add the keys of sessions to the persons' keys, and return the days of silver that are to be made again."""
@@ -254,7 +268,7 @@ def open_case(settings: Settings, asked: Iterable[Asked], now: datetime) -> Case
     key = load_key(settings, "suppression")
     tokens = [token(key, str(a.kind), a.id) for a in asked]
     for known in cases.open_cases(settings.home):
-        if {token(key, str(a.kind), a.id) for a in cases.asked_of(settings.home, known)} == set(tokens):
+        if {token(key, str(a.kind), a.id) for a in cases.asked_of(known)} == set(tokens):
             return known
     return cases.begin(settings.home, case_id(tokens, now.isoformat()), asked, now)
 

@@ -1,0 +1,283 @@
+"""Erasing a person: from every layer, for good, without touching anybody else's rows."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from behavior_assets.ingestion.ledger import read_ledger, read_removed, sums_of
+from behavior_assets.privacy.erasure import case as cases
+from behavior_assets.privacy.erasure.erase import NotErasedError, states
+from behavior_assets.privacy.erasure.proof import is_signed
+from behavior_assets.privacy.erasure.subjects import IdKind
+from behavior_assets.verification import verify_home
+from resources import failpoints
+from resources.errors import UsageError
+from resources.lock import exclusive
+from tests.conftest import Chain, rees46_row, write_rees46
+from tests.persons import ANN, BOB, DAYS, EVE, Lake, again, erasure, seen, shop, visit
+
+ANNS = (ANN, "a11a11a1-0", "a11a11a1-2")
+NAMES_OF_CASES = ("keys", "in", "privacy/cases")
+
+
+def called(chain: Chain) -> set[str]:
+    """Ann's raw ids, pseudonyms and keys, before she is erased."""
+    (ids,) = chain.rows("gold/dim_customer", "SELECT list(customer_id) FROM t WHERE first_seen_date = '2024-05-30' "
+                        "AND last_seen_date = '2024-06-01'")[0]  # fmt: skip
+    assert len(ids) == 1
+    (key,) = chain.rows("gold/dim_customer", f"SELECT customer_key FROM t WHERE customer_id = '{ids[0]}'")[0]
+    sessions = chain.rows("gold/fact_session", f"SELECT session_key FROM t WHERE customer_key = {key}")
+    return {*ANNS, *ids, str(key), *(str(s) for (s,) in sessions)}
+
+
+def problems(chain: Chain) -> list[Any]:
+    """What ``behavior verify`` finds."""
+    told: list[Any] = verify_home(chain.settings)["problems"]
+    return [p for p in told if p["where"] != "quality/days"]  # the chain of tests asks no rules
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    shop(folder)
+    return folder / "home"
+
+
+@pytest.fixture
+def chain(base: Path, tmp_path: Path) -> Chain:
+    shutil.copytree(base, tmp_path / "home")
+    return Chain.at(tmp_path / "home", archive=True)
+
+
+def test_nothing_of_a_person_is_left(chain: Chain) -> None:
+    """P1: in all bytes and cells, by the test's own look; before, she is in every layer."""
+    hers, home = called(chain), chain.settings.home.root
+    layers = {"archive", "exports/tables", "lake/bronze", "lake/silver", "lake/gold", "lake/quarantine"}
+    there = seen(home, hers)
+    assert {layer for layer in layers if any(p.startswith(layer) for p in there)} == layers
+    receipt = erasure(chain, ANN).run()
+    assert seen(home, hers) == []
+    assert receipt["rows"]["bronze/events"] == 6
+    assert receipt["rows"]["quarantine/events"] == 1
+    assert receipt["rows"]["gold/fact_sales"] == receipt["rows"]["gold/fact_session"] == 2
+    assert receipt["original_records"] == 7
+    assert receipt["days"] == ["2024-05-30", "2024-06-01"]
+    assert problems(chain) == []
+
+
+def test_everybody_else_stays_as_they_were(chain: Chain) -> None:
+    """P3: what is left is what was there, without her rows; also after the next run."""
+    before, hers = Lake.of(chain), called(chain)
+    erasure(chain, ANN).run()
+    after = Lake.of(chain)
+    for name, rows in before.rows.items():
+        assert after.rows[name] <= rows, name
+        assert all(any(h in row for h in hers) for row in rows - after.rows[name]), name
+    again(chain)
+    assert Lake.of(chain) == after
+
+
+def test_only_days_that_hold_the_person_are_rewritten(chain: Chain) -> None:
+    before = Lake.of(chain).files
+    erasure(chain, ANN).run()
+    after = Lake.of(chain).files
+    for name in ("bronze/events", "silver/events", "silver/sessions", "silver/customer_day", "silver/product_day"):
+        gone = {path.split("/")[0] for path in before[name] - after[name]}
+        assert gone == {"event_date=2024-05-30", "event_date=2024-06-01"}, name
+    assert before["gold/fact_session"] & after["gold/fact_session"]  # the second of June is a part of its own
+
+
+def test_sums_over_persons_are_made_again(chain: Chain) -> None:
+    """The product that only she looked at is gone, and so is her revenue."""
+    assert chain.rows("gold/dim_product", "SELECT count(*) FROM t WHERE product_id = 'p9'") == [(1,)]
+    erasure(chain, ANN).run()
+    assert chain.rows("gold/dim_product", "SELECT count(*) FROM t WHERE product_id = 'p9'") == [(0,)]
+    sales = chain.rows("gold/fact_sales", "SELECT sum(revenue_net), count(*) FROM t")
+    assert sales == chain.rows("gold/fact_product_day", "SELECT sum(revenue), sum(purchases) FROM t")
+
+
+def test_what_was_accepted_is_present_or_erased(chain: Chain) -> None:
+    erasure(chain, ANN).run()
+    bronze = chain.table("bronze/events")
+    accepted = sum(e.accepted for e in read_ledger(bronze))
+    erased = sum(sums_of(read_removed(bronze), "records", "erased").values())
+    assert (accepted, erased, bronze.rows()) == (30, 6, 24)
+
+
+def test_what_comes_later_is_suppressed_and_counted(chain: Chain, tmp_path: Path) -> None:
+    """Also a row that cannot be accepted, and in the archive; what comes of others is taken in."""
+    erasure(chain, ANN).run()
+    late = [*visit(ANN, "2024-06-02", "a11a11a1-9"), *visit(BOB, "2024-06-02", "b0b0b0b0-9"),
+            rees46_row("2024-06-02 11:00:00", "view", "p1", f" {ANN.upper()}", price="dear")]  # fmt: skip
+    entry = chain.ingest([write_rees46(tmp_path / "in" / "late.csv", late)], "rees46").entries[0]
+    assert (entry.rows_in, entry.accepted, entry.suppressed, entry.quarantined) == (7, 3, 4, 0)
+    again(chain)
+    assert seen(chain.settings.home.root, (*ANNS, "a11a11a1-9")) == []
+    assert problems(chain) == []
+
+
+def test_the_archive_does_not_bring_a_person_back(chain: Chain) -> None:
+    """Bronze files that are lost are read again from originals in which her records are blank."""
+    from behavior_assets.repair import repair_home
+
+    erasure(chain, ANN).run()
+    before = Lake.of(chain).rows
+    bronze = chain.table("bronze/events")
+    for file in bronze.files():
+        (bronze.root / file.path).unlink()
+    settings = chain.settings
+    told = repair_home(settings, lambda: again(chain) or [], lambda _what: None)
+    assert [p["where"] for p in told["problems"]] == ["quality/days"], told
+    assert Lake.of(chain).rows == before
+    assert seen(settings.home.root, ANNS) == []
+
+
+def test_older_snapshots_are_tombstones(chain: Chain) -> None:
+    exports = chain.settings.home.exports
+    before = {p.stem for p in (exports / "snapshots").glob("*.json")}
+    receipt = erasure(chain, ANN).run()
+    told = {p.stem: json.loads(p.read_text()) for p in (exports / "snapshots").glob("*.json")}
+    assert set(receipt["tombstones"]) == before == {s for s, t in told.items() if "tombstone" in t}
+    assert json.loads((exports / "current.json").read_text())["snapshot"] == receipt["snapshot"]
+    assert problems(chain) == []
+
+
+def test_the_receipt_is_signed_and_names_nobody(chain: Chain) -> None:
+    hers, settings = called(chain), chain.settings
+    receipt = erasure(chain, ANN).run()
+    kept = json.loads((cases.receipts(settings.home) / f"{receipt['case']}.json").read_text())
+    assert is_signed(settings, kept)
+    assert not is_signed(settings, {**kept, "rows": {}})
+    assert not any(h in json.dumps(kept) for h in hers)
+    assert cases.open_cases(settings.home) == []
+
+
+PLACES = [("privacy.case", n) for n in (1, 2, 3, 4)] + [("privacy.suppress", n) for n in (1, 2)] + [
+    ("privacy.keys", 1), ("privacy.keys", 2), *(("privacy.taken", n) for n in (1, 3, 6, 9, 11, 12)),
+    ("lake.commit", 1), ("lake.commit", 8), ("lake.committed", 10), ("parquet.name", 5), ("journal.note", 4),
+    ("privacy.tombstone", 1), ("privacy.tombstone", 2), ("privacy.redact", 1), ("privacy.redact", 2),
+    ("privacy.redact", 5), ("privacy.purge", 1), ("lake.vacuum", 1), ("lake.vacuum", 7), ("privacy.receipt", 1),
+]  # fmt: skip
+
+
+def test_an_erasure_goes_on_wherever_it_was_interrupted(chain: Chain, base: Path) -> None:
+    """P5: at every step; no receipt before the end, and the rows of others are as after an undisturbed one."""
+    home, hers = chain.settings.home.root, called(chain)
+    erasure(chain, ANN).run()
+    undisturbed = Lake.of(chain).rows
+    for place, number in PLACES:
+        shutil.rmtree(home)
+        shutil.copytree(base, home)
+        failpoints.arm(f"{place}:eio@{number}")
+        try:
+            with pytest.raises(Exception, match=r"."):
+                erasure(chain, ANN).run()
+        finally:
+            failpoints.arm("")
+        assert not list(cases.receipts(home_of(chain)).glob("*.json")), place
+        erasure(chain, ANN).run()
+        assert Lake.of(chain).rows == undisturbed, place
+        assert seen(home, hers) == [], place
+        assert problems(chain) == [], place
+
+
+def home_of(chain: Chain) -> Any:
+    return chain.settings.home
+
+
+def test_where_something_is_left_there_is_no_receipt(chain: Chain) -> None:
+    stray = chain.settings.home.root / "logs" / "notes.txt"
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_text(f"called {ANN} back\n")
+    with pytest.raises(NotErasedError, match=r"logs/notes\.txt") as told:
+        erasure(chain, ANN).run()
+    assert ANN not in str(told.value)
+    assert [c["state"] for c in states(chain.settings, datetime.now(UTC))] == ["executed"]
+    stray.unlink()
+    erasure(chain, ANN).run()
+    assert [c["state"] for c in states(chain.settings, datetime.now(UTC))] == ["verified"]
+
+
+def test_an_overdue_erasure_is_told(chain: Chain) -> None:
+    """P22: asked for, suppressed, executed, verified; thirty days after the first it should be the last."""
+    waiting = erasure(chain, ANN)
+    waiting.suppress()
+    now = datetime.now(UTC)
+    assert [(c["state"], c["overdue"]) for c in states(chain.settings, now + timedelta(days=29))] == [
+        ("suppressed", False)]  # fmt: skip
+    assert [c["overdue"] for c in states(chain.settings, now + timedelta(days=31))] == [True]
+    waiting.run()
+    told = states(chain.settings, now + timedelta(days=31))
+    assert [(c["state"], c["overdue"], list(c["reached"])) for c in told] == [("verified", False, list(cases.STATES))]
+
+
+def test_many_persons_take_one_pass(chain: Chain, tmp_path: Path) -> None:
+    """Every file is written once, however many persons leave it."""
+    crowd = [f"user-{n:05d}" for n in range(300)]
+    rows = [row for n, user in enumerate(crowd) for row in visit(user, DAYS[n % 2], f"s-{user}")]
+    chain.ingest([write_rees46(tmp_path / "in" / "crowd.csv", rows)], "rees46")
+    again(chain)
+    before = {name: table.version for name, table in tables(chain).items()}
+    receipt = erasure(chain, *crowd[:250]).run()
+    assert receipt["persons"] == 250
+    assert receipt["rows"]["bronze/events"] == 750
+    assert receipt["rows"]["gold/dim_customer"] == 250
+    versions = {name: table.version - before[name] for name, table in tables(chain).items()}
+    assert versions["bronze/events"] == versions["silver/events"] == versions["silver/sessions"] == 1
+    assert seen(chain.settings.home.root, crowd[:5]) == []
+    assert seen(chain.settings.home.root, crowd[250:251])
+
+
+def tables(chain: Chain) -> dict[str, Any]:
+    from behavior_assets.tables import all_tables
+
+    return {spec.name: chain.lake.table(spec) for spec in all_tables()}
+
+
+def test_a_session_names_its_person(chain: Chain) -> None:
+    receipt = erasure(chain, "a11a11a1-2", kind=IdKind.session).run()
+    assert receipt["rows"]["bronze/events"] == 6
+    assert seen(chain.settings.home.root, ANNS) == []
+
+
+def test_a_session_of_two_persons_names_nobody(chain: Chain, tmp_path: Path) -> None:
+    rows = [*visit(BOB, DAYS[0], "5ha5ed"), *visit(EVE, DAYS[0], "5ha5ed")]
+    chain.ingest([write_rees46(tmp_path / "in" / "two.csv", rows)], "rees46")
+    with pytest.raises(UsageError, match="is of 2 persons") as told:
+        erasure(chain, "5ha5ed", kind=IdKind.session).run()
+    assert "5ha5ed" not in str(told.value)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_nobody_races_past_an_erasure(tmp_path: Path, seed: int) -> None:
+    """P4: ten times ten deliveries of a person's rows meet that person's erasure; none survives, no other is lost."""
+    chain, draw = Chain.at(tmp_path / "home", archive=True), random.Random(seed)  # noqa: S311 - no secret
+    home, persons, suppressed = chain.settings.home, [f"racer-{n:03d}@example.org" for n in range(10)], []
+    for n, person in enumerate(persons):
+        chain.ingest([write_rees46(tmp_path / "in" / f"{n}a.csv", visit(person, DAYS[0], f"s{n:03d}-a"))], "rees46")
+        rows = [*visit(person, DAYS[1], f"s{n:03d}-b"), *visit(f"other-{n:03d}", DAYS[1], f"o{n:03d}")]
+        late = write_rees46(tmp_path / "in" / f"{n}b.csv", rows)
+
+        def deliver(late: Path = late, wait: float = draw.uniform(0, 0.1)) -> None:
+            threading.Event().wait(wait)
+            with exclusive(home.lake):  # as the asset does
+                suppressed.append(chain.ingest([late], "rees46").entries[0].suppressed)
+
+        racing = erasure(chain, person)
+        thread = threading.Thread(target=deliver)
+        thread.start()
+        racing.suppress()
+        racing.delete()
+        thread.join()  # it began to take in either before the suppression, and was waited for, or after it
+        racing.purge()
+    assert seen(home.root, persons, ("keys", "privacy/cases")) == []
+    assert chain.table("bronze/events").rows() == 10 * 3
+    assert set(suppressed) <= {0, 3}
