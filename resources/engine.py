@@ -17,7 +17,7 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from resources.errors import UsageError
-from resources.keys import KEY_BYTES, hmac_pads, load_or_create_key, purpose_key
+from resources.keys import KEY_BYTES, PSEUDONYM, hmac_pads, load_key, purpose_key
 from resources.settings import Settings
 
 SURROGATE_HEX_DIGITS = 15  # 60 bits of a sha256
@@ -43,6 +43,11 @@ def surrogate_key(tab: str, business_id: str) -> int:
 @ibis.udf.scalar.builtin
 def pseudonym_customer(value: str) -> str:
     """HMAC-SHA256 of a user or client id, 32 hex digits."""
+
+
+@ibis.udf.scalar.builtin
+def former_customer(value: str) -> str:
+    """What ``pseudonym_customer`` gave under the former key."""
 
 
 @ibis.udf.scalar.builtin
@@ -93,15 +98,9 @@ def _quoted(text: str) -> str:
 
 def install_pseudonyms(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Keyed pseudonyms as macros. Keys travel as session variables, never as text of a query."""
-    master = load_or_create_key(settings.key_path)
+    master = load_key(settings, PSEUDONYM)
     for purpose in ("customer", "transaction"):
-        inner, outer = hmac_pads(purpose_key(master, purpose))
-        connection.execute(f"SET VARIABLE inner_{purpose} = ?::BLOB", [inner])
-        connection.execute(f"SET VARIABLE outer_{purpose} = ?::BLOB", [outer])
-        connection.execute(
-            f"CREATE MACRO pseudonym_{purpose}(value) AS substr(sha256(getvariable('outer_{purpose}') || "
-            f"unhex(sha256(getvariable('inner_{purpose}') || encode(value)))), 1, {PSEUDONYM_HEX_DIGITS})"
-        )
+        _install_hmac(connection, f"pseudonym_{purpose}", purpose_key(master, purpose))
     # Of these only 60 of the 256 bits are ever shown, and without the rest nobody can extend a hash: one pass over
     # key and value is then a pseudo-random function, at a quarter of the cost of an HMAC. They are computed for
     # every visit and every event, and half a key (128 bits) with an event id still fits one block.
@@ -111,6 +110,21 @@ def install_pseudonyms(connection: duckdb.DuckDBPyConnection, settings: Settings
             f"CREATE MACRO key_{purpose}(value) AS ('0x' || substr(sha256(getvariable('key_{purpose}') || "
             f"encode(value)), 1, {SURROGATE_HEX_DIGITS}))::BIGINT"
         )
+
+
+def install_former_pseudonym(connection: duckdb.DuckDBPyConnection, master: bytes) -> None:
+    """``former_customer``: the pseudonym that a person had under an older version of the key."""
+    _install_hmac(connection, "former_customer", purpose_key(master, "customer"))
+
+
+def _install_hmac(connection: duckdb.DuckDBPyConnection, name: str, key: bytes) -> None:
+    inner, outer = hmac_pads(key)
+    connection.execute(f"SET VARIABLE inner_{name} = ?::BLOB", [inner])
+    connection.execute(f"SET VARIABLE outer_{name} = ?::BLOB", [outer])
+    connection.execute(
+        f"CREATE OR REPLACE MACRO {name}(value) AS substr(sha256(getvariable('outer_{name}') || "
+        f"unhex(sha256(getvariable('inner_{name}') || encode(value)))), 1, {PSEUDONYM_HEX_DIGITS})"
+    )
 
 
 @contextmanager

@@ -29,7 +29,8 @@ PLACES = (
 # Places of what is made of a snapshot for people and databases; each outlet's own tests come by them.
 OUTLET_PLACES = ("outlet.file", "outlet.note", "publish.load", "publish.keys", "publish.swap")
 # Places of what is done to personal data; tests of privacy come by them.
-PRIVACY_PLACES = ("audit.append", "audit.head")
+PRIVACY_PLACES = ("audit.append", "audit.head", "keys.write", "keys.wipe", "keys.map", "keys.rekey", "keys.shred",
+                  "keys.translate")  # fmt: skip
 _KNOWN = frozenset((*PLACES, *OUTLET_PLACES, *PRIVACY_PLACES))
 _ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO}
 ACTIONS = ("kill", *_ERRORS)

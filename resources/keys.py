@@ -1,37 +1,113 @@
-"""The pseudonym key: made at the first run with mode 0600, kept apart from the lake, never logged."""
+"""The secret keys: one per purpose, each a file with mode 0600 in the keys folder or an environment variable.
+
+A key is made when it is first asked for. The pseudonym key may have several versions, a line each:
+``<version>:<64 hex digits>``, then ``:<when it was made>`` where that is known; the highest version is in force. Hex
+digits alone are version 1. No text of an error or a log holds any of it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import os
+import re
 import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
-from resources.disk import disk_errors, draft_in, make_folder, sync_path
+from resources.disk import disk_errors, draft_in, draft_of, make_folder, sync_path
 from resources.errors import UsageError
 from resources.failpoints import reach
+from resources.settings import Settings
 
 KEY_BYTES = 32
-KEY_VERSION = 1
+PSEUDONYM, SUPPRESSION, AUDIT = PURPOSES = ("pseudonym", "suppression", "audit")
+DESTROYED = "destroyed:"  # all that stands in a key file whose every version was destroyed, and when
+WHEN = "%Y%m%dT%H%M%SZ"
+_SCHEME = 1  # of deriving one key from another; not the version of a key
 _BLOCK = 64  # bytes of a SHA-256 block, RFC 2104
+_VERSION = re.compile(r"(?:([1-9][0-9]{0,5}):)?([0-9a-fA-F]{64})(?::([0-9]{8}T[0-9]{6}Z))?")
+
+
+@dataclass(frozen=True)
+class KeyVersion:
+    """One version of a key. ``made``: when, as ``WHEN`` writes it; empty where that is not known."""
+
+    number: int
+    secret: bytes = field(repr=False)
+    made: str = ""
+
+    @property
+    def id(self) -> str:
+        """What tells this key from others and gives nothing of it away."""
+        return hashlib.sha256(purpose_key(self.secret, "key-id")).hexdigest()[:16]
+
+
+def variable(purpose: str) -> str:
+    """The environment variable that may hold a key; then no file is read or made."""
+    return f"BEHAVIOR_{purpose.upper()}_KEY"
+
+
+def key_path(settings: Settings, purpose: str) -> Path:
+    """Where the file of a key lies."""
+    return settings.key_path if purpose == PSEUDONYM else settings.key_path.parent / f"{purpose}.key"
+
+
+def key_place(settings: Settings, purpose: str = PSEUDONYM) -> str:
+    """Where a key is looked for, in words for a user."""
+    return variable(purpose) if os.environ.get(variable(purpose)) else str(key_path(settings, purpose))
+
+
+def key_versions(settings: Settings, purpose: str = PSEUDONYM) -> list[KeyVersion]:
+    """The versions of a key, oldest first; none where it was not made yet, and none is made.
+
+    Raises UsageError for what is not a key or could be read by others.
+    """
+    if text := os.environ.get(variable(purpose)):
+        return _parsed(text, variable(purpose))
+    path = key_path(settings, purpose)
+    return _read(path) if path.exists() else []
+
+
+def load_key(settings: Settings, purpose: str) -> bytes:
+    """The 32 secret bytes in force for a purpose, made at the first use. Raises UsageError as ``key_versions`` does."""
+    if os.environ.get(variable(purpose)):
+        return key_versions(settings, purpose)[-1].secret
+    return load_or_create_key(key_path(settings, purpose))
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """The 32 secret bytes of ``path`` (hex on disk). Raises UsageError where the file is not a key."""
+    """The secret bytes in force of a key file."""
     if not path.exists():
         _create_key(path)
-    if os.name == "posix" and path.stat().st_mode & 0o077:
-        msg = f"{path}: the pseudonym key can be read by others. Run: chmod 600 {path}"
+    return _read(path)[-1].secret
+
+
+def _read(path: Path) -> list[KeyVersion]:
+    for place, mode in ((path, "600"), (path.parent, "700")):
+        if os.name == "posix" and place.stat().st_mode & 0o077:
+            msg = f"{path}: the {path.stem} key can be read by others. Run: chmod {mode} {place}"
+            raise UsageError(msg)
+    return _parsed(path.read_bytes().decode("ascii", "replace"), str(path))
+
+
+def _parsed(text: str, where: str) -> list[KeyVersion]:
+    words = text.replace(",", " ").split()
+    if len(words) == 1 and words[0].startswith(DESTROYED):
+        msg = (
+            f"{where}: every version of the key was destroyed ({words[0].removeprefix(DESTROYED)}). What was made with "
+            "it leads to nobody any more and nothing can be added to it: begin a new home."
+        )
         raise UsageError(msg)
-    try:
-        key = bytes.fromhex(path.read_text("ascii").strip())
-    except ValueError:
-        key = b""
-    if len(key) != KEY_BYTES:
-        msg = f"{path}: not a pseudonym key ({KEY_BYTES} bytes in hex). Restore it from your backup."
+    found = [_VERSION.fullmatch(word) for word in words]
+    versions = [KeyVersion(int(m[1] or 1), bytes.fromhex(m[2]), m[3] or "") for m in found if m]
+    if not versions or len({v.number for v in versions}) < len(words):
+        msg = f"{where}: not a key ({KEY_BYTES} bytes in hex, or such versions as 2:<hex>). Restore it from your backup."
         raise UsageError(msg)
-    return key
+    return sorted(versions, key=lambda v: v.number)
 
 
 def _create_key(path: Path) -> None:
@@ -40,8 +116,8 @@ def _create_key(path: Path) -> None:
         make_folder(path.parent, 0o700)
         draft = draft_in(path.parent)
         try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_hex(KEY_BYTES) + "\n")
+            with open_private(draft) as file:
+                file.write(secrets.token_hex(KEY_BYTES).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             reach("home.key")
@@ -57,9 +133,59 @@ def _create_key(path: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
+def next_version(versions: list[KeyVersion]) -> KeyVersion:
+    """A fresh key, one version above the last."""
+    return KeyVersion(versions[-1].number + 1, secrets.token_bytes(KEY_BYTES), now())
+
+
+def write_versions(path: Path, versions: Iterable[KeyVersion]) -> None:
+    """Put versions in place of what a key file holds; none: a note that all were destroyed.
+
+    The file is replaced whole, and the bytes that it had are written over.
+    """
+    lines = [":".join(filter(None, (str(v.number), v.secret.hex(), v.made))) for v in versions]
+    path = path.resolve()
+    with disk_errors(path), path.open("r+b") as former:
+        with draft_of(path) as draft:
+            with open_private(draft) as file:
+                file.write("".join(f"{line}\n" for line in lines or [DESTROYED + now()]).encode())
+            reach("keys.write")
+        reach("keys.wipe")
+        _wipe(former)
+
+
+def shred(path: Path) -> None:
+    """Write over a file and remove it; what a file system keeps of it elsewhere is out of reach."""
+    with disk_errors(path):
+        reach("keys.shred")
+        with path.open("r+b") as file:
+            _wipe(file)
+        path.unlink()
+        sync_path(path.parent)
+
+
+def _wipe(file: BinaryIO) -> None:
+    size = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    for start in range(0, size, 2**20):
+        file.write(bytes(min(2**20, size - start)))
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def open_private(path: Path) -> BinaryIO:
+    """A new file that only its owner may ever read."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def now() -> str:
+    """This moment, as keys are marked with it."""
+    return datetime.now(UTC).strftime(WHEN)
+
+
 def purpose_key(master: bytes, purpose: str) -> bytes:
     """One key per purpose, so that a session's pseudonym says nothing about a customer's."""
-    return hmac.new(master, f"behavior-lakehouse/{KEY_VERSION}/{purpose}".encode(), hashlib.sha256).digest()
+    return hmac.new(master, f"behavior-lakehouse/{_SCHEME}/{purpose}".encode(), hashlib.sha256).digest()
 
 
 def hmac_pads(key: bytes) -> tuple[bytes, bytes]:

@@ -95,6 +95,7 @@ class Settings:
     cart_abandonment_hours: int = 24  # a cart untouched for so long counts as abandoned
     consent_when_absent: str = "granted"  # for sources that say nothing: "granted" or "denied"
     key_file: str = ""  # path of the pseudonym key; default <home>/keys/pseudonym.key
+    key_window_days: int = 30  # so long after a rotation the former key and its map are kept
     ipv4_prefix: int = 24  # bits of an IPv4 address that are kept: 24 or 16
     memory_limit: int = field(default_factory=_default_memory_limit)  # bytes for DuckDB
     threads: int = field(default_factory=lambda: os.cpu_count() or 2)
@@ -109,7 +110,7 @@ class Settings:
 
     @property
     def key_path(self) -> Path:
-        """Where the pseudonym key lies."""
+        """Where the pseudonym key lies; its folder is the keys folder."""
         return Path(self.key_file) if self.key_file else self.home.root / "keys" / "pseudonym.key"
 
 
