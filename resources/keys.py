@@ -105,7 +105,8 @@ def _parsed(text: str, where: str) -> list[KeyVersion]:
     found = [_VERSION.fullmatch(word) for word in words]
     versions = [KeyVersion(int(m[1] or 1), bytes.fromhex(m[2]), m[3] or "") for m in found if m]
     if not versions or len({v.number for v in versions}) < len(words):
-        msg = f"{where}: not a key ({KEY_BYTES} bytes in hex, or such versions as 2:<hex>). Restore it from your backup."
+        what = f"{KEY_BYTES} bytes in hex, or versions of such, 2:<hex>"
+        msg = f"{where}: not a key ({what}). Restore it from your backup."
         raise UsageError(msg)
     return sorted(versions, key=lambda v: v.number)
 
@@ -167,8 +168,7 @@ def shred(path: Path) -> None:
 def _wipe(file: BinaryIO) -> None:
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
-    for start in range(0, size, 2**20):
-        file.write(bytes(min(2**20, size - start)))
+    file.writelines(bytes(min(2**20, size - start)) for start in range(0, size, 2**20))
     file.flush()
     os.fsync(file.fileno())
 

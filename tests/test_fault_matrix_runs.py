@@ -227,6 +227,8 @@ EXEMPT = {
     "resources/disk.py: draft_of": "its callers come by places of their own",
     "resources/engine.py: clean_staging": "removes the staging folder",
     "resources/engine.py: locked": "removes what a query spilled",
+    "resources/keys.py: _wipe": "its callers come by keys.wipe and keys.shred",
+    "resources/keys.py: open_private": "its callers come by places of their own",
     "resources/lock.py: exclusive": "an empty file",
     "resources/networks.py: _unheard": "the null device",
     "resources/parquet.py: __init__": "write_part, its caller, comes by parquet.write",

@@ -7,8 +7,10 @@ could as well read the keys, so it has their permissions and is not encrypted.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,7 +40,8 @@ def maps(settings: Settings) -> dict[tuple[int, int], Path]:
 def write_map(path: Path, rows: pa.Table) -> None:
     """Keep a map, whole or not at all."""
     with disk_errors(path):
-        make_folder(path.parent, 0o700)
+        for folder in (path.parent.parent, path.parent):  # a mode is for the last folder that is made
+            make_folder(folder, 0o700)
         with draft_of(path) as draft:
             with open_private(draft) as file:
                 pq.write_table(rows.cast(SCHEMA), file)
@@ -70,30 +73,32 @@ def translate(settings: Settings, source: Path, column: str, out: Path) -> dict[
     newest = set(known.values())
     counts = dict.fromkeys(("rows", "translated", "unchanged", "unknown"), 0)
 
-    def rows(reader: csv.DictReader[str]) -> Iterator[dict[str, str]]:
-        for row in reader:
-            value = row[column]
-            what = "translated" if value in known else "unchanged" if value in newest or not value else "unknown"
-            row[column] = {"translated": known.get(value, ""), "unchanged": value, "unknown": ""}[what]
-            counts["rows"] += 1
-            counts[what] += 1
-            yield row
+    def renewed(row: dict[str, str]) -> dict[str, str]:
+        value = row[column]
+        what = "translated" if value in known else "unchanged" if value in newest or not value else "unknown"
+        counts["rows"] += 1
+        counts[what] += 1
+        return row | {column: known.get(value, value if what == "unchanged" else "")}
 
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as file, disk_errors(out), draft_of(out) as draft:
+    with disk_errors(out), draft_of(out) as draft, open_private(draft) as raw:
+        with _readable(source), source.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            if column not in (reader.fieldnames or ()):
+            names = list(reader.fieldnames or ())
+            if column not in names:
                 msg = f"{source}: has no column {column}. Name the one that holds pseudonyms with --column."
                 raise UsageError(msg)
-            with open_private(draft) as raw, open(raw.fileno(), "w", encoding="utf-8", newline="",  # noqa: PTH123
-                                                  closefd=False) as target:  # fmt: skip
-                writer = csv.DictWriter(target, reader.fieldnames or (), lineterminator="\n")
+            with io.TextIOWrapper(raw, "utf-8", newline="") as text:
+                writer = csv.DictWriter(text, names, lineterminator="\n")
                 writer.writeheader()
-                writer.writerows(rows(reader))
-            reach("keys.translate")
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        if isinstance(error, OSError) and error.filename not in {str(source), None}:
-            raise
+                writer.writerows(map(renewed, reader))
+        reach("keys.translate")
+    return counts
+
+
+@contextmanager
+def _readable(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except (UnicodeDecodeError, csv.Error, ValueError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
         msg = f"{source}: cannot be read as a CSV file with a header, in UTF-8 ({type(error).__name__})."
         raise UsageError(msg) from error
-    return counts
