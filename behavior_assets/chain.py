@@ -126,7 +126,8 @@ def _tidy(settings: Settings) -> None:
     with exclusive(home.lake):  # nobody else's files are being read or written now
         shutil.rmtree(home.staging, ignore_errors=True)
         Lake(home.lake).vacuum(settings.vacuum_grace_hours * 3600)
-    places = (home.root, home.dagster, settings.key_path.parent, home.refused, *home.archive.glob("*/"),
+    keys = settings.key_path.parent
+    places = (home.root, home.dagster, keys, keys / "vault", home.refused, *home.archive.glob("*/"),
               *home.models.glob("*/"))  # fmt: skip
     remove_drafts(places, time.time() - _DRAFT_SECONDS)
 

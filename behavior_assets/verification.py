@@ -31,6 +31,7 @@ from exports.verify import SnapshotCheck, check_snapshots
 from resources.commits import Commit, Log, live_files, number_of
 from resources.errors import UsageError
 from resources.integrity import Problem, Sums
+from resources.keys import key_place
 from resources.lake import Lake, LakeTable
 from resources.lock import exclusive
 from resources.models import ModelStore
@@ -134,9 +135,7 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     problems += [*archive.problems, *exports.problems, *ModelStore(home.models).problems(), *unfinished.problems(home)]
     key = _key(settings, checks.get(SILVER_EVENTS.name))
     if key:
-        path = settings.key_path
-        inside = path.is_relative_to(home.root)
-        where = path.relative_to(home.root).as_posix() if inside else str(path)
+        where = key_place(settings).removeprefix(f"{home.root}{os.sep}")
         problems.append(Problem(where, key, repair=False))
     return Inspection(checks, problems, archive, exports, key, entries, orphans)
 

@@ -19,7 +19,7 @@ from ibis.backends.duckdb import Backend
 from behavior_assets.privacy.normal import normal_id, normal_ids
 from resources.engine import install_pseudonyms
 from resources.errors import UsageError
-from resources.keys import PURPOSES, key_path, key_versions, load_key, load_or_create_key, purpose_key
+from resources.keys import PURPOSES, key_path, key_versions, load_key, load_or_create_key, pseudonym, purpose_key
 from resources.settings import Home, Settings
 from tests.conftest import Chain, rees46_row, write_rees46
 
@@ -176,6 +176,16 @@ def test_two_spellings_are_one_customer_and_one_visit(tmp_path: Path) -> None:
     assert chain.rows("silver/events", query) == [(5, 3, 4, 5)]
 
 
+@settings(deadline=None, max_examples=50)
+@given(value=TEXTS)
+def test_python_and_the_engine_give_the_same_pseudonym(
+    pseudonyms: tuple[set[str], bytes], engine: duckdb.DuckDBPyConnection, value: str
+) -> None:
+    query = "SELECT pseudonym_customer($1), pseudonym_transaction($1)"
+    wanted = tuple(pseudonym(pseudonyms[1], purpose, value) for purpose in ("customer", "transaction"))
+    assert engine.execute(query, [value]).fetchone() == wanted
+
+
 # The attack of somebody who knows how it is done, and has a list of all that people may be called
 
 CANDIDATES = [str(n).encode() for n in range(10**6)]
@@ -203,13 +213,24 @@ ATTACKS = {
 
 
 @pytest.fixture(scope="module")
-def pseudonyms(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], bytes]:
-    """Those of some customers whose ids are among the candidates, as silver makes them, and the key."""
-    home = of(tmp_path_factory.mktemp("attacked"))
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home with a key."""
+    return of(tmp_path_factory.mktemp("attacked"))
+
+
+@pytest.fixture(scope="module")
+def engine(attacked: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An engine with its pseudonyms."""
     with duckdb.connect() as con:
-        install_pseudonyms(con, home)
-        told = con.execute("SELECT pseudonym_customer(n::VARCHAR) FROM unnest(?) AS t(n)", [IDS]).fetchall()
-    return {t for (t,) in told}, load_or_create_key(home.key_path)
+        install_pseudonyms(con, attacked)
+        yield con
+
+
+@pytest.fixture(scope="module")
+def pseudonyms(attacked: Settings, engine: duckdb.DuckDBPyConnection) -> tuple[set[str], bytes]:
+    """Those of some customers whose ids are among the candidates, as silver makes them, and the key."""
+    told = engine.execute("SELECT pseudonym_customer(n::VARCHAR) FROM unnest(?) AS t(n)", [IDS]).fetchall()
+    return {t for (t,) in told}, load_or_create_key(attacked.key_path)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -18,7 +18,7 @@ from behavior_assets.privacy.build import build_silver
 from behavior_assets.privacy.key_guard import KEY_VERSION, silver_keys
 from behavior_assets.privacy.rekey import carry_out
 from behavior_assets.privacy.rotation import destroy, destroy_all, held_versions, rotate
-from behavior_assets.privacy.vault import maps, successors, translate
+from behavior_assets.privacy.vault import forget, maps, successors, translate
 from behavior_assets.verification import verify_home
 from resources import failpoints, keys
 from resources.engine import engine
@@ -38,7 +38,7 @@ def deliver(home: Path, users: range = range(CUSTOMERS)) -> Chain:
     rows = [rees46_row(f"{day} 10:{n:02d}:00", "view", f"p{n % 5}", f"u{n}") for day in DAYS for n in users]
     rows += [rees46_row(f"{DAYS[n % 3]} 11:{n:02d}:00", "purchase", f"p{n % 5}", f"u{n}", f"{n}.50") for n in users]
     rows += [rees46_row(f"{DAYS[0]} 10:30:00", "cart", f"p{n % 5}", f"u{n}") for n in users]
-    rows += [rees46_row(f"{DAYS[0]} 23:50:00", "view", "p1", "u0"), rees46_row(f"{DAYS[1]} 00:05:00", "view", "p1", "u0")]
+    rows += [rees46_row(moment, "view", "p1", "u0") for moment in (f"{DAYS[0]} 23:50:00", f"{DAYS[1]} 00:05:00")]
     chain.ingest([write_rees46(home.parent / f"{home.name}-{users.start}.csv", rows)], "rees46")
     return chain
 
@@ -139,6 +139,21 @@ def test_two_rotations_later_the_first_extract_still_joins(chain: Chain, tmp_pat
         destroy(chain.settings, 2)
     destroy(chain.settings, 1)
     assert translate(chain.settings, before, "customer_id", tmp_path / "never.csv")["translated"] == 0
+
+
+def test_a_person_is_taken_out_of_every_map(chain: Chain) -> None:
+    """The others stay, and so do the permissions."""
+    first = min(customers(chain))
+    for _ in range(2):
+        rotate(chain.settings)
+        chain.build(star=False)
+    known = successors(chain.settings)  # of 40 customers, under two former versions
+    person = {c for c in known if known[c] == known[first]} | {known[first]}
+    assert (len(known), len(person)) == (80, 3)
+    assert forget(chain.settings, person) == 2
+    left = successors(chain.settings)
+    assert (len(left), person & {*left, *left.values()}) == (78, set())
+    assert {p.stat().st_mode & 0o777 for p in maps(chain.settings).values()} == {0o600}
 
 
 # Days that bronze cannot give again

@@ -9,17 +9,18 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from resources.disk import disk_errors, draft_of, make_folder
 from resources.errors import UsageError
 from resources.failpoints import reach
-from resources.keys import open_private
+from resources.keys import open_private, wipe
 from resources.settings import Settings
 
 SCHEMA = pa.schema([("former", pa.string()), ("customer_id", pa.string())])
@@ -46,6 +47,21 @@ def write_map(path: Path, rows: pa.Table) -> None:
             with open_private(draft) as file:
                 pq.write_table(rows.cast(SCHEMA), file)
             reach("keys.map")
+
+
+def forget(settings: Settings, pseudonyms: Collection[str]) -> int:
+    """Take persons out of every map, by any pseudonym that they have there; how many rows went."""
+    gone = 0
+    for path in maps(settings).values():
+        rows = pq.read_table(path)
+        wanted = pa.array(sorted(pseudonyms), pa.string())
+        found = pc.or_(*(pc.is_in(rows[name], value_set=wanted) for name in SCHEMA.names))
+        if count := pc.sum(found).as_py():
+            with path.open("r+b") as former:  # what a file system keeps of the old bytes is written over
+                write_map(path, rows.filter(pc.invert(found)))
+                wipe(former)
+            gone += count
+    return gone
 
 
 def successors(settings: Settings) -> dict[str, str]:
