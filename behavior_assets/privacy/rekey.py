@@ -85,7 +85,7 @@ def _rekey(
 
 def rekeyed(events: ir.Table, renewed: ir.Table) -> ir.Table:
     """Silver events under the new key."""
-    joined = events.left_join(renewed.rename(renewed="customer_id"), [events.customer_id == renewed.former])
+    joined = events.left_join(renewed.select("former", renewed="customer_id"), [events.customer_id == renewed.former])
     customer = ibis.coalesce(joined.renewed, pseudonym_customer(joined.customer_id))
     return joined.mutate(
         customer_id=customer,
