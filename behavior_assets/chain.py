@@ -19,6 +19,7 @@ from behavior_assets import unexpected, unfinished
 from behavior_assets.incremental import Progress, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.names import placed, to_config
+from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.verification import require_files
 from resources import errors
@@ -125,7 +126,8 @@ def _tidy(settings: Settings) -> None:
     with exclusive(home.lake):  # nobody else's files are being read or written now
         shutil.rmtree(home.staging, ignore_errors=True)
         Lake(home.lake).vacuum(settings.vacuum_grace_hours * 3600)
-    places = (home.root, home.dagster, settings.key_path.parent, home.refused, *home.archive.glob("*/"),
+    keys = settings.key_path.parent
+    places = (home.root, home.dagster, keys, keys / "vault", home.refused, *home.archive.glob("*/"),
               *home.models.glob("*/"))  # fmt: skip
     remove_drafts(places, time.time() - _DRAFT_SECONDS)
 
@@ -187,7 +189,8 @@ def _run_chain(
             going = config is None or execute("ingest", ops={"bronze__deliveries": {"config": config}})
             if awaited:
                 warming.join()
-            days = sorted(Lake(settings.home.lake).table(BRONZE_EVENTS).parts())
+            now = Lake(settings.home.lake)
+            days = sorted({day for spec in (BRONZE_EVENTS, SILVER_EVENTS) for day in now.table(spec).parts()})
             if going and days:
                 ranges = stale_ranges(with_zone(settings), days)
                 definitions = build_definitions(settings, (date.fromisoformat(days[0]), date.fromisoformat(days[-1])))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from behavior_assets import erase_cli, models_cli, outlets_cli, publish_cli, terminal, unexpected
+from behavior_assets import audit_cli, erase_cli, keys_cli, models_cli, outlets_cli, publish_cli, terminal, unexpected
 from behavior_assets.models_cli import HomeOption, JsonOption
 from resources.disk import disk_errors
 from resources.errors import BehaviorError, IntegrityError, UsageError
@@ -28,6 +28,8 @@ app = typer.Typer(
 )  # fmt: skip
 
 app.add_typer(models_cli.app, name="models")
+app.add_typer(keys_cli.app, name="keys")
+app.add_typer(audit_cli.app, name="audit")
 app.command()(outlets_cli.explain)
 app.command()(outlets_cli.powerbi)
 app.command()(publish_cli.publish)

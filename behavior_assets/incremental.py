@@ -148,15 +148,17 @@ def derive_days(
     progress: Progress = quiet,
     metadata: Mapping[str, str] | None = None,
     told_by: Callable[[Iterable[DataFile]], str] = content,
+    mark: str = "",
 ) -> list[str]:
     """Bring a table up to date that is, day by day, a pure function of another. Returns the days rewritten.
 
-    ``days`` limits the work; ``version`` names the rule, so that a new rule makes every day stale. ``told_by``:
-    ``content_now`` for a table of sums. One chunk is written while the next is computed.
+    ``days`` limits the work; ``version`` names the rule, so that a new rule makes every day stale, as does a new
+    ``mark``, which stands readable at the end of the fingerprint. ``told_by``: ``content_now`` for a table of sums.
+    One chunk is written while the next is computed.
     """
     live = source.parts()
     wanted = set(live) if days is None else set(live) & set(days)
-    expected = {day: fingerprint(version, told_by(live[day])) for day in sorted(wanted)}
+    expected = {day: fingerprint(version, told_by(live[day])) + mark for day in sorted(wanted)}
     stale = stale_parts(expected, target)
     rows = {day: sum(f.rows for f in files) for day, files in live.items()}
     with ThreadPoolExecutor(1, thread_name_prefix="day-writer") as writer:

@@ -35,6 +35,7 @@ from resources.engine import engine
 from resources.errors import BehaviorError, IntegrityError
 from resources.integrity import Sums
 from resources.journal import Journal
+from resources.keys import key_place
 from resources.lake import Lake
 from resources.lock import exclusive
 from resources.models import ModelStore
@@ -84,7 +85,7 @@ class Repair:
         with self._alone():
             found = self._look()
             if found.key:
-                msg = f"{self.settings.key_path}: {found.key} Nothing is repaired before: the key is needed for it."
+                msg = f"{key_place(self.settings)}: {found.key} Nothing is repaired before: the key is needed for it."
                 raise IntegrityError(msg)
             whole = not found.problems or self._mend_originals()
             if found.problems and whole:

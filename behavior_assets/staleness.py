@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 
 from behavior_assets.days import next_day
-from behavior_assets.incremental import content, fingerprint
+from behavior_assets.incremental import fingerprint
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
+from behavior_assets.privacy.key_guard import key_in_force, silver_fingerprint, silver_keys
+from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS, held_days, held_now
 from behavior_assets.sessions import build
 from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
@@ -16,12 +17,16 @@ from resources.settings import Settings
 
 
 def stale_days(lake: Lake, settings: Settings) -> list[str]:
-    """Stale days in order; a day whose rules hold it back as it is cannot be made, and so is not among them."""
+    """Stale days in order; a day whose rules hold it back as it is cannot be made, and so is not among them.
+
+    Of a day under a former key that does not matter, nor that bronze may not have it any more: it is re-keyed.
+    """
     bronze = lake.table(BRONZE_EVENTS).parts()
     done = lake.table(SILVER_EVENTS).fingerprints()
-    version = silver_version(settings.consent_when_absent)
-    stale = {day for day, files in bronze.items() if done.get(day) != fingerprint(version, content(files))}
+    key = key_in_force(settings)
+    stale = {day for day, files in bronze.items() if done.get(day) != silver_fingerprint(settings, files, key)}
     stale -= held_now(lake, lake.table(BRONZE_EVENTS))
+    stale |= {day for day, made in silver_keys(lake.table(SILVER_EVENTS)).items() if key and made != key.id}
     if stale or done:
         stale |= set(build.stale_days(lake, settings, held_days(lake, SILVER_EVENTS.name)))
     return sorted(stale)
@@ -37,5 +42,6 @@ def day_ranges(days: list[str], gap: int) -> list[tuple[str, str]]:
 
 def state(lake: Lake, settings: Settings) -> str:
     """A text that changes with everything that ``stale_days`` looks at; it costs less than to look."""
+    key = key_in_force(settings)
     tables = (BRONZE_EVENTS, SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, QUALITY_DAYS)
-    return fingerprint(*(lake.table(spec).version for spec in tables), repr(settings))
+    return fingerprint(*(lake.table(spec).version for spec in tables), repr(settings), key and key.id)

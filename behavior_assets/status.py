@@ -9,6 +9,7 @@ from typing import Any
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import accounted, read_ledger
 from behavior_assets.presence import require_acknowledged, require_originals
+from behavior_assets.privacy.key_guard import KEY_VERSION
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS, all_held
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
@@ -50,6 +51,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "home": str(settings.home.root),
         "timezone": settings.timezone or None,
         "consent_when_absent": settings.consent_when_absent,
+        "key_version": lake.table(SILVER_EVENTS).recorded(KEY_VERSION),
         "sources": [sources[s] for s in sorted(sources)],
         "arrivals": [{"source": s, "day": d, **counts} for (s, d), counts in sorted(arrivals.items())],
         "tables": tables,

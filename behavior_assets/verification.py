@@ -21,7 +21,7 @@ from behavior_assets.ingestion.archive import KEPT_KEY
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode, removed_by
 from behavior_assets.presence import has_ingested, has_published, require_originals
-from behavior_assets.privacy.key_guard import KEY_ID, key_problem
+from behavior_assets.privacy.key_guard import KEY_ID, key_problem, keys_by_day
 from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
 from behavior_assets.quality import QUALITY_DAYS, held_days
 from behavior_assets.tables import DAY_TABLES, ORIGINALS, all_tables
@@ -31,6 +31,7 @@ from exports.verify import SnapshotCheck, check_snapshots
 from resources.commits import Commit, Log, live_files, number_of
 from resources.errors import UsageError
 from resources.integrity import Problem, Sums
+from resources.keys import key_place
 from resources.lake import Lake, LakeTable
 from resources.lock import exclusive
 from resources.models import ModelStore
@@ -135,9 +136,7 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     problems += [*archive.problems, *exports.problems, *ModelStore(home.models).problems(), *unfinished.problems(home)]
     key = _key(settings, checks.get(SILVER_EVENTS.name))
     if key:
-        path = settings.key_path
-        inside = path.is_relative_to(home.root)
-        where = path.relative_to(home.root).as_posix() if inside else str(path)
+        where = key_place(settings).removeprefix(f"{home.root}{os.sep}")
         problems.append(Problem(where, key, repair=False))
     return Inspection(checks, problems, archive, exports, key, entries, orphans)
 
@@ -149,8 +148,8 @@ def _commits(check: TableCheck | None) -> list[Commit]:
 def _key(settings: Settings, silver: TableCheck | None) -> str:
     if silver is None:
         return ""
-    commits = Log(silver.table.root).commits(silver.log)
-    return key_problem(settings, {str(c.info[KEY_ID]) for c in commits if KEY_ID in c.info})
+    told = [str(c.info[KEY_ID]) for c in Log(silver.table.root).commits(silver.log) if KEY_ID in c.info]
+    return key_problem(settings, keys_by_day(silver.files, told[-1] if told else None).values())
 
 
 def check_table(table: LakeTable, sums: Sums) -> TableCheck:
@@ -229,7 +228,7 @@ def _orphan_days(checks: Mapping[str, TableCheck]) -> dict[str, list[str]]:
 def _stale_days(lake: Lake, checks: Mapping[str, TableCheck]) -> list[Problem]:
     """Days of silver that are not made from what bronze holds, held days apart, which keep what they had.
 
-    By whatever setting of consent they were made: a setting that was changed is no damage.
+    By whatever setting of consent, and with whatever key of ours: a setting or a key that was changed is no damage.
     """
     bronze, silver, quality = (checks.get(spec.name) for spec in (BRONZE_EVENTS, SILVER_EVENTS, QUALITY_DAYS))
     if bronze is None or silver is None or not all(check is None or check.sound for check in (bronze, silver, quality)):
@@ -239,7 +238,7 @@ def _stale_days(lake: Lake, checks: Mapping[str, TableCheck]) -> list[Problem]:
     days: dict[str, list[DataFile]] = defaultdict(list)
     for file in bronze.files:
         days[file.part].append(file)
-    made = {file.part: file.fingerprint for file in silver.files}
+    made = {file.part: file.fingerprint.partition("-")[0] for file in silver.files}
     held = held_days(lake, SILVER_EVENTS.name) | held_days(lake, BRONZE_EVENTS.name)
     versions = [silver_version(consent) for consent in CONSENTS]
     stale = [day for day in sorted(days.keys() - held)

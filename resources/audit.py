@@ -1,6 +1,6 @@
 """The audit log: who did what to personal data, and when, so written that a later change of it is seen.
 
-``audit/log.jsonl`` holds an entry a line. Each carries the hash of the line before it and a signature (HMAC-SHA256 by a
+``audit.jsonl`` holds an entry a line. Each carries the hash of the line before it and a signature (HMAC-SHA256 by a
 key of its own); a signed head says how many entries there are. The head lies beside the log and beside the key: a log
 that is cut short together with its own head is still told by the other one.
 """
@@ -24,7 +24,7 @@ from resources.errors import IntegrityError
 from resources.failpoints import reach
 from resources.lock import exclusive
 
-LOG, HEAD = "log.jsonl", "head.json"
+LOG, HEAD = "audit.jsonl", "audit-head.json"
 _FIRST = "0" * 64  # what stands for the line before the first
 _FIELDS = ("seq", "at", "actor", "action", "told", "previous")
 # What an entry may tell in words: names of ours, digests, times, places in the home. Nothing that people are called.
@@ -72,6 +72,8 @@ class AuditLog:
             with exclusive(folder):
                 lines, count = self._acknowledged()
                 last = hashlib.sha256(lines[-1]).hexdigest() if lines else _FIRST
+                if not lines:  # a head before the first line: else one that a crash left alone would look beheaded
+                    self._write_heads(0, _FIRST)
                 at = datetime.now(UTC).isoformat(timespec="milliseconds")
                 fields = dict(zip(_FIELDS, (count + 1, at, _actor(), action, told, last), strict=True))
                 line = _text({**fields, "mac": self._mac(fields)}).encode()

@@ -17,11 +17,10 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from resources.errors import UsageError
-from resources.keys import KEY_BYTES, PSEUDONYM, hmac_pads, load_key, purpose_key
+from resources.keys import KEY_BYTES, PSEUDONYM, PSEUDONYM_HEX_DIGITS, hmac_pads, load_key, purpose_key
 from resources.settings import Settings
 
 SURROGATE_HEX_DIGITS = 15  # 60 bits of a sha256
-PSEUDONYM_HEX_DIGITS = 32  # 128 bits of an HMAC-SHA256
 
 # How the memory limit is shared while files are parsed: the parser, the engine that looks for duplicates beside it;
 # what is left is for parsed rows on their way to a file.

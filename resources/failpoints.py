@@ -29,8 +29,11 @@ PLACES = (
 # Places of what is made of a snapshot for people and databases; each outlet's own tests come by them.
 OUTLET_PLACES = ("outlet.file", "outlet.note", "publish.load", "publish.keys", "publish.swap")
 # Places of what is done to personal data; tests of privacy come by them.
-PRIVACY_PLACES = ("audit.append", "audit.head", "privacy.suppress", "privacy.redact", "privacy.case", "privacy.keys",
-                  "privacy.taken", "privacy.tombstone", "privacy.purge", "privacy.receipt")  # fmt: skip
+PRIVACY_PLACES = (
+    "audit.append", "audit.head", "keys.write", "keys.wipe", "keys.map", "keys.rekey", "keys.shred", "keys.translate",
+    "privacy.suppress", "privacy.redact", "privacy.case", "privacy.keys", "privacy.taken", "privacy.tombstone",
+    "privacy.purge", "privacy.receipt",
+)  # fmt: skip
 _KNOWN = frozenset((*PLACES, *OUTLET_PLACES, *PRIVACY_PLACES))
 _ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO}
 ACTIONS = ("kill", *_ERRORS)

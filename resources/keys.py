@@ -24,6 +24,7 @@ from resources.failpoints import reach
 from resources.settings import Settings
 
 KEY_BYTES = 32
+PSEUDONYM_HEX_DIGITS = 32  # 128 bits of an HMAC-SHA256
 PSEUDONYM, SUPPRESSION, AUDIT = PURPOSES = ("pseudonym", "suppression", "audit")
 DESTROYED = "destroyed:"  # all that stands in a key file whose every version was destroyed, and when
 WHEN = "%Y%m%dT%H%M%SZ"
@@ -152,7 +153,7 @@ def write_versions(path: Path, versions: Iterable[KeyVersion]) -> None:
                 file.write("".join(f"{line}\n" for line in lines or [DESTROYED + now()]).encode())
             reach("keys.write")
         reach("keys.wipe")
-        _wipe(former)
+        wipe(former)
 
 
 def shred(path: Path) -> None:
@@ -160,12 +161,13 @@ def shred(path: Path) -> None:
     with disk_errors(path):
         reach("keys.shred")
         with path.open("r+b") as file:
-            _wipe(file)
+            wipe(file)
         path.unlink()
         sync_path(path.parent)
 
 
-def _wipe(file: BinaryIO) -> None:
+def wipe(file: BinaryIO) -> None:
+    """Write over all that an open file holds."""
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
     file.writelines(bytes(min(2**20, size - start)) for start in range(0, size, 2**20))
@@ -186,6 +188,11 @@ def now() -> str:
 def purpose_key(master: bytes, purpose: str) -> bytes:
     """One key per purpose, so that a session's pseudonym says nothing about a customer's."""
     return hmac.new(master, f"behavior-lakehouse/{_SCHEME}/{purpose}".encode(), hashlib.sha256).digest()
+
+
+def pseudonym(master: bytes, purpose: str, value: str) -> str:
+    """What the engine's ``pseudonym_customer`` and ``pseudonym_transaction`` give of a text (``normal_id``'s)."""
+    return hmac.digest(purpose_key(master, purpose), value.encode(), "sha256").hex()[:PSEUDONYM_HEX_DIGITS]
 
 
 def hmac_pads(key: bytes) -> tuple[bytes, bytes]:

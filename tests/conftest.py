@@ -227,7 +227,7 @@ def ingest_and_build(
 def same_key(home: Path, other: Path) -> None:
     """Give another home the pseudonym key of this one, so that their keys can be compared."""
     target = other / "keys" / "pseudonym.key"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     target.write_text((home / "keys" / "pseudonym.key").read_text())
     target.chmod(0o600)
 

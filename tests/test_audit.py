@@ -68,7 +68,7 @@ def test_entries_taken_out_moved_put_in_or_cut_off_are_seen(tmp_path: Path, orde
 def test_a_log_cut_short_with_its_own_head_is_told_by_the_head_beside_the_key(tmp_path: Path) -> None:
     (tmp_path / "short").mkdir()
     short, log = log_of(tmp_path / "short", 3), log_of(tmp_path)
-    for name in ("log.jsonl", "head.json"):
+    for name in ("audit.jsonl", "audit-head.json"):
         (log.path.parent / name).write_bytes((short.path.parent / name).read_bytes())
     assert "2 entries are missing at the end" in log.verify().problems
 
@@ -86,7 +86,7 @@ def test_an_entry_signed_by_another_key_is_seen(tmp_path: Path) -> None:
 
 def test_heads_that_are_gone_or_edited_are_told(tmp_path: Path) -> None:
     log = log_of(tmp_path)
-    heads = [log.path.parent / "head.json", tmp_path / "keys" / "audit-head.json"]
+    heads = [log.path.parent / "audit-head.json", tmp_path / "keys" / "audit-head.json"]
     heads[0].write_text(heads[0].read_text().replace('"count":5', '"count":4'))
     assert "was edited" in log.verify().problems[0]
     for head in heads:
@@ -95,8 +95,9 @@ def test_heads_that_are_gone_or_edited_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["audit.append", "audit.head"])
-def test_a_disk_that_is_full_refuses_the_act_and_the_log_goes_on(tmp_path: Path, place: str) -> None:
-    log = log_of(tmp_path, 2)
+@pytest.mark.parametrize("entries", [0, 2])
+def test_a_disk_that_is_full_refuses_the_act_and_the_log_goes_on(tmp_path: Path, place: str, entries: int) -> None:
+    log = log_of(tmp_path, entries)
     arm(f"{place}:enospc")
     try:
         with pytest.raises(StorageError):

@@ -373,7 +373,7 @@ def test_after_a_full_disk_the_same_command_works(
     _whole_chain(chain, tmp_path / "a.csv")
     untouched = Chain.at(tmp_path / "other")
     key = tmp_path / "other" / "keys" / "pseudonym.key"
-    key.parent.mkdir()
+    key.parent.mkdir(mode=0o700)
     key.write_text(chain.settings.key_path.read_text())
     key.chmod(0o600)
     _whole_chain(untouched, tmp_path / "a.csv")

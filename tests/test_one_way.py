@@ -38,6 +38,7 @@ MAY = {
     "resources/lake.py: create_write_transaction": "the one way: every further commit",
     "resources/parquet.py: ParquetWriter": "the one way: every data file",
     "resources/parquet.py: write_table": "the same writer",
+    "behavior_assets/privacy/vault.py: write_table": "the map between two keys, which must not be in the lake",
     "behavior_assets/sessions/build.py: write_table": "into memory, for a fingerprint",
     "behavior_assets/simulation/writers.py: ParquetWriter": "made-up deliveries, outside of the lake",
     "behavior_assets/simulation/writers.py: write_table": "made-up deliveries, outside of the lake",

@@ -10,7 +10,8 @@ from ibis.backends.duckdb import Backend
 
 from behavior_assets.incremental import Progress, derive_days, hold, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.privacy.key_guard import require_key
+from behavior_assets.privacy.key_guard import KEY_ID, require_key
+from behavior_assets.privacy.rekey import carry_out
 from behavior_assets.privacy.silver import SILVER_EVENTS, filled_columns, silver_events, silver_version
 from resources.lake import Lake
 from resources.settings import Settings
@@ -30,7 +31,8 @@ def build_silver(
     """
     bronze, silver = lake.table(BRONZE_EVENTS), lake.table(SILVER_EVENTS)
     absent = settings.consent_when_absent
-    key = require_key(settings, silver)
+    key, held = require_key(settings, silver), set(held)
+    carry_out(backend, lake, settings, held, key)
 
     def build(events: ir.Table) -> ir.Table:
         return silver_events(
@@ -39,5 +41,6 @@ def build_silver(
 
     wanted = set(bronze.parts() if days is None else days) - set(held)
     return derive_days(
-        backend, bronze, silver, build, silver_version(absent), settings.chunk_rows, wanted, progress, key
+        backend, bronze, silver, build, silver_version(absent), settings.chunk_rows, wanted, progress, key,
+        f"-{key[KEY_ID]}",
     )

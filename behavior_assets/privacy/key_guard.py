@@ -1,51 +1,83 @@
-"""The pseudonym key must stay the one that silver was made with: another would count every person anew."""
+"""The pseudonym key of silver: which version each day carries, and that it is none but ours.
+
+A key that nobody knows would count every person anew, so it is refused. A version that was rotated in is another
+matter: days under the former one are stale, and the next run makes them again.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
+from behavior_assets.incremental import content, fingerprint
+from behavior_assets.privacy.silver import silver_version
 from resources.errors import UsageError
-from resources.keys import load_or_create_key, purpose_key
+from resources.keys import PSEUDONYM, KeyVersion, key_place, key_versions, load_key
 from resources.lake import LakeTable
+from resources.parquet import DataFile
 from resources.settings import Settings
 
-KEY_ID = "behavior.key_id"
+KEY_ID, KEY_VERSION = "behavior.key_id", "behavior.key_version"  # in the metadata of silver's commits
+
+
+def key_mark(key: KeyVersion) -> str:
+    """What stands at the end of the fingerprint of a silver day that was made with a key."""
+    return f"-{key.id}"
+
+
+def silver_fingerprint(settings: Settings, bronze: Iterable[DataFile], key: KeyVersion | None) -> str:
+    """The fingerprint of a silver day that is made of these files of bronze with a key."""
+    made = fingerprint(silver_version(settings.consent_when_absent), content(bronze))
+    return made + (key_mark(key) if key else "")
+
+
+def key_in_force(settings: Settings) -> KeyVersion | None:
+    """The newest version of the pseudonym key; None before the first run."""
+    return next(reversed(key_versions(settings)), None)
+
+
+def keys_by_day(files: Iterable[DataFile], recorded: str | None) -> dict[str, str]:
+    """The id of the key that each of some silver days was made with.
+
+    ``recorded``: what the newest commit tells, for days of an older program, which did not mark them.
+    """
+    found = {file.part: file.fingerprint.partition("-")[2] or recorded for file in files}
+    return {day: key for day, key in found.items() if key}
+
+
+def silver_keys(silver: LakeTable) -> dict[str, str]:
+    """The id of the key that each day of silver was made with."""
+    return keys_by_day(silver.files(), silver.recorded(KEY_ID))
 
 
 def require_key(settings: Settings, silver: LakeTable) -> dict[str, str]:
-    """Metadata that names the key, for silver's commits. Raises UsageError if silver was made with another."""
-    _require(settings, {str(c[KEY_ID]) for c in silver.history() if c.get(KEY_ID)})
-    return {KEY_ID: _key_id(settings)}
+    """Metadata that names the key in force, for silver's commits; the key is made where silver was not made yet.
+
+    Raises UsageError if silver was made with a key that is none of ours.
+    """
+    require_same_key(settings, silver)
+    load_key(settings, PSEUDONYM)
+    key = key_versions(settings)[-1]
+    return {KEY_ID: key.id, KEY_VERSION: str(key.number)}
 
 
 def require_same_key(settings: Settings, silver: LakeTable) -> None:
     """Raise UsageError if silver was made with another key: before anything is ingested. No key is made."""
-    recorded = silver.recorded(KEY_ID)
-    _require(settings, {recorded} if recorded else set())
-
-
-def key_problem(settings: Settings, recorded: Collection[str]) -> str:
-    """What is wrong with the key, if silver was made with those that are ``recorded``; empty if nothing."""
-    path = settings.key_path
-    if not recorded:
-        return ""
-    if not path.exists():
-        return "the pseudonym key is gone, but silver was made with it. Restore it from your backup."
-    try:
-        same = _key_id(settings) in recorded
-    except UsageError as error:
-        return str(error).removeprefix(f"{path}: ")
-    return "" if same else "not the pseudonym key that silver was made with. Restore that one from your backup."
-
-
-def _require(settings: Settings, recorded: Collection[str]) -> None:
-    problem = key_problem(settings, recorded)
+    problem = key_problem(settings, silver_keys(silver).values())
     if problem:
-        msg = f"{settings.key_path}: {problem}"
+        msg = f"{key_place(settings)}: {problem}"
         raise UsageError(msg)
 
 
-def _key_id(settings: Settings) -> str:
-    key = purpose_key(load_or_create_key(settings.key_path), "key-id")
-    return hashlib.sha256(key).hexdigest()[:16]
+def key_problem(settings: Settings, carried: Collection[str]) -> str:
+    """What is wrong with the key, if silver was made with those that it carries; empty if nothing."""
+    if not carried:
+        return ""
+    try:
+        known = {version.id for version in key_versions(settings)}
+    except UsageError as error:
+        return str(error).removeprefix(f"{key_place(settings)}: ")
+    if not known:
+        return "the pseudonym key is gone, but silver was made with it. Restore it from your backup."
+    if set(carried) <= known:
+        return ""
+    return "not the pseudonym key that silver was made with. Restore that one from your backup."

@@ -9,6 +9,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from behavior_assets.ingestion.canonical import MONEY
+from behavior_assets.privacy.normal import normal_ids
 from behavior_assets.privacy.text import (
     browser_family,
     clean_label,
@@ -21,7 +22,7 @@ from behavior_assets.privacy.text import (
 from resources.engine import key_event, key_session, pseudonym_customer, pseudonym_transaction, surrogate_key
 from resources.lake import TableSpec
 
-VERSION = "silver-2"
+VERSION = "silver-3"
 
 SILVER_EVENTS = TableSpec(
     "silver/events",
@@ -127,12 +128,24 @@ def _alone(events: ir.Table) -> ir.StringValue:
 def visits_of(events: ir.Table) -> ir.Table:
     """The keys of visits and their persons, one row per combination of ``_VISIT``."""
     visits = events.mutate(alone=_alone(events)).select(*_VISIT).distinct()
-    person = ibis.coalesce(visits.user_id, visits.client_id)
-    visits = visits.mutate(person=person, chain_key=key_session(_chain(visits)))
+    visits = _named(visits)
+    visits = visits.mutate(chain_key=key_session(_chain(visits)))
     people = visits.filter(visits.person.notnull()).select("person").distinct()
     people = people.mutate(customer_id=pseudonym_customer(people.person))
     people = people.mutate(customer_key=surrogate_key("dim_customer", people.customer_id))
     return visits.left_join(people, "person").select(*_VISIT, "chain_key", "customer_id", "customer_key")
+
+
+def _named(events: ir.Table) -> ir.Table:
+    """With ``user``, ``client`` and ``person``, the one of them that stands for the customer: ids in one spelling."""
+    named = events.mutate(user=normal_ids(events.user_id), client=normal_ids(events.client_id))
+    return named.mutate(person=ibis.coalesce(named.user, named.client))
+
+
+def persons(bronze: ir.Table) -> ir.Table:
+    """The persons of bronze, each once, as their pseudonyms are made of them."""
+    named = _named(bronze.select("user_id", "client_id").distinct())
+    return named.filter(named.person.notnull()).select("person").distinct()
 
 
 def _chain(visits: ir.Table) -> ir.StringValue:
@@ -141,12 +154,13 @@ def _chain(visits: ir.Table) -> ir.StringValue:
     A session id of a browser (GA4's) is unique per client, and a login in the middle of a visit must not cut it:
     so the client, where there is one, stands before the user.
     """
-    visitor = ibis.coalesce(visits.client_id, visits.user_id, "")
+    visitor = ibis.coalesce(visits.client, visits.user, "")
     return visits.source + "|" + ibis.coalesce(
         "s|" + visits.session_id + "|" + visitor,
-        "u|" + visits.user_id,
-        "c|" + visits.client_id,
+        "u|" + visits.user,
+        "c|" + visits.client,
         visits.alone,
+        "?|" + ibis.coalesce(visits.user_id, visits.client_id),  # nothing but white space
     )
 
 
