@@ -21,7 +21,7 @@ from behavior_assets.privacy.text import (
 from resources.engine import key_event, key_session, pseudonym_customer, pseudonym_transaction, surrogate_key
 from resources.lake import TableSpec
 
-VERSION = "silver-2"
+VERSION = "silver-3"
 
 SILVER_EVENTS = TableSpec(
     "silver/events",
@@ -97,7 +97,8 @@ def silver_events(
         event_key=key_event(joined.event_id),
         is_user=joined.user_id.notnull(),
         transaction_id=pseudonym_transaction(joined.source + "|" + joined.transaction_id),
-        device=ibis.coalesce(joined.device.lower(), device_family(agent)),
+        device=ibis.coalesce(clean_label(joined.device.lower()), device_family(agent)),
+        country=clean_label(joined.country),
         browser=browser_family(agent),
         url=clean_url(joined.url),
         referrer=clean_referrer(joined.referrer),

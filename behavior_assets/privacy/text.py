@@ -11,8 +11,8 @@ ALLOWED_PARAMETERS = ("utm_source", "utm_medium", "utm_campaign", "utm_content",
 _VALUE = r"([A-Za-z0-9_.\-]{1,40})(?:[&#]|$)"
 _PERSONAL_PIECE = rf"/[^/]*(?:{IN_PIECE})[^/]*"  # not a page
 # What may hide a shape from the detectors: escapes of escapes, of spaces and of signs.
-_ESCAPES = (("%25", "%"), ("(?i)(?:%20|%C2%A0|%09)+", "-"), ("(?i)%2B", "+"), ("(?i)%28|%5B|%7B", "("),
-            ("(?i)%29|%5D|%7D", ")"), ("(?i)%2D", "-"), ("(?i)%2E", "."))  # fmt: skip
+_ESCAPES = (("%(?:25)+", "%"), ("(?i)(?:%20|%C2%A0|%09)+", "-"), ("(?i)%2B", "+"), ("(?i)%28|%5B|%7B", "("),
+            ("(?i)%29|%5D|%7D", ")"), ("(?i)%2D", "-"), ("(?i)%2E", "."), ("(?i)%2C", ","))  # fmt: skip
 _BOT = (
     r"(?i)(bot\b|bot/|crawl|spider|slurp|headless|phantomjs|selenium|curl/|wget/|python-requests|scrapy|"
     r"httpclient|facebookexternalhit|lighthouse|monitor)"
