@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from behavior_assets import models_cli, outlets_cli, publish_cli, terminal, unexpected
+from behavior_assets import consent_cli, models_cli, outlets_cli, publish_cli, terminal, unexpected
 from behavior_assets.models_cli import HomeOption, JsonOption
 from resources.disk import disk_errors
 from resources.errors import BehaviorError, IntegrityError, UsageError
@@ -31,6 +31,7 @@ app.add_typer(models_cli.app, name="models")
 app.command()(outlets_cli.explain)
 app.command()(outlets_cli.powerbi)
 app.command()(publish_cli.publish)
+app.command()(consent_cli.consent)
 
 
 class Engine(StrEnum):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from behavior_assets.days import next_day
-from behavior_assets.incremental import content, fingerprint
+from behavior_assets.incremental import fingerprint
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
+from behavior_assets.privacy.build import expected_days
+from behavior_assets.privacy.consents import CONSENTS
+from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS, held_days, held_now
 from behavior_assets.sessions import build
 from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
@@ -17,10 +19,9 @@ from resources.settings import Settings
 
 def stale_days(lake: Lake, settings: Settings) -> list[str]:
     """Stale days in order; a day whose rules hold it back as it is cannot be made, and so is not among them."""
-    bronze = lake.table(BRONZE_EVENTS).parts()
     done = lake.table(SILVER_EVENTS).fingerprints()
-    version = silver_version(settings.consent_when_absent)
-    stale = {day for day, files in bronze.items() if done.get(day) != fingerprint(version, content(files))}
+    expected = expected_days(lake, settings.consent_when_absent, settings.profile)
+    stale = {day for day, made_from in expected.items() if done.get(day) != made_from}
     stale -= held_now(lake, lake.table(BRONZE_EVENTS))
     if stale or done:
         stale |= set(build.stale_days(lake, settings, held_days(lake, SILVER_EVENTS.name)))
@@ -37,5 +38,5 @@ def day_ranges(days: list[str], gap: int) -> list[tuple[str, str]]:
 
 def state(lake: Lake, settings: Settings) -> str:
     """A text that changes with everything that ``stale_days`` looks at; it costs less than to look."""
-    tables = (BRONZE_EVENTS, SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, QUALITY_DAYS)
+    tables = (BRONZE_EVENTS, CONSENTS, SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, QUALITY_DAYS)
     return fingerprint(*(lake.table(spec).version for spec in tables), repr(settings))

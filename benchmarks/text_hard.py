@@ -40,7 +40,8 @@ _ANY_NUMBER: dict[str, Form] = {
     "bold mathematical digits": _in_digits_from(0x1D7CE),
     "a blank after every digit": lambda t: " ".join(t.replace(" ", "")),
     "a zero-width space in the middle": lambda t: f"{t[: len(t) // 2]}\u200b{t[len(t) // 2 :]}",
-    "glued between words": lambda t: f"number{t}thanks", "URL-encoded twice": lambda t: quote(quote(t, safe=""), safe=""),
+    "glued between words": lambda t: f"number{t}thanks",
+    "URL-encoded twice": lambda t: quote(quote(t, safe=""), safe=""),
     "digits as words": _said,
 }  # fmt: skip
 HARD: dict[str, dict[str, Form]] = {
@@ -57,7 +58,8 @@ HARD: dict[str, dict[str, Form]] = {
     "phone": {
         "no plus, letters before": lambda t: "tel" + _digits(t), "letters between": lambda t: "t" + _digits(t) + "ext",
         "a blank and a dash": lambda t: _grouped(_digits(t), " - ", 3), "O for zero":
-        lambda t: _grouped(_digits(t).replace("0", "O"), " ", 3), "commas between": lambda t: _grouped(_digits(t), ",", 3),
+        lambda t: _grouped(_digits(t).replace("0", "O"), " ", 3), "commas between":
+        lambda t: _grouped(_digits(t), ",", 3),
         **_ANY_NUMBER,
     },
     "card": {

@@ -94,12 +94,12 @@ def lost() -> dict[str, tuple[list[str], int]]:
 def report() -> str:
     """The figures as they stand in the documentation."""
     usual, tricky = easy(), hard()
-    lines = [f"Usual forms, {len(LOCALES)} locales with 40 samples a cell: recall in the place that is worst for them.", "",
+    lines = [f"Usual forms, {len(LOCALES)} locales, 40 samples a cell: recall in the place that is worst for them.", "",
              f"| kind | {' | '.join(LOCALES)} |", "|---|" + "---|" * len(LOCALES)]  # fmt: skip
     lines += [f"| {kind} | {' | '.join(f'{row[place]:.2f}' for place in LOCALES)} |" for kind, row in usual.items()]
     whole = [key for key, row in tricky.items() if min(row.values()) == 1]
-    lines += ["", f"Hard forms, 30 samples each: {len(whole)} of {len(tricky)} are taken out in every place. "
-              "These are missed, wholly or in part:", "", "| kind | form | recall where it is not 1 |", "|---|---|---|"]
+    told = f"Hard forms, 30 samples each: {len(whole)} of {len(tricky)} are taken out in every place."
+    lines += ["", f"{told} These are missed, wholly or in part:", "", "| kind | form | recall where it is not 1 |", "|---|---|---|"]
     lines += [f"| {kind} | {form} | {', '.join(f'{place} {r:.2f}' for place, r in row.items() if r < 1)} |"
               for (kind, form), row in tricky.items() if min(row.values()) < 1]
     lines += ["", "Harmless texts that are taken away:", ""]

@@ -31,8 +31,7 @@ IBAN = r"(?i:\b[a-z]{2}\p{Nd}{2}(?:[ .,\-_+]?[a-z0-9]{4}){2,7}(?:[ .,\-_+]?[a-z0
 _GAP = r"[ .\-]?"
 # Ids whose letters stand between so few digits that a run of digits does not tell them.
 NATIONAL = "|".join((
-    rf"(?i:[a-z](?:{_GAP}[a-z]){{5}}(?:{_GAP}\p{{Nd}}){{2}}{_GAP}[a-z](?:{_GAP}\p{{Nd}}){{2}}{_GAP}[a-z]"
-    rf"(?:{_GAP}\p{{Nd}}){{3}}{_GAP}[a-z])",  # Italy
+    rf"(?i:[a-z](?:{_GAP}[a-z]){{5}}(?:(?:{_GAP}\p{{Nd}}){{2}}{_GAP}[a-z]){{2}}(?:{_GAP}\p{{Nd}}){{3}}{_GAP}[a-z])",  # Italy
     rf"(?i:\b[a-z]{{2}}(?:{_GAP}\p{{Nd}}{{2}}){{3}}{_GAP}[a-d]\b)",  # United Kingdom
     rf"(?i:(?:\p{{Nd}}{{8}}|\b[xyz]{_GAP}\p{{Nd}}{{7}}){_GAP}[a-z]\b)",  # Spain
     rf"(?i:\b[12](?:{_GAP}\p{{Nd}}{{2}}){{2}}{_GAP}2[ab](?:{_GAP}\p{{Nd}}{{3}}){{2}})",  # Corsica
