@@ -99,7 +99,8 @@ def report() -> str:
     lines += [f"| {kind} | {' | '.join(f'{row[place]:.2f}' for place in LOCALES)} |" for kind, row in usual.items()]
     whole = [key for key, row in tricky.items() if min(row.values()) == 1]
     told = f"Hard forms, 30 samples each: {len(whole)} of {len(tricky)} are taken out in every place."
-    lines += ["", f"{told} These are missed, wholly or in part:", "", "| kind | form | recall where it is not 1 |", "|---|---|---|"]
+    lines += ["", f"{told} These are missed, wholly or in part:", ""]
+    lines += ["| kind | form | recall where it is not 1 |", "|---|---|---|"]
     lines += [f"| {kind} | {form} | {', '.join(f'{place} {r:.2f}' for place, r in row.items() if r < 1)} |"
               for (kind, form), row in tricky.items() if min(row.values()) < 1]
     lines += ["", "Harmless texts that are taken away:", ""]

@@ -28,8 +28,8 @@ def row(moment: str, what: str, who: str, visit: str = "", **more: str) -> str:
     return ",".join([f"{moment}Z", what, who, more.get("browser", ""), visit, "lamp", *said])
 
 
-def chain_of(base: Path, *files: Iterable[str], **settings: Any) -> Chain:
-    """A home with these files in it, built."""
+def chain_of(base: Path, *files: Iterable[str], star: bool = True, **settings: Any) -> Chain:
+    """A home with these files in it, built (without ``star`` only silver and sessions)."""
     base.mkdir(parents=True, exist_ok=True)
     (base / "mapping.yaml").write_text(MAPPING)
     chain = Chain.at(base / "home", **settings)
@@ -38,7 +38,7 @@ def chain_of(base: Path, *files: Iterable[str], **settings: Any) -> Chain:
         path.write_text("\n".join([HEADER, *rows]) + "\n")
         report = chain.ingest([path], "generic", base / "mapping.yaml")
         assert not report.refused
-    chain.build()
+    chain.build(star=star)
     return chain
 
 
@@ -63,37 +63,39 @@ def reasons(chain: Chain) -> list[Any]:
 DAY = "2024-05-01T10:0"
 
 
-@pytest.mark.parametrize(
-    ("more", "absent", "reason"),
-    [
-        ({}, "denied", None),
-        ({"consent": "granted"}, "granted", None),
-        ({"consent": "no"}, "granted", "denied"),
-        ({"consent": "perhaps"}, "granted", "denied"),
-        ({"consent": ""}, "granted", None),
-        ({"consent": ""}, "denied", "absent"),
-        ({"gpc": "1"}, "granted", "gpc"),
-        ({"gpc": "true", "consent": "no"}, "granted", "gpc"),
-        ({"gpc": "?"}, "granted", "gpc"),
-        ({"gpc": "0"}, "granted", None),
-        ({"gpc": "false"}, "granted", None),
-    ],
-)
-def test_what_an_event_says_of_itself(tmp_path: Path, more: dict[str, str], absent: str, reason: str | None) -> None:
+SAID: list[tuple[dict[str, str], str | None, str | None]] = [  # and the reason where silence is a yes, and a no
+    ({}, None, None),
+    ({"consent": "granted"}, None, None),
+    ({"consent": "no"}, "denied", "denied"),
+    ({"consent": "perhaps"}, "denied", "denied"),
+    ({"consent": ""}, None, "absent"),
+    ({"gpc": "1"}, "gpc", "gpc"),
+    ({"gpc": "true", "consent": "no"}, "gpc", "gpc"),
+    ({"gpc": "?"}, "gpc", "gpc"),
+    ({"gpc": "0"}, None, None),
+    ({"gpc": "false", "consent": ""}, None, "absent"),
+]
+
+
+@pytest.mark.parametrize("absent", ["granted", "denied"])
+def test_what_an_event_says_of_itself(tmp_path: Path, absent: str) -> None:
     """What cannot be read counts as a no, and Global Privacy Control is stronger than a yes."""
-    chain = chain_of(tmp_path, [row(f"{DAY}0:00", "view_item", ADA, "v1", browser="b1", **more)],
-                     consent_when_absent=absent)  # fmt: skip
-    found = chain.rows("silver/events", "SELECT consent, consent_reason, is_user, customer_id IS NULL, customer_key IS "
-                       "NULL FROM t")  # fmt: skip
-    nobody = reason is not None
-    assert found == [("denied" if nobody else "granted", reason, not nobody, nobody, nobody)]
-    assert chain.rows("gold/dim_customer", "SELECT count(*) FROM t WHERE customer_key >= 0") == [(int(not nobody),)]
+    rows = [row(f"{DAY}{n}:00", "view_item", f"user{n}", "v1", browser=f"b{n}", **more)
+            for n, (more, *_) in enumerate(SAID)]  # fmt: skip
+    chain = chain_of(tmp_path, rows, consent_when_absent=absent)
+    found = chain.rows("silver/events", "SELECT consent_reason, consent, is_user, customer_id IS NULL, "
+                       "customer_key IS NULL FROM t ORDER BY event_ts_us")  # fmt: skip
+    reason = [yes if absent == "granted" else no for _, yes, no in SAID]
+    assert found == [(r, "granted", True, False, False) if r is None else (r, "denied", False, True, True)
+                     for r in reason]  # fmt: skip
+    known = chain.rows("gold/dim_customer", "SELECT count(*) FROM t WHERE customer_key >= 0")
+    assert known == [(reason.count(None),)]
 
 
 def test_version_and_time_of_the_consent_are_kept_with_the_event(tmp_path: Path) -> None:
     rows = [row(f"{DAY}0:00", "view_item", ADA, text="banner-7", asked="2024-04-30T00:00:00Z"),
             row(f"{DAY}1:00", "view_item", ADA), row(f"{DAY}2:00", "view_item", ADA, asked="soon")]  # fmt: skip
-    chain = chain_of(tmp_path, rows)
+    chain = chain_of(tmp_path, rows, star=False)
     for table in ("bronze/events", "silver/events"):
         kept = chain.rows(table, "SELECT consent_version, consent_ts_us FROM t ORDER BY event_ts_us")
         assert kept == [("banner-7", 1_714_435_200_000_000), (None, None)]
@@ -124,7 +126,8 @@ def test_ga4_says_so_too(tmp_path: Path) -> None:
 
 def test_without_consent_a_visit_is_the_sessions_and_nothing_links_two(tmp_path: Path) -> None:
     """Two visits of one person are two strangers; two events of one visit are one visit; one without id is its own."""
-    rows = [row(f"{DAY}{n}:00", "view_item", ADA, visit, consent="no") for n, visit in enumerate(["v1", "v1", "v2", "", ""])]
+    visits = ["v1", "v1", "v2", "", ""]
+    rows = [row(f"{DAY}{n}:00", "view_item", ADA, visit, consent="no") for n, visit in enumerate(visits)]
     chain = chain_of(tmp_path, rows)
     chains = [c for (c,) in chain.rows("silver/events", "SELECT chain_key FROM t ORDER BY event_ts_us")]
     assert len(set(chains)) == 4
@@ -142,11 +145,16 @@ def test_who_agrees_during_a_visit_is_known_from_then_on(tmp_path: Path) -> None
 
 
 SHOP = [
-    row("2024-05-01T10:00:00", "view_item", ADA, "v1"), row("2024-05-01T10:01:00", "purchase", ADA, "v1", price="10", order="o1"),
+    row("2024-05-01T10:00:00", "view_item", ADA, "v1"),
+    row("2024-05-01T10:01:00", "purchase", ADA, "v1", price="10", order="o1"),
     row("2024-05-01T11:00:00", "purchase", BOB, "v2", price="20", order="o2"),
-    row("2024-05-02T10:00:00", "view_item", BOB, "v3"), row("2024-05-03T10:00:00", "purchase", ADA, "v4", price="5.5", order="o3"),
-    row("2024-05-04T10:00:00", "purchase", BOB, "v5", price="7", order="o4"), row("2024-06-02T10:00:00", "view_item", BOB, "v6"),
-]  # fmt: skip
+    row("2024-05-02T10:00:00", "view_item", BOB, "v3"),
+    row("2024-05-03T10:00:00", "purchase", ADA, "v4", price="5.5", order="o3"),
+    row("2024-05-04T10:00:00", "purchase", BOB, "v5", price="7", order="o4"),
+    row("2024-06-02T10:00:00", "view_item", BOB, "v6"),
+]
+OF_CUSTOMERS = ("silver/events", "silver/sessions", "gold/fact_session", "gold/fact_sales", "gold/fact_cart_item",
+                "gold/fact_customer_month", "gold/fact_customer_prediction", "gold/fact_session_prediction")  # fmt: skip
 SOLD = "SELECT count(*), sum(revenue_net), count(DISTINCT order_key), sum((customer_key < 0)::INT) FROM t"
 
 
@@ -169,6 +177,21 @@ def test_the_audience_profile_knows_nobody(tmp_path: Path) -> None:
     back = Chain.at(chain.settings.home.root)  # one setting, everything else the same
     back.build()
     assert back.rows("gold/dim_customer", "SELECT count(*) FROM t WHERE customer_key >= 0") == [(2,)]
+
+
+def test_rows_that_an_old_model_told_go_with_the_person() -> None:
+    """Customer 7 is known since May 3, customer 8 is nobody any more, -1 are rows of nobody."""
+    import pyarrow as pa
+
+    from behavior_assets.star.strangers import without_strangers
+
+    days = [20240502, 20240503, 20240503, 20240503, 20240601]
+    rows = pa.table({"customer_key": [7, 7, 8, -1, 9], "date_key": days})
+    known = pa.table({"customer_key": [7, 9], "since": [20240503, 20240101]})
+    assert without_strangers(rows, known).to_pydict() == {
+        "customer_key": [7, -1, 9], "date_key": [20240503, 20240503, 20240601],
+    }  # fmt: skip
+    assert without_strangers(rows, known.slice(0, 0))["customer_key"].to_pylist() == [-1]
 
 
 def test_no_session_without_consent_reaches_a_model(tmp_path: Path) -> None:
@@ -201,8 +224,7 @@ def test_a_withdrawal_reaches_every_table_in_one_build(tmp_path: Path, state: st
     after = chain.rows("gold/dim_customer", "SELECT customer_key FROM t ORDER BY 1")
     (ada,) = set(before) - set(after)
     assert len(after) == 2
-    for table in ("silver/events", "silver/sessions", "gold/fact_session", "gold/fact_sales", "gold/fact_cart_item",
-                  "gold/fact_customer_month", "gold/fact_customer_prediction", "gold/fact_session_prediction"):  # fmt: skip
+    for table in OF_CUSTOMERS:
         assert chain.rows(table, f"SELECT count(*) FROM t WHERE customer_key = {ada[0]}") == [(0,)], table
     gone = {f.split("/")[0] for f in silver - files_of(chain, "silver/events")}
     assert gone == {"event_date=2024-05-01", "event_date=2024-05-03"}
@@ -223,9 +245,9 @@ def test_of_other_people_a_withdrawal_changes_ranks_only(tmp_path: Path) -> None
 def test_a_browser_is_a_person_too(tmp_path: Path) -> None:
     chain = chain_of(tmp_path, [row(f"{DAY}0:00", "view_item", "", browser="b1"),
                                 row(f"{DAY}1:00", "view_item", "", browser="b2"),
-                                row(f"{DAY}2:00", "view_item", ADA, browser="b1")])  # fmt: skip
+                                row(f"{DAY}2:00", "view_item", ADA, browser="b1")], star=False)  # fmt: skip
     decide(chain, ("b1", "denied", "2024-05-02T00:00:00"), kind="client")
-    chain.build()
+    chain.build(star=False)
     assert reasons(chain) == ["withdrawn", None, "withdrawn"]
 
 
@@ -246,26 +268,27 @@ def test_what_decisions_come_to(decisions: list[tuple[str, int]], until: int | N
 
 
 def test_a_grant_after_a_withdrawal_holds_from_then_on(tmp_path: Path) -> None:
-    chain = chain_of(tmp_path, [row(f"{DAY}{n}:00", "view_item", ADA) for n in range(4)])
+    chain = chain_of(tmp_path, [row(f"{DAY}{n}:00", "view_item", ADA) for n in range(4)], star=False)
     decide(chain, (ADA, "granted", f"{DAY}2:00"), (ADA, "withdrawn", f"{DAY}1:00"))
-    chain.build()
+    chain.build(star=False)
     assert reasons(chain) == ["withdrawn", "withdrawn", None, None]
 
 
 def test_a_grant_speaks_for_silent_events_but_not_against_a_denial(tmp_path: Path) -> None:
     said = ["", "no", "", "yes"]
     rows = [row(f"{DAY}{n}:00", "view_item", ADA, consent=c) for n, c in enumerate(said)]
-    chain = chain_of(tmp_path, [*rows, row(f"{DAY}4:00", "view_item", ADA, gpc="1")], consent_when_absent="denied")
+    chain = chain_of(tmp_path, [*rows, row(f"{DAY}4:00", "view_item", ADA, gpc="1")], star=False,
+                     consent_when_absent="denied")  # fmt: skip
     assert reasons(chain) == ["absent", "denied", "absent", None, "gpc"]
     decide(chain, (ADA, "granted", f"{DAY}2:00"))
-    chain.build()
+    chain.build(star=False)
     assert reasons(chain) == ["absent", "denied", None, None, "gpc"]
 
 
 def test_of_two_decisions_of_one_moment_the_no_holds(tmp_path: Path) -> None:
-    chain = chain_of(tmp_path, [row(f"{DAY}0:00", "view_item", ADA)])
+    chain = chain_of(tmp_path, [row(f"{DAY}0:00", "view_item", ADA)], star=False)
     decide(chain, (ADA, "withdrawn", f"{DAY}2:00"), (ADA, "granted", f"{DAY}2:00"))
-    chain.build()
+    chain.build(star=False)
     assert reasons(chain) == ["withdrawn"]
 
 
@@ -291,11 +314,11 @@ def test_order_of_delivery_and_decision_does_not_matter(tmp_path: Path) -> None:
 
 def test_a_home_without_decisions_pays_nothing(tmp_path: Path) -> None:
     """No table of decisions is made, and a decision about somebody else makes no day stale."""
-    chain = chain_of(tmp_path, SHOP)
+    chain = chain_of(tmp_path, SHOP, star=False)
     assert not (chain.lake.root / "bronze" / "consents").exists()
     made = chain.table("silver/events").fingerprints()
     decide(chain, ("nobody@example.org", "withdrawn", "2024-05-01T00:00:00"))
-    chain.build()
+    chain.build(star=False)
     assert chain.table("silver/events").fingerprints() == made
 
 
@@ -306,7 +329,7 @@ def test_events_of_an_older_program_are_read_with_what_they_do_not_say(tmp_path:
 
     from resources.lake import TableSpec
 
-    chain = chain_of(tmp_path, SHOP[:3])
+    chain = chain_of(tmp_path, SHOP[:3], star=False)
     bronze = chain.table("bronze/events")
     (file,) = bronze.files()
     new = {"gpc", "consent_version", "consent_ts_us"}
@@ -314,9 +337,9 @@ def test_events_of_an_older_program_are_read_with_what_they_do_not_say(tmp_path:
     rows = pq.ParquetFile(bronze.root / file.path).read().drop_columns(sorted(new))
     older = chain.lake.table(TableSpec(bronze.spec.name, old, by_day=True))
     older.commit([older.write(file.part, file.fingerprint, [rows])], replace=False, remove=[file])
-    chain.build()
+    chain.build(star=False)
     assert reasons(chain) == [None] * 3
-    again = chain_of(tmp_path, SHOP[:3], [row("2024-05-01T23:00:00", "view_item", ADA, gpc="1")])
+    again = chain_of(tmp_path, SHOP[:3], [row("2024-05-01T23:00:00", "view_item", ADA, gpc="1")], star=False)
     assert reasons(again) == [None, None, None, "gpc"]
 
 

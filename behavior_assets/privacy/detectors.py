@@ -29,9 +29,10 @@ def _spread(count: int, between: str) -> str:
 # Account numbers: country, check digits, then groups of letters and digits.
 IBAN = r"(?i:\b[a-z]{2}\p{Nd}{2}(?:[ .,\-_+]?[a-z0-9]{4}){2,7}(?:[ .,\-_+]?[a-z0-9]{1,4})?\b)"
 _GAP = r"[ .\-]?"
+_LETTER, _TWO = rf"{_GAP}[a-z]", rf"(?:{_GAP}\p{{Nd}}){{2}}"
 # Ids whose letters stand between so few digits that a run of digits does not tell them.
 NATIONAL = "|".join((
-    rf"(?i:[a-z](?:{_GAP}[a-z]){{5}}(?:(?:{_GAP}\p{{Nd}}){{2}}{_GAP}[a-z]){{2}}(?:{_GAP}\p{{Nd}}){{3}}{_GAP}[a-z])",  # Italy
+    rf"(?i:[a-z](?:{_LETTER}){{5}}(?:{_TWO}{_LETTER}){{2}}(?:{_GAP}\p{{Nd}}){{3}}{_LETTER})",  # Italy
     rf"(?i:\b[a-z]{{2}}(?:{_GAP}\p{{Nd}}{{2}}){{3}}{_GAP}[a-d]\b)",  # United Kingdom
     rf"(?i:(?:\p{{Nd}}{{8}}|\b[xyz]{_GAP}\p{{Nd}}{{7}}){_GAP}[a-z]\b)",  # Spain
     rf"(?i:\b[12](?:{_GAP}\p{{Nd}}{{2}}){{2}}{_GAP}2[ab](?:{_GAP}\p{{Nd}}{{3}}){{2}})",  # Corsica
