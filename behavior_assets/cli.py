@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from behavior_assets import audit_cli, erase_cli, keys_cli, models_cli, outlets_cli, publish_cli, terminal, unexpected
+from behavior_assets import (
+    audit_cli,
+    consent_cli,
+    erase_cli,
+    keys_cli,
+    models_cli,
+    outlets_cli,
+    publish_cli,
+    terminal,
+    unexpected,
+)
 from behavior_assets.models_cli import HomeOption, JsonOption
 from resources.disk import disk_errors
 from resources.errors import BehaviorError, IntegrityError, UsageError
@@ -34,6 +44,7 @@ app.command()(outlets_cli.explain)
 app.command()(outlets_cli.powerbi)
 app.command()(publish_cli.publish)
 app.command()(erase_cli.erase)
+app.command()(consent_cli.consent)
 
 
 class Engine(StrEnum):

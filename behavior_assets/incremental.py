@@ -50,6 +50,11 @@ def content_now(files: Iterable[DataFile]) -> str:
     return fingerprint(*sorted(f.sha256 for f in files))
 
 
+def made_from(version: str, told: str, mark: str = "") -> str:
+    """What ``derive_days`` notes of a day: the rule, the content of its source, and what else it is made from."""
+    return fingerprint(version, told, *([mark] if mark else []))
+
+
 def stale_parts(expected: Mapping[str, str], target: LakeTable) -> list[str]:
     """Parts whose recorded fingerprint differs from the expected one, in order."""
     recorded = target.fingerprints()
@@ -73,9 +78,14 @@ def chunks(days: Sequence[str], rows: Mapping[str, int], limit: int) -> Iterator
 
 def read_files(backend: Backend, spec: TableSpec, paths: Sequence[str]) -> ir.Table:
     """Data files as an Ibis table; no files give no rows, with the table's columns."""
+    types = ibis.Schema.from_pyarrow(spec.schema)
     if not paths:
-        return ibis.memtable(spec.schema.empty_table(), schema=ibis.Schema.from_pyarrow(spec.schema))
-    return backend.read_parquet(list(paths))
+        return ibis.memtable(spec.schema.empty_table(), schema=types)
+    if not spec.widened:
+        return backend.read_parquet(list(paths))
+    rows = backend.read_parquet(list(paths), union_by_name=True)
+    missing = [name for name in types if name not in rows.columns]
+    return rows.mutate(**{name: ibis.null(types[name]) for name in missing}) if missing else rows
 
 
 def read_parts(backend: Backend, table: LakeTable, parts: Iterable[str]) -> ir.Table:
@@ -148,17 +158,18 @@ def derive_days(
     progress: Progress = quiet,
     metadata: Mapping[str, str] | None = None,
     told_by: Callable[[Iterable[DataFile]], str] = content,
+    marks: Mapping[str, str] | None = None,
     mark: str = "",
 ) -> list[str]:
     """Bring a table up to date that is, day by day, a pure function of another. Returns the days rewritten.
 
-    ``days`` limits the work; ``version`` names the rule, so that a new rule makes every day stale, as does a new
-    ``mark``, which stands readable at the end of the fingerprint. ``told_by``: ``content_now`` for a table of sums.
-    One chunk is written while the next is computed.
+    ``days`` limits the work; ``version`` names the rule, so that a new rule makes every day stale. ``told_by``:
+    ``content_now`` for a table of sums; ``marks`` stand for what else some days are made from, and ``mark``, readable
+    at the end of the fingerprint, for all. One chunk is written while the next is computed.
     """
     live = source.parts()
     wanted = set(live) if days is None else set(live) & set(days)
-    expected = {day: fingerprint(version, told_by(live[day])) + mark for day in sorted(wanted)}
+    expected = {d: made_from(version, told_by(live[d]), (marks or {}).get(d, "")) + mark for d in sorted(wanted)}
     stale = stale_parts(expected, target)
     rows = {day: sum(f.rows for f in files) for day, files in live.items()}
     with ThreadPoolExecutor(1, thread_name_prefix="day-writer") as writer:

@@ -19,7 +19,7 @@ from behavior_assets.ingestion.mend import Report
 from behavior_assets.ingestion.redeliver import Lost, lost_batches
 from behavior_assets.ingestion.reload import Originals
 from behavior_assets.ingestion.sources import FORMATS
-from behavior_assets.tables import ORIGINALS
+from behavior_assets.tables import KEPT, ORIGINALS
 from behavior_assets.verification import Inspection, TableCheck
 from resources.commits import Commit, Log, live_files
 from resources.lake import BATCHES
@@ -51,7 +51,7 @@ class LogMender:
             if check.log and not check.damaged_commits:
                 Log(check.table.root).mend(self.away)
                 self.report.done += [f"{name}/{path}: put aside, the table can do without" for path in check.log]
-            elif not check.sound and check.table.spec not in ORIGINALS:
+            elif not check.sound and check.table.spec not in KEPT:
                 self._cut(check, min(check.damaged_commits, default=0))
         bronze, quarantine = self.found.tables.get(BRONZE), self.found.tables.get(QUARANTINE)
         if bronze is not None and bronze.damaged_commits:

@@ -26,7 +26,7 @@ from behavior_assets.ingestion.redeliver import Lost, lost_batches, redeliver
 from behavior_assets.ingestion.reload import Originals
 from behavior_assets.rearchive import mend_archive, put_aside
 from behavior_assets.relog import LogMender
-from behavior_assets.tables import ORIGINALS, all_tables
+from behavior_assets.tables import KEPT, ORIGINALS, all_tables
 from behavior_assets.verification import Inspection, inspect_home, verify_home
 from exports import mend
 from resources.commits import Log
@@ -200,7 +200,7 @@ class Repair:
         found = self._look()
         for spec in all_tables():
             check = found.tables.get(spec.name)
-            if spec in ORIGINALS or check is None or not check.sound:
+            if spec in KEPT or check is None or not check.sound:
                 continue
             paths = {*check.wrong, *found.orphan_days.get(spec.name, [])}
             gone = [f for f in check.files if f.path in paths]

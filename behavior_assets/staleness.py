@@ -7,7 +7,9 @@ from itertools import pairwise
 from behavior_assets.days import next_day
 from behavior_assets.incremental import fingerprint
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.privacy.key_guard import key_in_force, silver_fingerprint, silver_keys
+from behavior_assets.privacy.build import expected_days
+from behavior_assets.privacy.consents import CONSENTS
+from behavior_assets.privacy.key_guard import key_in_force, silver_keys
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS, held_days, held_now
 from behavior_assets.sessions import build
@@ -21,10 +23,10 @@ def stale_days(lake: Lake, settings: Settings) -> list[str]:
 
     Of a day under a former key that does not matter, nor that bronze may not have it any more: it is re-keyed.
     """
-    bronze = lake.table(BRONZE_EVENTS).parts()
     done = lake.table(SILVER_EVENTS).fingerprints()
     key = key_in_force(settings)
-    stale = {day for day, files in bronze.items() if done.get(day) != silver_fingerprint(settings, files, key)}
+    expected = expected_days(lake, settings.consent_when_absent, settings.profile, key)
+    stale = {day for day, made_from in expected.items() if done.get(day) != made_from}
     stale -= held_now(lake, lake.table(BRONZE_EVENTS))
     stale |= {day for day, made in silver_keys(lake.table(SILVER_EVENTS)).items() if key and made != key.id}
     if stale or done:
@@ -43,5 +45,5 @@ def day_ranges(days: list[str], gap: int) -> list[tuple[str, str]]:
 def state(lake: Lake, settings: Settings) -> str:
     """A text that changes with everything that ``stale_days`` looks at; it costs less than to look."""
     key = key_in_force(settings)
-    tables = (BRONZE_EVENTS, SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, QUALITY_DAYS)
+    tables = (BRONZE_EVENTS, CONSENTS, SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, QUALITY_DAYS)
     return fingerprint(*(lake.table(spec).version for spec in tables), repr(settings), key and key.id)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from behavior_assets.incremental import read_parts
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import accounted, read_ledger
 from behavior_assets.presence import require_acknowledged, require_originals
@@ -52,6 +54,8 @@ def status(settings: Settings) -> dict[str, Any]:
         "timezone": settings.timezone or None,
         "consent_when_absent": settings.consent_when_absent,
         "key_version": lake.table(SILVER_EVENTS).recorded(KEY_VERSION),
+        "profile": settings.profile,
+        "without_consent": _without_consent(lake),
         "sources": [sources[s] for s in sorted(sources)],
         "arrivals": [{"source": s, "day": d, **counts} for (s, d), counts in sorted(arrivals.items())],
         "tables": tables,
@@ -61,3 +65,17 @@ def status(settings: Settings) -> dict[str, Any]:
         "data_through": manifest["data_through"] if manifest else None,
         "synthetic": bool(manifest and manifest["synthetic"]),
     }
+
+
+def _without_consent(lake: Lake) -> dict[str, int]:
+    """Events that show nobody, by the reason; those of a held day as an older version of the program told them."""
+    import ibis
+
+    table = lake.table(replace(SILVER_EVENTS, widened=True))
+    backend = ibis.duckdb.connect()
+    try:
+        events = read_parts(backend, table, table.parts())
+        counted = backend.to_pyarrow(events.group_by("consent_reason").agg(events=events.count())).to_pylist()
+    finally:
+        backend.disconnect()
+    return {r["consent_reason"]: r["events"] for r in sorted(counted, key=str) if r["consent_reason"] is not None}

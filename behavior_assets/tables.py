@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
+from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS
 from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
@@ -12,7 +13,8 @@ from resources.lake import TableSpec
 
 DAY_TABLES = (SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, CUSTOMER_DAY, PRODUCT_DAY, COMMERCE_EVENTS)
 ORIGINALS = (BRONZE_EVENTS, QUARANTINE_EVENTS)
-ALL_TABLES = (*ORIGINALS, *DAY_TABLES, QUALITY_DAYS)
+KEPT = (*ORIGINALS, CONSENTS)  # what no other table can give back
+ALL_TABLES = (*KEPT, *DAY_TABLES, QUALITY_DAYS)
 
 
 def all_tables() -> tuple[TableSpec, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -15,14 +14,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from behavior_assets import unfinished
-from behavior_assets.incremental import content, fingerprint
 from behavior_assets.ingestion import audit
 from behavior_assets.ingestion.archive import KEPT_KEY
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode, removed_by
 from behavior_assets.presence import has_ingested, has_published, require_originals
+from behavior_assets.privacy.build import expected_days
+from behavior_assets.privacy.consents import CONSENTS as CONSENT_TABLE
 from behavior_assets.privacy.key_guard import KEY_ID, key_problem, keys_by_day
-from behavior_assets.privacy.silver import SILVER_EVENTS, silver_version
+from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS, held_days
 from behavior_assets.tables import DAY_TABLES, ORIGINALS, all_tables
 from exports import outlets
@@ -36,7 +36,7 @@ from resources.lake import Lake, LakeTable
 from resources.lock import exclusive
 from resources.models import ModelStore
 from resources.parquet import DataFile
-from resources.settings import CONSENTS, Settings
+from resources.settings import CONSENTS, PROFILES, Settings
 
 
 def require_files(lake: Lake) -> None:
@@ -108,8 +108,8 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
             progress(spec.name)
             checks[spec.name] = check_table(lake.table(spec), sums)
             problems += checks[spec.name].problems()
-        elif ingested if spec is BRONZE_EVENTS else published_once and spec is not QUARANTINE_EVENTS:
-            # Quarantine is made with its first reject; everything else is there once something was published.
+        elif ingested if spec is BRONZE_EVENTS else published_once and spec not in (QUARANTINE_EVENTS, CONSENT_TABLE):
+            # These are made with their first row; everything else is there once something was published.
             problems.append(Problem(spec.name, "the table is missing"))
     bronze, quarantine = (checks.get(s.name) for s in ORIGINALS)
     commits = _commits(bronze)
@@ -230,19 +230,18 @@ def _stale_days(lake: Lake, checks: Mapping[str, TableCheck]) -> list[Problem]:
 
     By whatever setting of consent, and with whatever key of ours: a setting or a key that was changed is no damage.
     """
-    bronze, silver, quality = (checks.get(spec.name) for spec in (BRONZE_EVENTS, SILVER_EVENTS, QUALITY_DAYS))
-    if bronze is None or silver is None or not all(check is None or check.sound for check in (bronze, silver, quality)):
+    bronze, silver, *others = (checks.get(s.name) for s in (BRONZE_EVENTS, SILVER_EVENTS, QUALITY_DAYS, CONSENT_TABLE))
+    if bronze is None or silver is None or not all(c is None or c.sound for c in (bronze, silver, *others)):
         return []
-    if quality is not None and quality.wrong:  # it tells which days are held
+    if any(c is not None and c.wrong for c in others):  # they tell which days are held, and who may not be known
         return []
-    days: dict[str, list[DataFile]] = defaultdict(list)
-    for file in bronze.files:
-        days[file.part].append(file)
+    if bronze.wrong and others[1] is not None:  # then bronze must be read, too
+        return []
     made = {file.part: file.fingerprint.partition("-")[0] for file in silver.files}
     held = held_days(lake, SILVER_EVENTS.name) | held_days(lake, BRONZE_EVENTS.name)
-    versions = [silver_version(consent) for consent in CONSENTS]
-    stale = [day for day in sorted(days.keys() - held)
-             if made.get(day) not in {fingerprint(version, content(days[day])) for version in versions}]  # fmt: skip
+    settings = [expected_days(lake, consent, profile, None) for consent in CONSENTS for profile in PROFILES]
+    stale = [day for day in sorted(settings[0].keys() - held)
+             if made.get(day) not in {expected[day] for expected in settings}]  # fmt: skip
     what = (
         "is not made from what bronze holds of the day (did a run not end, or is this program newer than the table?): "
         "`behavior run` makes it again"

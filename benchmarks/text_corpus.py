@@ -60,14 +60,18 @@ _IDS: dict[str, tuple[str, ...]] = {
 def corpus(seed: int = 7, each: int = 40) -> Iterator[Sample]:
     """``each`` samples of every kind in every locale."""
     dice = random.Random(seed)  # noqa: S311 - no secret
-    makers: dict[str, Callable[[str, random.Random], str]] = {
-        "e-mail": _email, "phone": lambda place, d: _filled(d.choice(_PHONES[place]), d), "card": _card, "IBAN": _iban,
-        "national id": lambda place, d: _filled(d.choice(_IDS[place]), d),
-    }  # fmt: skip
     for locale in LOCALES:
-        for kind, make in makers.items():
+        for kind, make in _MAKERS.items():
             for _ in range(each):
                 yield Sample(locale, kind, make(locale, dice))
+
+
+def plain(kind: str, locale: str, dice: random.Random) -> str:
+    """One sample of a kind, an address with its sign and an account number without blanks."""
+    if kind == "e-mail":
+        return f"{_NAMES[locale][0]}.{dice.choice(_NAMES[locale][1:])}@example.org"
+    text = _MAKERS[kind](locale, dice)
+    return text.replace(" ", "").upper() if kind == "IBAN" else text
 
 
 def _filled(form: str, dice: random.Random) -> str:
@@ -101,6 +105,13 @@ def _iban(locale: str, dice: random.Random) -> str:
     return dice.choice((text, " ".join(text[n : n + 4] for n in range(0, len(text), 4)), text.lower()))
 
 
+_MAKERS: dict[str, Callable[[str, random.Random], str]] = {
+    "e-mail": _email, "phone": lambda place, d: _filled(d.choice(_PHONES[place]), d), "card": _card, "IBAN": _iban,
+    "national id": lambda place, d: _filled(d.choice(_IDS[place]), d),
+}  # fmt: skip
+KINDS = tuple(_MAKERS)
+
+
 HARMLESS = (
     "red running shoes 42", "iphone 14 pro 128 gb", "samsung galaxy s23", "lego 75192", "samsung tv 55 4k 2024",
     "büro stuhl", "chaussures d'été", "lámpara de pie", "wd-40 400 ml", "usb-c 3.1 hub", "jeans 32/34", "barbie 2023",
@@ -108,3 +119,13 @@ HARMLESS = (
     "kołdra 140x200", "playstation 5", "rtx 4070 ti", "hp 301 xl", "aa batteries 24", "pneu 205 55 r16", "n95 mask",
 )  # fmt: skip
 """Searches that lead to nobody: what is taken away of these is lost for nothing."""
+HARMLESS_LABELS = (
+    "summer-sale", "20240623_newsletter", "black friday 2024", "brand|search|de", "pmax_shoes_0424", "(not set)",
+    "retargeting-30d", "12345678", "uk-generic-exact", "q4/2023 launch", "google / cpc", "affiliate_4711", "50% off",
+)  # fmt: skip
+"""Campaigns of the same sort."""
+HARMLESS_PATHS = (
+    "/c/shoes", "/p/12345", "/2024/06/23/summer", "/iphone-14-pro-128gb", "/de/büro/stuhl", "/category/a-z", "/cart",
+    "/blog/10-best-gifts", "/p/wd-40-400-ml", "/search", "/kundenservice/rückgabe", "/size-42", "/en-gb/",
+)  # fmt: skip
+"""Paths of the same sort."""

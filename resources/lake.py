@@ -43,12 +43,16 @@ _DATA_CHANGE = True  # a commit of ours always changes rows
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A lake table: its name ``layer/table``, columns, and whether ``event_date`` partitions it."""
+    """A lake table: its name ``layer/table``, columns, and whether ``event_date`` partitions it.
+
+    ``widened``: older files lack columns that came later, and nobody makes them anew.
+    """
 
     name: str
     schema: pa.Schema
     by_day: bool = False
     undictionaried: frozenset[str] = frozenset()
+    widened: bool = False
 
     @property
     def view(self) -> str:
@@ -212,7 +216,9 @@ class LakeTable:
             if size == file.size:
                 return path
             found = f"has {size:,} bytes, the log says {file.size:,}"
-        if self.spec.name.startswith(ORIGINALS):
+        if self.spec.name == "bronze/consents":
+            remedy = "persons' decisions are nowhere else, so it can only come from a backup"
+        elif self.spec.name.startswith(ORIGINALS):
             remedy = "`behavior verify --repair` reads its rows again from the archive"
         else:
             remedy = "`behavior verify --repair` makes it again from the tables before it"

@@ -94,6 +94,7 @@ class Settings:
     session_cap_hours: int = 24  # a chain of events is cut after this long
     cart_abandonment_hours: int = 24  # a cart untouched for so long counts as abandoned
     consent_when_absent: str = "granted"  # for sources that say nothing: "granted" or "denied"
+    profile: str = "full"  # "audience": nobody is recognised again, visits are only counted
     key_file: str = ""  # path of the pseudonym key; default <home>/keys/pseudonym.key
     key_window_days: int = 30  # so long after a rotation the former key and its map are kept
     ipv4_prefix: int = 24  # bits of an IPv4 address that are kept: 24 or 16
@@ -119,7 +120,10 @@ _UNFIT = "?*[%#=\\\x7f"  # in a home's path: marks of patterns, URLs, partitions
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _LEAST = {"max_field_bytes": 1024}
 CONSENTS = ("denied", "granted")
-_CHOICES: dict[str, set[Any]] = {"consent_when_absent": set(CONSENTS), "ipv4_prefix": {16, 24}}
+PROFILES = ("full", "audience")
+_CHOICES: dict[str, set[Any]] = {
+    "consent_when_absent": set(CONSENTS), "profile": set(PROFILES), "ipv4_prefix": {16, 24},
+}  # fmt: skip
 
 
 def _size(value: object, where: str) -> int:

@@ -25,6 +25,7 @@ from behavior_assets.ingestion.ingest import Ingestion, IngestReport
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.sources import load_source
 from behavior_assets.privacy.build import build_silver
+from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.registry import told_by
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.build import build_sessions
@@ -194,7 +195,7 @@ class Chain:
 
     def table(self, name: str) -> LakeTable:
         """A table of the lake by its name."""
-        specs = {s.name: s for s in (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS)}
+        specs = {s.name: s for s in (BRONZE_EVENTS, QUARANTINE_EVENTS, CONSENTS, SILVER_EVENTS)}
         return self.lake.table(specs.get(name) or _spec(name))
 
     def rows(self, name: str, query: str) -> list[tuple[Any, ...]]:

@@ -35,7 +35,8 @@ BEFORE_GOLD_ROWS: dict[str, list[dict[str, object]]] = {
          "consent": "granted", "is_bot": False, "source": "ga4"},
         {"event_key": 2, "event_ts_us": NOON, "event_date": DAY, "event_hour": 12, "event_name": "adjustment",
          "chain_key": 2, "is_user": False, "is_record": True, "price": -2.5, "quantity": -1,
-         "line_type": "adjustment", "consent": "denied", "is_bot": True, "source": "online_retail"},
+         "line_type": "adjustment", "consent": "denied",
+         "consent_reason": "gpc", "is_bot": True, "source": "online_retail"},
     ],
     "silver/sessions": [
         {"session_key": 1, "event_date": DAY, "start_hour": 12, "start_ts_us": NOON, "end_ts_us": NOON + 5,
@@ -239,7 +240,9 @@ def test_the_rules_say_what_the_contract_says(table: PublishedTable) -> None:
 def test_the_tables_below_gold_have_their_columns_and_days(spec: TableSpec) -> None:
     (columns,) = of_kind(spec.name, "columns")
     assert columns.blocking
-    assert columns.columns == tuple(spec.schema.names)
+    # Files of an older version of the program lack what came to bronze since, and nobody makes them anew.
+    later = {"gpc", "consent_version", "consent_ts_us"} if spec.widened else set()
+    assert columns.columns == tuple(n for n in spec.schema.names if n not in later)
     assert load_rules(spec.name).day_column == "event_date"
 
 

@@ -137,17 +137,31 @@ def _out_of_memory(delivery: Delivery) -> Iterator[None]:
         raise InputRefusedError(msg) from error
 
 
+# An address as logs and proxies write it: in brackets, with a zone or a port, or as the first of a list of hops.
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
+_V4 = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_GROUP = "[0-9A-Fa-f]{1,4}"
+_PORT, _HOPS = "(?::[0-9]{1,5})?", r"\s*(?:,.*)?$"
+_FIRST_V4 = rf"^\s*\[?(?:(?:::|(?:0{{1,4}}:){{5}})ffff:)?({_V4})\]?{_PORT}{_HOPS}"
+_ZONED = "([0-9A-Fa-f:.]{2,45})(?:%[0-9A-Za-z]+)?"
+_FIRST_V6 = rf"^\s*(?:\[{_ZONED}\]{_PORT}|{_ZONED}){_HOPS}"
+_WHOLE_V6 = rf"(?:{_GROUP}:){{7}}{_GROUP}|(?:{_GROUP}:){{6}}{_V4}"
+_SHORT_V6 = rf"(?:{_GROUP}(?::{_GROUP}){{0,6}})?::(?:{_GROUP}(?::{_GROUP}){{0,6}}|(?:{_GROUP}:){{0,5}}{_V4})?"
+
+
 def _ip_macro(bits: int) -> str:
-    """SQL macro that truncates an address: IPv4 to /24 or /16, IPv6 to /48; anything else becomes NULL."""
+    """SQL macros that truncate an address: IPv4 to /24 or /16, IPv6 to /48; anything else becomes NULL."""
     kept, zeros = bits // 8, ".0" * (4 - bits // 8)
-    octets = f"([0-9]{{1,3}}(?:\\.[0-9]{{1,3}}){{{kept - 1}}})(?:\\.[0-9]{{1,3}}){{{4 - kept}}}"
-    return f"""CREATE OR REPLACE MACRO truncated_ip(address) AS (CASE
-        WHEN regexp_full_match(address, '(::ffff:)?{octets}', 'i')
-            THEN regexp_replace(address, '^(?:::[fF]{{4}}:)?{octets}$', '\\1{zeros}')
-        WHEN regexp_full_match(address, '[0-9A-Fa-f:]{{2,39}}') AND contains(address, ':') THEN
-            concat(array_to_string(list_slice(CASE
-                WHEN contains(address, '::') THEN list_concat(
-                    list_filter(string_split(string_split(address, '::')[1], ':'), lambda g: g <> ''),
-                    ['0', '0', '0'])
-                ELSE string_split(address, ':') END, 1, 3), ':'), '::')
-        END)"""
+    plain = f"([0-9]{{1,3}}(?:\\.[0-9]{{1,3}}){{{kept - 1}}}).*"
+    return f"""
+    CREATE OR REPLACE MACRO truncated_v4(address) AS (
+        CASE WHEN address <> '' THEN regexp_replace(address, '^{plain}$', '\\1{zeros}') END);
+    CREATE OR REPLACE MACRO truncated_v6(address) AS (
+        CASE WHEN regexp_full_match(address, '{_WHOLE_V6}') OR (regexp_full_match(address, '{_SHORT_V6}')
+                AND len(string_split(address, ':')) <= 9) THEN
+            concat(array_to_string(list_slice(list_concat(
+                list_filter(string_split(string_split(address, '::')[1], ':'), lambda g: g <> ''),
+                ['0', '0', '0']), 1, 3), ':'), '::') END);
+    CREATE OR REPLACE MACRO truncated_ip(address) AS (coalesce(
+        truncated_v4(regexp_extract(address, '{_FIRST_V4}', 1, 'i')),
+        truncated_v6(concat(regexp_extract(address, '{_FIRST_V6}', 1), regexp_extract(address, '{_FIRST_V6}', 2)))))"""

@@ -33,12 +33,14 @@ BRONZE_EVENTS = TableSpec(
         ("channel", pa.string()), ("campaign", pa.string()), ("device", pa.string()), ("country", pa.string()),
         ("url", pa.string()), ("referrer", pa.string()), ("search_query", pa.string()),
         ("ip", pa.string()), ("user_agent", pa.string()), ("consent", pa.string()), ("is_bot", pa.bool_()),
+        ("gpc", pa.bool_()), ("consent_version", pa.string()), ("consent_ts_us", pa.int64()),
         ("sent_ts_us", pa.int64()),
         ("source", pa.string()), ("batch_id", pa.string()), ("row_number", pa.int64()),
         ("arrived_ts_us", pa.int64()),
     ]),
     by_day=True,
     undictionaried=frozenset({"event_id", "record_id", "event_ts_us", "row_number", "payload_hash"}),
+    widened=True,
 )  # fmt: skip
 
 QUARANTINE_EVENTS = TableSpec(
@@ -59,4 +61,5 @@ PARSED_COLUMNS = tuple(
 )  # fmt: skip
 
 SQL_TYPES = {"event_ts_us": "BIGINT", "sent_ts_us": "BIGINT", "price": "DECIMAL(18,4)", "quantity": "BIGINT",
-             "transaction_line": "BIGINT", "is_bot": "BOOLEAN"}  # fmt: skip
+             "transaction_line": "BIGINT", "is_bot": "BOOLEAN", "gpc": "BOOLEAN",
+             "consent_ts_us": "BIGINT"}  # fmt: skip

@@ -118,9 +118,10 @@ def session_events(events: ir.Table, sessions: ir.Table, product_days: ir.Table)
     """Events of sessions in their order, as Ibis sees them.
 
     ``events`` are rows of ``silver/events``, ``sessions`` of ``silver/sessions``; ``product_days`` those of
-    ``silver/product_day`` that reach ``USUAL_DAYS`` further back. Visits of programs are left out.
+    ``silver/product_day`` that reach ``USUAL_DAYS`` further back. Visits of programs are left out, and those without
+    consent: no visit has events with and without it.
     """
-    records = events.filter(events.is_record)
+    records = events.filter(events.is_record & (events.consent == "granted"))
     booked = sessions.filter(~sessions.is_bot).select(
         "session_key", "start_ts_us", "end_ts_us", "start_hour", chain="chain_key", who="customer_key",
         began="event_date",

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from behavior_assets.incremental import content, fingerprint
-from behavior_assets.privacy.silver import silver_version
 from resources.errors import UsageError
 from resources.keys import PSEUDONYM, KeyVersion, key_place, key_versions, load_key
 from resources.lake import LakeTable
@@ -22,12 +20,6 @@ KEY_ID, KEY_VERSION = "behavior.key_id", "behavior.key_version"  # in the metada
 def key_mark(key: KeyVersion) -> str:
     """What stands at the end of the fingerprint of a silver day that was made with a key."""
     return f"-{key.id}"
-
-
-def silver_fingerprint(settings: Settings, bronze: Iterable[DataFile], key: KeyVersion | None) -> str:
-    """The fingerprint of a silver day that is made of these files of bronze with a key."""
-    made = fingerprint(silver_version(settings.consent_when_absent), content(bronze))
-    return made + (key_mark(key) if key else "")
 
 
 def key_in_force(settings: Settings) -> KeyVersion | None:

@@ -99,12 +99,16 @@ HOLDINGS = (
     _of_persons(
         "bronze/events", Layer.bronze, Subject.raw, identifier="user_id client_id session_id transaction_id event_id "
         "record_id", text="url referrer search_query campaign channel", circumstance="ip user_agent country device "
-        "event_ts_us", derived="consent payload_hash"),
+        "event_ts_us", derived="consent consent_version consent_ts_us gpc "
+        "payload_hash"),
+    _of_persons("bronze/consents", Layer.bronze, Subject.raw, identifier="subject",
+                derived="record_id state version at_us recorded_us"),
     _of_persons("quarantine/events", Layer.quarantine, Subject.record, raw="raw", text="header message column_name"),
     _of_persons(
         "silver/events", Layer.silver, Subject.customer, pseudonym="customer_id transaction_id",
         surrogate="customer_key chain_key event_key", text="url referrer search_query campaign channel",
-        circumstance="country device browser event_ts_us", derived="consent"),
+        circumstance="country device browser event_ts_us", derived="consent "
+        "consent_reason consent_version consent_ts_us"),
     _of_persons("silver/session_parts", Layer.silver, Subject.visit, surrogate="chain_key user_key any_key",
                 circumstance="entry_channel entry_device entry_country last_ts_us", derived=_SESSION_FIGURES),
     _of_persons("silver/sessions", Layer.silver, Subject.visit, surrogate="session_key chain_key customer_key",
@@ -158,7 +162,7 @@ def told_by(asset: str) -> Callable[[Iterable[DataFile]], str]:
 # A column of one of these names tells of a person wherever it stands.
 ALWAYS_PERSONAL = frozenset({
     "user_id", "client_id", "session_id", "customer_id", "customer_key", "session_key", "chain_key", "order_key",
-    "cart_key", "event_key", "transaction_id", "ip", "user_agent", "raw",
+    "cart_key", "event_key", "transaction_id", "ip", "user_agent", "raw", "subject",
 })  # fmt: skip
 
 

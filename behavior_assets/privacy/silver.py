@@ -9,6 +9,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from behavior_assets.ingestion.canonical import MONEY
+from behavior_assets.privacy.consent import may_deny, with_consent
 from behavior_assets.privacy.normal import normal_ids
 from behavior_assets.privacy.text import (
     browser_family,
@@ -38,7 +39,8 @@ SILVER_EVENTS = TableSpec(
         ("is_record", pa.bool_()),
         ("channel", pa.string()), ("campaign", pa.string()), ("device", pa.string()), ("browser", pa.string()),
         ("country", pa.string()), ("url", pa.string()), ("referrer", pa.string()), ("search_query", pa.string()),
-        ("consent", pa.string()), ("is_bot", pa.bool_()), ("sent_ts_us", pa.int64()), ("source", pa.string()),
+        ("consent", pa.string()), ("consent_reason", pa.string()), ("consent_version", pa.string()),
+        ("consent_ts_us", pa.int64()), ("is_bot", pa.bool_()), ("sent_ts_us", pa.int64()), ("source", pa.string()),
     ]),
     by_day=True,
     undictionaried=frozenset({"event_key", "event_ts_us"}),
@@ -51,17 +53,18 @@ MADE_FROM = {
     "channel": {"channel"}, "country": {"country"}, "browser": {"user_agent"}, "device": {"device", "user_agent"},
     "sent_ts_us": {"sent_ts_us"}, "product_name": {"product_name"}, "currency": {"currency"},
     "transaction_line": {"transaction_line"}, "category_path": {"category_path"},
+    "consent_version": {"consent_version"}, "consent_ts_us": {"consent_ts_us"},
 }  # fmt: skip
 
 
-def silver_version(consent_when_absent: str) -> str:
-    """What a silver day is made by, for its fingerprint: the rule, and the setting that its rows show."""
-    return f"{VERSION}/{consent_when_absent}"
+def silver_version(consent_when_absent: str, profile: str) -> str:
+    """What a silver day is made by, for its fingerprint: the rule, and the settings that its rows show."""
+    return f"{VERSION}/{consent_when_absent}/{profile}"
 
 
 def filled_columns(bronze: ir.Table) -> set[str]:
     """Optional bronze columns that hold any value: a source without URLs need not have them cleaned."""
-    names = sorted({"payload_hash"}.union(*MADE_FROM.values()))
+    names = sorted({"payload_hash", "consent", "gpc"}.union(*MADE_FROM.values()))
     counts = bronze.agg(**{n: bronze[n].count() for n in names}).to_pyarrow().to_pylist()[0]
     return {n for n in names if counts[n]}
 
@@ -74,16 +77,24 @@ def silver_events(
     bronze: ir.Table,
     *,
     consent_when_absent: str,
+    profile: str = "full",
+    people: ir.Table | None = None,
     filled: set[str] | None = None,
     hold: Callable[[str, ir.Table], ir.Table] = _as_it_is,
 ) -> ir.Table:
     """Bronze events of some days as silver.
 
     Customers, visits and transactions become keyed pseudonyms, customers and visits once per distinct value. Of
-    records that share an id but not a payload the smallest payload hash is kept. ``filled``: the bronze columns that
-    hold anything (``filled_columns``); ``hold`` may compute a small intermediate table once, under a name, so that
-    the events themselves only stream by.
+    records that share an id but not a payload the smallest payload hash is kept. An event without consent has no
+    customer, and its visit is told by the source's session id alone. ``people``: ``consents.governed``; ``filled``: the
+    bronze columns that hold anything (``filled_columns``); ``hold`` may compute a small intermediate table once, under
+    a name, so that the events themselves only stream by.
     """
+    if may_deny(filled, people, consent_when_absent, profile):
+        bronze = with_consent(bronze, people, consent_when_absent, profile)
+    else:
+        bronze = bronze.mutate(consent_reason=ibis.null("string"))
+    bronze = bronze.mutate(denied=bronze.consent_reason.notnull())
     events = bronze
     if filled is None or "payload_hash" in filled:
         losers = hold("losers", losing_payloads(bronze))
@@ -93,19 +104,19 @@ def silver_events(
     visits = hold("visits", visits_of(bronze))
     joined = events.inner_join(visits, [events[n].identical_to(visits[n]) for n in _VISIT])
     agent = joined.user_agent
-    absent = ibis.literal(consent_when_absent)
     return joined.mutate(
         event_key=key_event(joined.event_id),
         is_user=joined.user_id.notnull(),
         transaction_id=pseudonym_transaction(joined.source + "|" + joined.transaction_id),
-        device=ibis.coalesce(joined.device.lower(), device_family(agent)),
+        device=ibis.coalesce(clean_label(joined.device.lower()), device_family(agent)),
+        country=clean_label(joined.country),
         browser=browser_family(agent),
         url=clean_url(joined.url),
         referrer=clean_referrer(joined.referrer),
         search_query=clean_search(joined.search_query),
         campaign=clean_label(joined.campaign),
         channel=clean_label(joined.channel),
-        consent=ibis.coalesce(joined.consent, absent),
+        consent=ibis.ifelse(joined.denied, "denied", "granted"),
         is_bot=ibis.coalesce(joined.is_bot, False)
         | (ibis.coalesce(looks_like_bot(agent), False) if filled is None or "user_agent" in filled else False),
         is_record=ibis.coalesce(joined.transaction_line, 1) == 1,
@@ -115,7 +126,7 @@ def silver_events(
 
 
 # What tells visits apart; NULL is a value here like any other.
-_VISIT = ("source", "session_id", "user_id", "client_id", "alone")
+_VISIT = ("source", "session_id", "user_id", "client_id", "alone", "denied")
 
 
 def _alone(events: ir.Table) -> ir.StringValue:
@@ -155,7 +166,8 @@ def _chain(visits: ir.Table) -> ir.StringValue:
     so the client, where there is one, stands before the user.
     """
     visitor = ibis.coalesce(visits.client, visits.user, "")
-    return visits.source + "|" + ibis.coalesce(
+    # A visit is wholly with consent or wholly without: else what is scored would show in what is only counted.
+    return visits.source + ibis.ifelse(visits.denied, "|-|", "|") + ibis.coalesce(
         "s|" + visits.session_id + "|" + visitor,
         "u|" + visits.user,
         "c|" + visits.client,

@@ -8,11 +8,12 @@ import ibis.expr.types as ir
 from behavior_assets.privacy.detectors import IN_LABEL, IN_PIECE, IN_VALUE, personal
 
 ALLOWED_PARAMETERS = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "page", "sort", "category")
-_VALUE = r"([A-Za-z0-9_.\-]{1,40})(?:[&#]|$)"
+_LONGEST_SEARCH = 60
+_ALLOWED = rf"^(?:{'|'.join(ALLOWED_PARAMETERS)})=[A-Za-z0-9_.\-]{{1,40}}$"
 _PERSONAL_PIECE = rf"/[^/]*(?:{IN_PIECE})[^/]*"  # not a page
 # What may hide a shape from the detectors: escapes of escapes, of spaces and of signs.
-_ESCAPES = (("%25", "%"), ("(?i)(?:%20|%C2%A0|%09)+", "-"), ("(?i)%2B", "+"), ("(?i)%28|%5B|%7B", "("),
-            ("(?i)%29|%5D|%7D", ")"), ("(?i)%2D", "-"), ("(?i)%2E", "."))  # fmt: skip
+_ESCAPES = (("%(?:25)+", "%"), ("(?i)(?:%20|%C2%A0|%09)+", "-"), ("(?i)%2B", "+"), ("(?i)%28|%5B|%7B", "("),
+            ("(?i)%29|%5D|%7D", ")"), ("(?i)%2D", "-"), ("(?i)%2E", "."), ("(?i)%2C", ","))  # fmt: skip
 _BOT = (
     r"(?i)(bot\b|bot/|crawl|spider|slurp|headless|phantomjs|selenium|curl/|wget/|python-requests|scrapy|"
     r"httpclient|facebookexternalhit|lighthouse|monitor)"
@@ -22,19 +23,13 @@ _BOT = (
 def clean_url(url: ir.StringValue) -> ir.StringValue:
     """Host and path, with only allow-listed query parameters of harmless values; no fragment."""
     base = url.re_extract(r"^(?:https?://)?(?:[^/?#@]*@)?([^/?#@]*(?:/[^?#]*)?)", 1)
+    plain = base
     for escaped, sign in _ESCAPES:
-        base = base.re_replace(escaped, sign)
-    base = base.re_replace(_PERSONAL_PIECE, "/-")
-    kept: list[ir.StringValue] = []
-    for name in ALLOWED_PARAMETERS:
-        value = url.re_extract(rf"[?&]{name}={_VALUE}", 1)
-        harmless = value.length() > 0
-        kept.append(ibis.ifelse(harmless & ~personal(value, IN_VALUE), f"{name}=" + value + "&", ""))
-    query = kept[0]
-    for piece in kept[1:]:
-        query = query + piece
-    query = query.re_replace("&$", "")
-    return ibis.ifelse(query.length() > 0, base + "?" + query, base)
+        plain = plain.re_replace(escaped, sign)
+    base = ibis.ifelse(url.contains("%"), plain, base).re_replace(_PERSONAL_PIECE, "/-")
+    pieces = url.re_extract(r"\?([^#]*)", 1).split("&")
+    kept = pieces.filter(lambda piece: piece.re_search(_ALLOWED) & ~personal(piece, IN_VALUE)).join("&")
+    return base + ibis.coalesce("?" + kept.nullif(""), "")
 
 
 def clean_referrer(referrer: ir.StringValue) -> ir.StringValue:
@@ -45,7 +40,7 @@ def clean_referrer(referrer: ir.StringValue) -> ir.StringValue:
 
 def clean_search(search: ir.StringValue) -> ir.StringValue:
     """A search term of letters, single numbers and spaces; one that may lead to a person is dropped."""
-    plain = search.re_search(r"^[\p{L}\p{N} .,'&/\-]{1,60}$")
+    plain = (search.length() <= _LONGEST_SEARCH) & search.re_search(r"^[\p{L}\p{N} .,'&/\-]+$")
     return ibis.ifelse(plain & ~personal(search), search.lower(), ibis.null("string"))
 
 

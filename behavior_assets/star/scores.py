@@ -38,6 +38,7 @@ from behavior_assets.segmentation.recipe import VALUE
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.dimensions import AHEAD_DAYS
 from behavior_assets.star.registry import model_key
+from behavior_assets.star.strangers import first_days, without_strangers
 from exports.contract import gold
 from resources.models import ModelStore, StoredModel
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from behavior_assets.forecasting.load import Loaded
     from behavior_assets.trainer import Recipe
-    from resources.lake import Lake
+    from resources.lake import Lake, LakeTable
     from resources.parquet import DataFile
     from resources.settings import Settings
 
@@ -211,7 +212,9 @@ class ScoreBuilder:
                 for day, rows in score(model, key, stale):
                     part = _part(day, model.version)
                     written.append(target.write(part, expected[part], [rows]))
-        kept |= self._of_old_recipes(recipe, present)
+        old = self._of_old_recipes(recipe, present)
+        kept |= old
+        written += self._of_persons_known(target, old)
         if not kept:
             written = [] if NONE in present else [target.write(NONE, VERSION, [])]
             kept = {NONE}
@@ -233,6 +236,19 @@ class ScoreBuilder:
             if model.told.get("recipe") == recipe.number:
                 until = min(asked[version] or self.days[-1], self.days[-1])
                 yield model, sorted(d for d in wanted(model, until) if holds(d))
+
+    def _of_persons_known(self, target: LakeTable, old: Iterable[str]) -> list[DataFile]:
+        """Old parts that hold rows of persons who are none any more, written without these."""
+        live = target.parts()
+        files = [f for part in sorted(old) for f in live[part]] if "customer_key" in target.spec.schema.names else []
+        known = first_days(self.backend, self.lake) if files else None
+        written = []
+        for file in files:
+            rows = self.backend.to_pyarrow(read_parts(self.backend, target, [file.part]))
+            left = without_strangers(rows, known)
+            if len(left) < len(rows):
+                written.append(target.write(file.part, file.fingerprint, [left]))
+        return written
 
     def _of_old_recipes(self, recipe: Recipe, parts: Iterable[str]) -> set[str]:
         """Parts of versions that this program cannot score with any more: what they told stays."""

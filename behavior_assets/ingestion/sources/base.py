@@ -66,6 +66,11 @@ def blank(column: str) -> str:
     return f"({column} IS NULL OR {column} = '')"
 
 
+def no_sale(column: str) -> str:
+    """SQL: what a source says of Global Privacy Control; any text but a clear no is the signal."""
+    return f"CASE WHEN NOT {blank(column)} THEN lower(trim({column})) NOT IN ('0', 'false', 'no', 'f', 'n', 'null') END"
+
+
 def money_checks(column: str, *, named: str = "", negative: str = "false") -> tuple[Check, ...]:
     """A price is a plain decimal of at most four places; ``negative`` says when below zero is known.
 

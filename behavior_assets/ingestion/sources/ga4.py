@@ -1,8 +1,8 @@
 """The GA4 BigQuery export's event rows, as JSON lines or Parquet.
 
 A record with items becomes one event row per item for the events that are about products. The export has no event
-id: the whole record is its natural key, unless a collector adds ``event_id``. ``ip`` and ``user_agent`` at the top
-level are what a collector adds; Google's export has neither.
+id: the whole record is its natural key, unless a collector adds ``event_id``. ``ip``, ``user_agent`` and ``gpc`` at
+the top level are what a collector adds; Google's export has none of them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from behavior_assets.ingestion.canonical import EVENT_NAMES
-from behavior_assets.ingestion.sources.base import TIME, Check, Source
+from behavior_assets.ingestion.sources.base import TIME, Check, Source, no_sale
 
 STRUCTURE = """{
  "event_timestamp":"VARCHAR","event_name":"VARCHAR","event_id":"VARCHAR","user_id":"VARCHAR",
- "user_pseudo_id":"VARCHAR","ip":"VARCHAR","user_agent":"VARCHAR",
+ "user_pseudo_id":"VARCHAR","ip":"VARCHAR","user_agent":"VARCHAR","gpc":"VARCHAR",
  "event_params":[{"key":"VARCHAR","value":{"string_value":"VARCHAR","int_value":"VARCHAR","double_value":"VARCHAR"}}],
- "privacy_info":{"analytics_storage":"VARCHAR","ads_storage":"VARCHAR"},
+ "privacy_info":{"analytics_storage":"VARCHAR","ads_storage":"VARCHAR","uses_transient_token":"VARCHAR"},
  "device":{"category":"VARCHAR"},
  "geo":{"country":"VARCHAR"},
  "traffic_source":{"name":"VARCHAR","medium":"VARCHAR","source":"VARCHAR"},
@@ -198,8 +198,11 @@ SOURCE = Source(
         "search_query": _param("search_term"),
         "ip": "truncated_ip(r.ip)",
         "user_agent": "nullif(r.user_agent, '')",
-        "consent": "CASE lower(r.privacy_info.analytics_storage) WHEN 'yes' THEN 'granted' WHEN 'no' THEN 'denied' "
-        "WHEN 'true' THEN 'granted' WHEN 'false' THEN 'denied' END",
+        # Google's "Unset" says nothing. A transient token is what a browser gets that may not keep a cookie.
+        "consent": "CASE WHEN lower(r.privacy_info.uses_transient_token) IN ('yes', 'true') THEN 'denied' "
+        "WHEN coalesce(lower(r.privacy_info.analytics_storage), '') NOT IN ('', 'unset') THEN CASE WHEN "
+        "lower(r.privacy_info.analytics_storage) IN ('yes', 'true', 'granted') THEN 'granted' ELSE 'denied' END END",
+        "gpc": no_sale("r.gpc"),
     },
     identity="line",
     own_id="nullif(r.event_id, '')",

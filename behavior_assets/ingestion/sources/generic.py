@@ -10,16 +10,16 @@ from typing import Any
 import yaml
 
 from behavior_assets.ingestion.canonical import EVENT_NAMES, LINE_TYPES, PARSED_COLUMNS
-from behavior_assets.ingestion.sources.base import TIME, Check, Source, blank, money_checks, required
-from behavior_assets.ingestion.sources.times import clock_checks, corrected, require_both, time_sql
+from behavior_assets.ingestion.sources.base import TIME, Check, Source, blank, money_checks, no_sale, required
+from behavior_assets.ingestion.sources.times import clock_checks, corrected, require_both, time_sql, unreadable
 from resources.errors import UsageError
 
 CONTRACT_DIGITS = 16
 _KEYS = {"columns", "events", "time", "delimiter", "header", "file_columns", "ignore", "repeats", "line_types",
          "capabilities"}  # fmt: skip
 # Columns that become others, or are not kept as they are.
-_MADE_USE_OF = {"event_time", "event_name", "event_id", "line_type", "sent_time", "received_time"}
-_MAPPABLE = (set(PARSED_COLUMNS) - {"event_ts_us", "sent_ts_us"}) | _MADE_USE_OF
+_MADE_USE_OF = {"event_time", "event_name", "event_id", "line_type", "sent_time", "received_time", "consent_time"}
+_MAPPABLE = (set(PARSED_COLUMNS) - {"event_ts_us", "sent_ts_us", "consent_ts_us"}) | _MADE_USE_OF
 _CAPABILITIES = {f"has_{c}" for c in (
     "views", "cart", "checkout", "purchase", "price", "sessions", "categories", "channel", "device", "country",
     "refunds", "consent",
@@ -122,13 +122,13 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
             *checks,
         ),
         decimals=tuple(columns[c] for c in ("price",) if c in columns),
-        flags=tuple(columns[c] for c in ("is_bot", "consent") if c in columns),
+        flags=tuple(columns[c] for c in ("is_bot", "consent", "gpc") if c in columns),
         sparse=True,
         capabilities={
             "has_price": "price" in columns, "has_sessions": "session_id" in columns, "has_cart": True,
             "has_categories": "category_path" in columns or "category_id" in columns,
             "has_channel": "channel" in columns, "has_device": "device" in columns or "user_agent" in columns,
-            "has_country": "country" in columns, "has_consent": "consent" in columns,
+            "has_country": "country" in columns, "has_consent": "consent" in columns or "gpc" in columns,
             **capabilities,
         },
     )  # fmt: skip
@@ -205,14 +205,19 @@ def _refuse_unknown(given: dict[Any, Any], known: set[str], where: str) -> None:
 
 def _times(columns: dict[str, str], time: dict[str, str], where: str) -> tuple[dict[str, str], tuple[Check, ...]]:
     """The fields that are times, and what can be wrong with the times of sending and receiving."""
-    event, sent, received = (
+    event, sent, received, asked = (
         (columns[n], _name(columns[n]), time_sql(time, _name(columns[n]), where)) if n in columns else ("", "", "")
-        for n in ("event_time", "sent_time", "received_time")
+        for n in ("event_time", "sent_time", "received_time", "consent_time")
     )
-    if not sent[0]:
-        return {"event_ts_us": event[2]}, ()
-    fields = {"event_ts_us": corrected(event[2], sent[2], received[2]), "sent_ts_us": sent[2]}
-    return fields, clock_checks(event[2], sent, received)
+    fields = {"event_ts_us": event[2]}
+    checks: tuple[Check, ...] = ()
+    if sent[0]:
+        fields = {"event_ts_us": corrected(event[2], sent[2], received[2]), "sent_ts_us": sent[2]}
+        checks = clock_checks(event[2], sent, received)
+    if asked[0]:
+        fields["consent_ts_us"] = asked[2]
+        checks = (*checks, unreadable(*asked))
+    return fields, checks
 
 
 def _event_sql(events: dict[str, str], column: str, where: str) -> str:
@@ -259,6 +264,8 @@ def _fields(
         elif ours == "consent":
             yes = f"{_BOOLEANS.format(column)} OR lower({column}) = 'granted'"
             fields[ours] = f"CASE WHEN NOT {blank(column)} THEN CASE WHEN {yes} THEN 'granted' ELSE 'denied' END END"
+        elif ours == "gpc":
+            fields[ours] = no_sale(column)
         elif ours == "ip":
             fields[ours] = f"truncated_ip({column})"
         elif ours not in _MADE_USE_OF:

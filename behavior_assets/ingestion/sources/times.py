@@ -76,11 +76,12 @@ def corrected(event: str, sent: str, received: str) -> str:
     return f"CASE WHEN {known} THEN ({received}) - (({sent}) - ({event})) ELSE {event} END"
 
 
+def unreadable(column: str, name: str, time: str) -> Check:
+    """A time that is there and cannot be read; by column, its quoted name, its time's SQL."""
+    return Check("wrong_type", column, f"NOT {blank(name)} AND ({time}) IS NULL", "not a time of the mapping's format")
+
+
 def clock_checks(event: str, sent: tuple[str, str, str], received: tuple[str, str, str]) -> tuple[Check, ...]:
     """What makes a correction impossible; ``sent`` and ``received`` are (column, its quoted name, its time's SQL)."""
-    unreadable = tuple(
-        Check("wrong_type", column, f"NOT {blank(name)} AND ({time}) IS NULL", "not a time of the mapping's format")
-        for column, name, time in (sent, received)
-    )
     early = Check("rule_breach", sent[0], f"({sent[2]}) < ({event})", "sent before the event, by the same clock")
-    return (*unreadable, early)
+    return (unreadable(*sent), unreadable(*received), early)
