@@ -1,0 +1,91 @@
+"""Looking at decoded cells: Arrow columns of any type, nested ones too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from behavior_assets.privacy.scanner.needles import Grade, Needles, grade
+from behavior_assets.privacy.scanner.report import Notes
+from behavior_assets.privacy.scanner.text import CELL, Piece, Search
+
+_INT64 = range(-(2**63), 2**63)
+
+
+class Cells:
+    """Finds the needles in columns."""
+
+    def __init__(self, needles: Needles, search: Search) -> None:
+        self._search = search
+        numbers = {
+            int(text): (name, grade(text))
+            for name, text in needles.named().items()
+            if text.lstrip("-").isdigit() and str(int(text)) == text and int(text) in _INT64
+        }
+        self._needle = {number: name for number, (name, _) in numbers.items()}
+        self._by_grade = {g: sorted(n for n, (_, of) in numbers.items() if of is g) for g in Grade}
+
+    def look(self, column: Any, name: str, place: str, notes: Notes) -> None:
+        """Note what an array or chunked array holds; ``name`` is that of the column."""
+        for array in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            self._look(array, name, place, notes)
+
+    def _look(self, array: Any, name: str, place: str, notes: Notes) -> None:
+        kind = array.type
+        if isinstance(array, pa.ExtensionArray):
+            self._look(array.storage, name, place, notes)
+        elif pa.types.is_dictionary(kind):
+            self._look(array.dictionary, name, place, notes)
+        elif pa.types.is_struct(kind):
+            for field, values in zip(kind, array.flatten(), strict=True):
+                self._look(values, f"{name}.{field.name}", place, notes)
+        elif pa.types.is_map(kind):
+            self._look(array.keys, f"{name}.key", place, notes)
+            self._look(array.items, f"{name}.value", place, notes)
+        elif pa.types.is_nested(kind) and hasattr(array, "flatten"):
+            self._look(array.flatten(), name, place, notes)
+        elif pa.types.is_run_end_encoded(kind):
+            self._look(array.values, name, place, notes)
+        elif pa.types.is_integer(kind):
+            self._look_at_numbers(array, name, place, notes)
+        elif pa.types.is_floating(kind):
+            self._look_for(array, self._by_grade[Grade.anywhere], f"{place}column {name}", "float64 cell", notes)
+        elif not pa.types.is_temporal(kind) and not pa.types.is_boolean(kind) and not pa.types.is_null(kind):
+            self._look_at_texts(array, name, place, notes)
+
+    def _look_at_numbers(self, array: Any, name: str, place: str, notes: Notes) -> None:
+        wanted = [n for g in Grade if self._search.labels.counts(g, name) for n in self._by_grade[g]]
+        self._look_for(array, wanted, f"{place}column {name}", "int64 key", notes)
+
+    def _look_for(self, array: Any, wanted: list[int], place: str, how: str, notes: Notes) -> None:
+        if not wanted or not len(array):
+            return
+        least, most = (pc.min_max(array)[side].as_py() for side in ("min", "max"))
+        if least is None or not any(least <= n <= most for n in wanted):
+            return
+        values = pa.array(wanted, pa.int64()).cast(array.type, safe=False)
+        told = dict(zip(values.to_pylist(), wanted, strict=True))
+        for found in pc.value_counts(array.filter(pc.is_in(array, values))).to_pylist():
+            notes.found(place, self._needle[told[found["values"]]], how, found["counts"])
+
+    def _look_at_texts(self, array: Any, name: str, place: str, notes: Notes) -> None:
+        plain = pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)
+        if not plain:
+            try:
+                array = array.cast(pa.large_string() if not pa.types.is_fixed_size_binary(array.type)
+                                   or pa.types.is_decimal(array.type) else pa.large_binary())  # fmt: skip
+            except pa.ArrowInvalid:
+                array = array.cast(pa.large_binary())
+            except pa.ArrowNotImplementedError:
+                notes.unread(f"{place}column {name}", f"a type that is not read: {array.type.id}")
+                return
+        array = array.drop_null()
+        if not len(array):
+            return
+        values = array.cast(pa.large_binary())
+        rows = pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values)
+        data = CELL + pc.binary_join(rows, pa.scalar(CELL, pa.large_binary()))[0].as_py() + CELL
+        for hit in self._search.hits(Piece(data, column=name)):
+            notes.found(f"{place}column {name}", hit.needle, "cell" if hit.how == "bytes" else f"cell, {hit.how}")
