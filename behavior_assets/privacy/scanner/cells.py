@@ -7,11 +7,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from behavior_assets.privacy.scanner.labels import Columns
 from behavior_assets.privacy.scanner.needles import Grade, Needles, grade
 from behavior_assets.privacy.scanner.report import Notes
 from behavior_assets.privacy.scanner.text import CELL, Piece, Search
 
 _INT64 = range(-(2**63), 2**63)
+# Types that stand for another, and where the values of that one are.
+_WRAPPED = (
+    (lambda kind: isinstance(kind, pa.BaseExtensionType), "storage"),
+    (pa.types.is_dictionary, "dictionary"),
+    (pa.types.is_run_end_encoded, "values"),
+)
 
 
 class Cells:
@@ -32,12 +39,21 @@ class Cells:
         for array in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
             self._look(array, name, place, notes)
 
+    def look_at_records(self, headers: Any, records: Any, place: str, notes: Notes) -> None:
+        """Note what delimited records hold, each by the header of its file: the cells of a table in a table."""
+        headers, records = (_values(a).cast(pa.large_binary()) for a in (headers, records))
+        for header in pc.unique(headers.drop_null()).to_pylist():
+            columns = Columns.of(header)
+            if columns:
+                lines = records.filter(pc.equal(headers, header)).drop_null().to_pylist()
+                for hit in self._search.hits(Piece(b"\n" + b"\n".join(lines), columns=columns)):
+                    notes.found(f"{place}column raw", hit.needle, f"cell, field of a record, {hit.how}")
+
     def _look(self, array: Any, name: str, place: str, notes: Notes) -> None:
         kind = array.type
-        if isinstance(array, pa.ExtensionArray):
-            self._look(array.storage, name, place, notes)
-        elif pa.types.is_dictionary(kind):
-            self._look(array.dictionary, name, place, notes)
+        inner = next((getattr(array, part) for holds, part in _WRAPPED if holds(kind)), None)
+        if inner is not None:
+            self._look(inner, name, place, notes)
         elif pa.types.is_struct(kind):
             for field, values in zip(kind, array.flatten(), strict=True):
                 self._look(values, f"{name}.{field.name}", place, notes)
@@ -46,13 +62,11 @@ class Cells:
             self._look(array.items, f"{name}.value", place, notes)
         elif pa.types.is_nested(kind) and hasattr(array, "flatten"):
             self._look(array.flatten(), name, place, notes)
-        elif pa.types.is_run_end_encoded(kind):
-            self._look(array.values, name, place, notes)
         elif pa.types.is_integer(kind):
             self._look_at_numbers(array, name, place, notes)
         elif pa.types.is_floating(kind):
             self._look_for(array, self._by_grade[Grade.anywhere], f"{place}column {name}", "float64 cell", notes)
-        elif not pa.types.is_temporal(kind) and not pa.types.is_boolean(kind) and not pa.types.is_null(kind):
+        elif not any(holds(kind) for holds in (pa.types.is_temporal, pa.types.is_boolean, pa.types.is_null)):
             self._look_at_texts(array, name, place, notes)
 
     def _look_at_numbers(self, array: Any, name: str, place: str, notes: Notes) -> None:
@@ -89,3 +103,7 @@ class Cells:
         data = CELL + pc.binary_join(rows, pa.scalar(CELL, pa.large_binary()))[0].as_py() + CELL
         for hit in self._search.hits(Piece(data, column=name)):
             notes.found(f"{place}column {name}", hit.needle, "cell" if hit.how == "bytes" else f"cell, {hit.how}")
+
+
+def _values(array: Any) -> Any:
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array

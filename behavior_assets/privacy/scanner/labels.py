@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from behavior_assets.privacy.registry import ALWAYS_PERSONAL, HOLDINGS, Kind
@@ -17,11 +16,12 @@ _OTHERS = (
     "order", "invoice", "invoice_no", "transaction", "user_session", "user_pseudo_id", "ga_session_id", "visitor_id",
     "account_id", "member_id", "order_id", "e_mail", "mail",
 )  # fmt: skip
-_THING = re.compile(
-    "product|item|article|stock|sku|ean|gtin|categor|brand|price|amount|revenue|value|money|quantity|count|rows|"
-    "events|size|bytes|length|time|stamp|date|day|hour|_us$|_ms$|version|offset|position|line|number|seed|port|pid|"
-    "duration|second|score|total|sum|limit|zip|postal"
-)
+_THINGS = frozenset({
+    "product", "item", "article", "stock", "sku", "ean", "gtin", "category", "brand", "price", "amount", "revenue",
+    "value", "money", "quantity", "qty", "count", "rows", "row", "events", "size", "bytes", "length", "len", "time",
+    "timestamp", "ts", "date", "day", "hour", "us", "ms", "version", "offset", "position", "line", "number", "seed",
+    "port", "pid", "duration", "seconds", "score", "total", "sum", "limit", "zip", "postal",
+})  # fmt: skip
 _NAME = rb"([A-Za-z][\w.\- ]*?)"
 _MARKS = rb"\\*[\"']?\s*"
 # name=…  "name": "…  name%3D…  name/…  name …  and a name before a list that is still open
@@ -51,14 +51,14 @@ class Labels:
 
     def personal(self, label: str) -> bool:
         """Whether a name tells of a person: it, its last part (``minValues.user_id``) or its last word."""
-        return any(_simple(part) in self._names for part in (label, label.rsplit(".", 1)[-1], label.split()[-1:]
-                   and label.split()[-1])) if label else False  # fmt: skip
+        return any(_simple(part) in self._names for part in (label, label.rpartition(".")[2], label.rpartition(" ")[2]))
 
     def counts(self, grade: Grade, label: str) -> bool:
         """Whether a needle that stands alone under this name is a find."""
         if grade is Grade.anywhere or self.personal(label):
             return True
-        return grade is Grade.whole and not _THING.search(label.lower())
+        last = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", " ".join(label.split()[-2:])).lower())
+        return grade is Grade.whole and _THINGS.isdisjoint({*last, *(word.removesuffix("s") for word in last)})
 
 
 def stands_alone(data: bytes, start: int, end: int) -> bool:
@@ -113,7 +113,3 @@ class Columns:
             return None
         return self.names[len(before) - 1]
 
-
-def distinct(names: Iterable[str]) -> str:
-    """Names joined for a Find, each once, in their order."""
-    return ", ".join(dict.fromkeys(n for n in names if n))

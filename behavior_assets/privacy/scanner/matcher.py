@@ -21,8 +21,8 @@ Bytes = npt.NDArray[np.uint8]
 _WIDE, _NARROW = 8, 4
 _LEAST_WIDE = 15  # shorter patterns are looked up by words of four bytes
 _TABLE_BITS = 22
-_FACTOR = {_WIDE: np.uint64(0x9E3779B97F4A7C15), _NARROW: np.uint32(0x9E3779B1)}
-_TYPE = {_WIDE: np.dtype("<u8"), _NARROW: np.dtype("<u4")}
+_FACTOR: dict[int, Any] = {_WIDE: np.uint64(0x9E3779B97F4A7C15), _NARROW: np.uint32(0x9E3779B1)}
+_TYPE: dict[int, np.dtype[Any]] = {_WIDE: np.dtype("<u8"), _NARROW: np.dtype("<u4")}
 
 
 class _Words:
@@ -44,7 +44,8 @@ class _Words:
 
     def _hashed(self, words: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         hashed = (words * _FACTOR[self.width]) >> _TYPE[self.width].type(8 * self.width - self._bits)
-        return hashed.view(np.int64) if self.width == _WIDE else hashed.astype(np.int64)
+        places: npt.NDArray[np.int64] = hashed.view(np.int64) if self.width == _WIDE else hashed.astype(np.int64)
+        return places
 
     def candidates(self, folded: Bytes) -> Iterator[tuple[npt.NDArray[np.int64], Pattern]]:
         """Where patterns may start, each with one word of it in place."""

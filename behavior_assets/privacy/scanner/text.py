@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
+import numpy.typing as npt
 
 from behavior_assets.privacy.scanner.labels import Columns, Labels, label_before, stands_alone
 from behavior_assets.privacy.scanner.matcher import Matcher
@@ -33,6 +34,8 @@ class Piece:
     """A piece of a text. Only what starts from ``low`` to before ``high`` is reported; the rest is its context.
 
     ``columns``: of a delimited text. ``column``: the text holds the cells of this column, with a zero byte between.
+    ``packed``: the bytes of a file whose cells are looked at too; they alone tell what a number is. ``escapes``: whether
+    these are looked for; in compressed bytes there are none.
     """
 
     data: bytes
@@ -40,6 +43,8 @@ class Piece:
     high: int = -1
     columns: Columns | None = None
     column: str | None = None
+    packed: bool = False
+    escapes: bool = True
 
 
 class Search:
@@ -58,12 +63,13 @@ class Search:
                 if how == "bytes" and pattern.folded != piece.data[start:end] == piece.data[start:end].upper():
                     how = "upper case"
                 yield Hit(pattern.needle, how, start)
-        yield from self._in_escapes(piece.data, "", _DEPTH)
+        if piece.escapes:
+            yield from self._in_escapes(piece.data, "", _DEPTH)
 
     def _counts(self, piece: Piece, start: int, end: int, grade: Grade) -> bool:
         if grade is Grade.anywhere:
             return True
-        if not stands_alone(piece.data, start, end):
+        if piece.packed or not stands_alone(piece.data, start, end):
             return False
         since, label = 0, None
         if piece.column is not None:
@@ -76,6 +82,14 @@ class Search:
         if label is None:
             label = label_before(piece.data, start, since)
         return self.labels.counts(grade, label)
+
+    def masked(self, path: str) -> tuple[str, list[Hit]]:
+        """The last part of a path, without ids, and the needles in it; what stands before tells what it is."""
+        folder, _, name = path.rpartition("/")
+        before = len(folder.encode()) + bool(folder)
+        hits = [h for h in self.hits(Piece(path.encode(errors="surrogateescape"), before)) if h.start >= 0]
+        hits += [h for h in self.hits(Piece(name.encode(errors="surrogateescape"))) if h.start < 0]
+        return (f"<{hits[0].needle}>" if hits else name), hits
 
     def _in_escapes(self, data: bytes, how: str, depth: int) -> Iterator[Hit]:
         """What appears when escapes are undone. A number counts there only if a name beside it says whose it is."""
@@ -109,25 +123,29 @@ def _html(data: bytes) -> bytes:
 
 
 
-_HEX = b"0123456789abcdefABCDEF"
-_KINDS: tuple[tuple[str, int, bytes, Callable[[bytes], bytes]], ...] = (
-    ("url-encoded", ord("%"), _HEX, unquote_to_bytes),
-    ("json-escaped", ord("\\"), b"ux\"'/\\@.", _json),
-    ("html-escaped", ord("&"), b"#acglnpq", _html),
+def _among(signs: bytes) -> npt.NDArray[np.bool_]:
+    table = np.zeros(256, dtype=np.bool_)
+    table[list(signs)] = True
+    return table
+
+
+_HEX = _among(b"0123456789abcdefABCDEF")
+# A kind of escape, its first byte, which bytes may be the second and the third, and what undoes it.
+_KINDS = (
+    ("url-encoded", ord("%"), _HEX, _HEX, unquote_to_bytes),
+    ("json-escaped", ord("\\"), _among(b"ux\"'/\\@."), _among(bytes(range(256))), _json),
+    ("html-escaped", ord("&"), _among(b"#acglnpq"), _among(bytes(range(256))), _html),
 )
 
 
 def _undone(data: bytes, reach: int) -> Iterator[tuple[str, bytes]]:
     """The surroundings of all escapes of a kind with these undone; where escapes are few, so is this."""
     array = np.frombuffer(data, dtype=np.uint8)
-    for name, first, second, undo in _KINDS:
+    for name, first, second, third, undo in _KINDS:
         if first not in data:
             continue
-        at = np.flatnonzero(array[:-1] == first)
-        at = at[np.isin(array[at + 1], np.frombuffer(second, dtype=np.uint8))]
-        if first == _KINDS[0][1]:
-            at = at[at + 2 < len(array)]
-            at = at[np.isin(array[at + 2], np.frombuffer(_HEX, dtype=np.uint8))]
+        at = np.flatnonzero(array[:-2] == first)
+        at = at[second[array[at + 1]] & third[array[at + 2]]]
         if at.size:
             yield name, undo(_around(data, at.tolist(), reach))
 
