@@ -77,10 +77,10 @@ class Cells:
         if not wanted or not len(array):
             return
         least, most = (pc.min_max(array)[side].as_py() for side in ("min", "max"))
-        if least is None or not any(least <= n <= most for n in wanted):
-            return
         values = pa.array(wanted, pa.int64()).cast(array.type, safe=False)
         told = dict(zip(values.to_pylist(), wanted, strict=True))
+        if least is None or not any(least <= value <= most for value in told):
+            return
         for found in pc.value_counts(array.filter(pc.is_in(array, values))).to_pylist():
             notes.found(place, self._needle[told[found["values"]]], how, found["counts"])
 

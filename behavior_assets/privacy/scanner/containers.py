@@ -51,12 +51,12 @@ class Containers:
             "parquet": tables.parquet, "arrow": tables.arrow, "sqlite": tables.sqlite, "duckdb": tables.duckdb,
         }  # fmt: skip
 
-    def look(self, path: Path, notes: Notes, most: int = MOST_UNPACKED) -> None:
+    def look(self, path: Path, notes: Notes) -> None:
         """Note what a file holds."""
         try:
-            self._file(path, "", self._headers.get(path.parent.name), notes, Budget(most), 0)
+            self._file(path, "", self._headers.get(path.parent.name), notes, Budget(MOST_UNPACKED), 0)
         except TooMuchError:
-            notes.unread("", f"unpacks to more than {most // 2**20:,} MiB")
+            notes.unread("", f"unpacks to more than {MOST_UNPACKED // 2**20:,} MiB")
 
     def _file(
         self, path: Path, place: str, columns: Columns | None, notes: Notes, budget: Budget, depth: int

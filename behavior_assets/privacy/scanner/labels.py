@@ -51,7 +51,8 @@ class Labels:
 
     def personal(self, label: str) -> bool:
         """Whether a name tells of a person: it, its last part (``minValues.user_id``) or its last word."""
-        return any(_simple(part) in self._names for part in (label, label.rpartition(".")[2], label.rpartition(" ")[2]))
+        parts = {_simple(part) for part in (label, label.rpartition(".")[2], label.rpartition(" ")[2])}
+        return not self._names.isdisjoint(parts | {part.removesuffix("s") for part in parts})
 
     def counts(self, grade: Grade, label: str) -> bool:
         """Whether a needle that stands alone under this name is a find."""
@@ -105,7 +106,7 @@ class Columns:
         """The name of the column whose value this is; None where it is only a part of a value, or no column's."""
         prefix = data[max(data.rfind(b"\n", since, start) + 1, since) : start]
         try:
-            before = next(csv.reader([prefix.decode("latin-1")], delimiter=self.delimiter), [""])
+            before = next(csv.reader([prefix.decode("latin-1")], delimiter=self.delimiter), []) or [""]
         except csv.Error:
             return None
         ends = data[end : end + 2] == b".0" or data[end : end + 1] in {b"", b'"', b"\r", b"\n", self.delimiter.encode()}

@@ -34,8 +34,8 @@ class Piece:
     """A piece of a text. Only what starts from ``low`` to before ``high`` is reported; the rest is its context.
 
     ``columns``: of a delimited text. ``column``: the text holds the cells of this column, with a zero byte between.
-    ``packed``: the bytes of a file whose cells are looked at too; they alone tell what a number is. ``escapes``: whether
-    these are looked for; in compressed bytes there are none.
+    ``packed``: the bytes of a file whose cells are looked at too; they alone tell what a number is.
+    ``escapes``: whether these are looked for; in compressed bytes there are none.
     """
 
     data: bytes
