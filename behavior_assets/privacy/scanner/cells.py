@@ -70,7 +70,10 @@ class Cells:
             self._look_at_texts(array, name, place, notes)
 
     def _look_at_numbers(self, array: Any, name: str, place: str, notes: Notes) -> None:
-        wanted = [n for g in Grade if self._search.labels.counts(g, name) for n in self._by_grade[g]]
+        signed = pa.types.is_signed_integer(array.type)
+        most = 2 ** (array.type.bit_width - signed)
+        fits = range(-most if signed else 0, most)
+        wanted = [n for g in Grade if self._search.labels.counts(g, name) for n in self._by_grade[g] if n in fits]
         self._look_for(array, wanted, f"{place}column {name}", "int64 key", notes)
 
     def _look_for(self, array: Any, wanted: list[int], place: str, how: str, notes: Notes) -> None:
