@@ -282,6 +282,8 @@ MAY = {
     "resources/commits.py: read_table": OWN,
     "behavior_assets/explain.py: duckdb.connect": OWN,
     "behavior_assets/explain.py: read_parquet": OWN,
+    "behavior_assets/privacy/scanner/databases.py: duckdb.connect": "a copy of a database, locked to it",
+    "behavior_assets/privacy/scanner/databases.py: ParquetFile": "looks for ids in whatever lies in the home",
     "exports/aggregate/shop.py: duckdb.connect": OWN,
     "exports/sql/bulk.py: pyarrow.csv": "writes rows for COPY",
     "exports/sql/source.py: duckdb.connect": OWN,

@@ -34,6 +34,16 @@ class Cells:
         self._needle = {number: name for number, (name, _) in numbers.items()}
         self._by_grade = {g: sorted(n for n, (_, of) in numbers.items() if of is g) for g in Grade}
 
+    def concerns(self, kind: Any, name: str) -> bool:
+        """Whether a column of this type and name may hold a needle at all: most numbers and times need no reading."""
+        if pa.types.is_integer(kind):
+            return bool(self._wanted(kind, name))
+        if pa.types.is_floating(kind):
+            return bool(self._by_grade[Grade.anywhere])
+        if pa.types.is_decimal(kind):
+            return bool(kind.scale <= 0)
+        return not (pa.types.is_temporal(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
+
     def look(self, column: Any, name: str, place: str, notes: Notes) -> None:
         """Note what an array or chunked array holds; ``name`` is that of the column."""
         for array in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
@@ -62,19 +72,21 @@ class Cells:
             self._look(array.items, f"{name}.value", place, notes)
         elif pa.types.is_nested(kind) and hasattr(array, "flatten"):
             self._look(array.flatten(), name, place, notes)
+        elif not self.concerns(kind, name):
+            return
         elif pa.types.is_integer(kind):
-            self._look_at_numbers(array, name, place, notes)
+            self._look_for(array, self._wanted(kind, name), f"{place}column {name}", "int64 key", notes)
         elif pa.types.is_floating(kind):
             self._look_for(array, self._by_grade[Grade.anywhere], f"{place}column {name}", "float64 cell", notes)
-        elif not any(holds(kind) for holds in (pa.types.is_temporal, pa.types.is_boolean, pa.types.is_null)):
+        else:
             self._look_at_texts(array, name, place, notes)
 
-    def _look_at_numbers(self, array: Any, name: str, place: str, notes: Notes) -> None:
-        signed = pa.types.is_signed_integer(array.type)
-        most = 2 ** (array.type.bit_width - signed)
+    def _wanted(self, kind: Any, name: str) -> list[int]:
+        """The numbers that count in a column of this name and that its type can hold."""
+        signed = pa.types.is_signed_integer(kind)
+        most = 2 ** (kind.bit_width - signed)
         fits = range(-most if signed else 0, most)
-        wanted = [n for g in Grade if self._search.labels.counts(g, name) for n in self._by_grade[g] if n in fits]
-        self._look_for(array, wanted, f"{place}column {name}", "int64 key", notes)
+        return [n for g in Grade if self._search.labels.counts(g, name) for n in self._by_grade[g] if n in fits]
 
     def _look_for(self, array: Any, wanted: list[int], place: str, how: str, notes: Notes) -> None:
         if not wanted or not len(array):

@@ -37,7 +37,7 @@ _LONGEST_PICKLE = 2**26
 _PICKLE = tuple(bytes([0x80, version]) for version in range(2, 6))
 _ENCRYPTED = 1  # a bit of a zip member's flags
 _FAILED = (*DAMAGED, sqlite3.Error, duckdb.Error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError)
-_Look = Callable[[Path, Path, str, Notes], None]
+_Look = Callable[[Path, str, Notes], None]
 
 
 class Containers:
@@ -74,13 +74,12 @@ class Containers:
             file.seek(0)
             inside = f"{place}{kind} > "
             try:
-                with tempfile.TemporaryDirectory(prefix="behavior-scan-") as scratch:
-                    if kind in self._tables:
-                        self._tables[kind](path, Path(scratch), place, notes)
-                    elif kind in STREAMS:
-                        self._unpacked(STREAMS[kind][1](file), inside, columns, notes, budget, depth)
-                    else:
-                        getattr(self, f"_{kind}")(file, inside, columns, notes, budget, depth)
+                if kind in self._tables:
+                    self._tables[kind](path, place, notes)
+                elif kind in STREAMS:
+                    self._unpacked(STREAMS[kind][1](file), inside, columns, notes, budget, depth)
+                else:
+                    getattr(self, f"_{kind}")(file, inside, columns, notes, budget, depth)
             except _FAILED as error:
                 if kind != "pickle":  # joblib puts arrays between, which the bytes have told
                     notes.unread(place, f"{kind} cannot be read ({type(error).__name__})")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from behavior_assets.privacy.scanner.text import Piece, Search
 _ROWS, _FEW_ROWS = 65_536, 4_096  # at once; few of nested columns, whose dictionaries are copied out for each row
 _RECORDS = {"header", "raw"}  # the quarantine's columns: records as delivered, and the header of their file
 _SQLITE_ROWS = 4_096
+_LOCKED: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false", "lock_configuration": "true",
+}  # fmt: skip
 _SQLITE_FILES, _DUCKDB_FILES = ("", "-wal", "-journal"), ("", ".wal")
 
 
@@ -30,7 +34,7 @@ class Tables:
     def __init__(self, search: Search, cells: Cells) -> None:
         self._search, self._cells = search, cells
 
-    def parquet(self, path: Path, _scratch: Path, place: str, notes: Notes) -> None:
+    def parquet(self, path: Path, place: str, notes: Notes) -> None:
         """Every column in every row group, and what the footer says."""
         with pq.ParquetFile(path) as plain:
             told = plain.metadata
@@ -40,13 +44,14 @@ class Tables:
         # A dictionary is looked at once, and a text that stands in it once is not copied out for a million rows.
         repeated = [told.schema.column(c).path for c, of in enumerate(chunks)
                     if any("DICTIONARY" in e for chunk in of for e in chunk.encodings)]  # fmt: skip
-        with pq.ParquetFile(path, read_dictionary=repeated) as file:
+        with pq.ParquetFile(path, metadata=told, read_dictionary=repeated) as file:
             schema = file.schema_arrow
             nested = [f.name for f in schema if pa.types.is_nested(f.type)]
-            flat = [n for n in schema.names if n not in nested]
+            flat = [f.name for f in schema if f.name not in nested and self._cells.concerns(f.type, f.name)]
             for names, rows in ((flat, _ROWS), (nested, _FEW_ROWS)):
+                seen: dict[str, Any] = {}
                 for batch in file.iter_batches(rows, columns=names) if names else ():
-                    self._columns(batch, place, notes)
+                    self._columns(batch, place, notes, seen)
             if _RECORDS.issubset(schema.names):
                 for batch in file.iter_batches(_ROWS, columns=sorted(_RECORDS)):
                     self._cells.look_at_records(batch["header"], batch["raw"], place, notes)
@@ -62,7 +67,7 @@ class Tables:
                     limits = pa.array([stats.min, stats.max])
                     self._cells.look(limits, name, f"{place}statistics of ", notes)
 
-    def arrow(self, path: Path, _scratch: Path, place: str, notes: Notes) -> None:
+    def arrow(self, path: Path, place: str, notes: Notes) -> None:
         """Every batch of an IPC file or stream."""
         with pa.OSFile(str(path)) as file:
             head = file.read(6)
@@ -77,14 +82,18 @@ class Tables:
             for batch in batches:
                 self._batch(batch, place, notes)
 
-    def sqlite(self, path: Path, scratch: Path, place: str, notes: Notes) -> None:
+    def sqlite(self, path: Path, place: str, notes: Notes) -> None:
         """Every table, with what a write-ahead log or a journal beside the file says."""
         beside = [path.with_name(path.name + end) for end in _SQLITE_FILES]
-        if any(p.exists() for p in beside[1:]):
-            source = _copied(path, scratch, _SQLITE_FILES).as_uri()
-        else:
-            source = f"{path.absolute().as_uri()}?immutable=1"  # so that not even a lock is taken
-        with closing(sqlite3.connect(source, uri=True)) as con:
+        if not any(p.exists() for p in beside[1:]):
+            # Immutable: not even a lock is taken.
+            self._sqlite(f"{path.absolute().as_uri()}?immutable=1", place, notes)
+            return
+        with _copied(path, _SQLITE_FILES) as copy:
+            self._sqlite(copy.as_uri(), place, notes)
+
+    def _sqlite(self, uri: str, place: str, notes: Notes) -> None:
+        with closing(sqlite3.connect(uri, uri=True)) as con:
             con.text_factory = bytes
             for kind, name, sql in con.execute("SELECT type, name, sql FROM sqlite_master").fetchall():
                 self._text((sql or b"").replace(b"\0", b" "), f"{place}sqlite schema", notes)
@@ -105,10 +114,9 @@ class Tables:
                     column = [v for v in values if isinstance(v, kinds)]
                     self._cells.look(pa.array(column, typed), name, place, notes)
 
-    def duckdb(self, path: Path, scratch: Path, place: str, notes: Notes) -> None:
+    def duckdb(self, path: Path, place: str, notes: Notes) -> None:
         """Every table of a copy, with its log replayed, and the text of its views. Nothing else is reached."""
-        copy = _copied(path, scratch, _DUCKDB_FILES)
-        with duckdb.connect(str(copy), config={"enable_external_access": "false", "lock_configuration": "true"}) as con:
+        with _copied(path, _DUCKDB_FILES) as copy, duckdb.connect(str(copy), config=_LOCKED) as con:
             for (sql,) in con.execute("SELECT sql FROM duckdb_views() WHERE NOT internal").fetchall():
                 self._text(str(sql).encode(), f"{place}duckdb view", notes)
             tables = con.execute("SELECT schema_name, table_name, sql FROM duckdb_tables() WHERE NOT internal")
@@ -123,8 +131,13 @@ class Tables:
             self._text(key + b"=" + value, f"{place}schema", notes)
         self._columns(batch, place, notes)
 
-    def _columns(self, batch: Any, place: str, notes: Notes) -> None:
+    def _columns(self, batch: Any, place: str, notes: Notes, seen: dict[str, Any] | None = None) -> None:
+        """``seen``: the dictionaries of the batch before, which are not looked at again."""
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if seen is not None and pa.types.is_dictionary(column.type):
+                if name in seen and column.dictionary.equals(seen[name]):
+                    continue
+                seen[name] = column.dictionary
             self._cells.look(column, name, place, notes)
 
     def _shown(self, name: bytes) -> str:
@@ -135,10 +148,12 @@ class Tables:
             notes.found(place, hit.needle, hit.how)
 
 
-def _copied(path: Path, scratch: Path, endings: tuple[str, ...]) -> Path:
+@contextmanager
+def _copied(path: Path, endings: tuple[str, ...]) -> Iterator[Path]:
     """A copy of a database and what lies beside it, in a private folder: opening the original could change it."""
-    for ending in endings:
-        part = path.with_name(path.name + ending)
-        if part.exists():
-            shutil.copyfile(part, scratch / f"database{ending}")
-    return scratch / "database"
+    with tempfile.TemporaryDirectory(prefix="behavior-scan-") as scratch:
+        for ending in endings:
+            part = path.with_name(path.name + ending)
+            if part.exists():
+                shutil.copyfile(part, Path(scratch) / f"database{ending}")
+        yield Path(scratch) / "database"
