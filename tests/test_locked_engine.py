@@ -282,6 +282,8 @@ MAY = {
     "resources/commits.py: read_table": OWN,
     "behavior_assets/explain.py: duckdb.connect": OWN,
     "behavior_assets/explain.py: read_parquet": OWN,
+    "behavior_assets/privacy/scanner/containers.py: pickle": "a kind of file, whose texts are read and never unpickled",
+    "behavior_assets/privacy/scanner/databases.py: read_table": "a file of Arrow's first format, looked at for ids",
     "behavior_assets/privacy/scanner/databases.py: duckdb.connect": "a copy of a database, locked to it",
     "behavior_assets/privacy/scanner/databases.py: ParquetFile": "looks for ids in whatever lies in the home",
     "exports/aggregate/shop.py: duckdb.connect": OWN,

@@ -491,6 +491,13 @@ def test_a_number_of_a_thing_is_nobody(at: Path, where: str) -> None:
     assert not found(at, CUSTOMER, keys=(KEY,))
 
 
+@pytest.mark.parametrize("where", [name for name in OTHERS if name.startswith(("a part", "a product", "a price"))])
+def test_a_longer_number_of_a_thing_is_nobody(at: Path, where: str) -> None:
+    """It may stand without a name, but not within another number or word, nor under the name of a thing."""
+    OTHERS[where](at, MEMBER)
+    assert not found(at, MEMBER)
+
+
 def test_by_chance_nothing_is_found(at: Path) -> None:
     """Sixteen megabytes of random bytes, digits and hex digits; ids of every shape."""
     (at / "a.bin").write_bytes(noise(8 * 2**20))
