@@ -182,7 +182,8 @@ def tell_status(told: dict[str, Any]) -> None:
     out.print(f"Snapshot: {told['snapshot'] or 'none yet'}, data through {told['data_through'] or '-'}; "
               f"zone {told['timezone'] or 'not decided yet'}; "
               f"consent where a source is silent: {told['consent_when_absent']}; "
-              f"profile: {told['profile']}; pseudonyms under version {told['key_version'] or '-'} of the key")  # fmt: skip
+              f"profile: {told['profile']}; "
+              f"pseudonyms under version {told['key_version'] or '-'} of the key")  # fmt: skip
     if told["without_consent"]:
         out.print("Events without consent: "
                   + ", ".join(f"{count:,} {reason}" for reason, count in told["without_consent"].items()))  # fmt: skip

@@ -154,7 +154,8 @@ SHOP = [
     row("2024-06-02T10:00:00", "view_item", BOB, "v6"),
 ]
 OF_CUSTOMERS = ("silver/events", "silver/sessions", "gold/fact_session", "gold/fact_sales", "gold/fact_cart_item",
-                "gold/fact_customer_month", "gold/fact_customer_prediction", "gold/fact_session_prediction")  # fmt: skip
+                "gold/fact_customer_month", "gold/fact_customer_prediction",
+                "gold/fact_session_prediction")  # fmt: skip
 SOLD = "SELECT count(*), sum(revenue_net), count(DISTINCT order_key), sum((customer_key < 0)::INT) FROM t"
 
 

@@ -21,14 +21,18 @@ from behavior_assets.ingestion.archive import MAPPINGS
 from behavior_assets.ingestion.arrivals import MAPPING
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.sources import load_source
+from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.case import EXECUTED, REQUESTED, SUPPRESSED, VERIFIED, Called, Case
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
 from behavior_assets.privacy.erasure.subjects import Asked, Subjects
+from behavior_assets.privacy.key_guard import key_in_force, silver_keys
 from behavior_assets.privacy.registry import Purge, registry
+from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.privacy.suppression import PERSON, case_id, read_suppression, suppress, token
+from behavior_assets.privacy.vault import forget
 from behavior_assets.tables import all_tables
 from exports.snapshot import collect, read_manifest
 from exports.tombstones import bury
@@ -65,6 +69,8 @@ class Erasure:
         """Bring the case to its end and return the receipt. Raises NotErasedError where something is left."""
         with self._timed("suppress"):
             self.suppress()
+        if self._rotated():  # whom silver knows under a former key is not to be looked for under both
+            self._chain()
         for _ in range(_ROUNDS):
             with self._timed("delete"):
                 self.delete()
@@ -106,7 +112,7 @@ class Erasure:
         with self._alone(), engine(with_zone(self.settings), pseudonyms=True) as backend:
             lake = Lake(self.settings.home.lake)
             lake.recover()
-            subjects = Subjects(backend, lake)
+            subjects = Subjects(backend, lake, with_zone(self.settings))
             subjects.resolve(cases.asked_of(self.case))
             self._remember(subjects)
             tokens = subjects.tokens(load_key(self.settings, "suppression"))
@@ -128,6 +134,10 @@ class Erasure:
                     days = afresh if "event_key" in holding.columns else ()
                     count(name, takeout.take_out(tables[name], rows, afresh=days))
                     reach("privacy.taken")
+            if CONSENTS.name in tables:
+                rows = takeout.consents_of(backend.con, tables[CONSENTS.name])
+                count(CONSENTS.name, takeout.take_out(tables[CONSENTS.name], rows))
+            forget(self.settings, subjects.pseudonyms())
             if QUARANTINE_EVENTS.name in tables:
                 count(QUARANTINE_EVENTS.name, self._quarantine(tables))
             reach("privacy.taken")
@@ -199,13 +209,7 @@ class Erasure:
 
     def publish(self) -> None:
         """Make the aggregates again and publish; every snapshot from before becomes a tombstone."""
-        problems = self.chain(self.settings, self.tell)
-        if problems:
-            msg = (
-                f"case {self.case.name}: the rows are taken out, but publishing failed: {problems[0]} Mend that, then "
-                f"`behavior erase --resume {self.case.name}`."
-            )
-            raise NotErasedError(msg)
+        self._chain()
         exports = self.settings.home.exports
         with self._alone():
             current = read_manifest(exports)
@@ -214,6 +218,20 @@ class Erasure:
                 collect(exports, self.settings.snapshots_kept, current["snapshot"])
                 self.case.told["tombstones"] = sorted({*self.case.told.get("tombstones", ()), *buried})
         self._reach(EXECUTED)
+
+    def _rotated(self) -> bool:
+        """Whether a new key is in force that the next run has still to carry out."""
+        key, silver = key_in_force(self.settings), Lake(self.settings.home.lake).table(SILVER_EVENTS)
+        return key is not None and bool({*silver_keys(silver).values()} - {key.id})
+
+    def _chain(self) -> None:
+        problems = self.chain(self.settings, self.tell)
+        if problems:
+            msg = (
+                f"case {self.case.name}: the persons are suppressed, but the run failed: {problems[0]} Mend that, then "
+                f"`behavior erase --resume {self.case.name}`."
+            )
+            raise NotErasedError(msg)
 
     # Purge
 

@@ -24,9 +24,11 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.privacy.normal import normal_id, normal_ids
 from behavior_assets.privacy.silver import visits_of
 from behavior_assets.privacy.suppression import PERSON, VISIT, token
-from resources.engine import key_event, pseudonym_customer, surrogate_key
+from resources.engine import key_event, surrogate_key
 from resources.errors import UsageError
+from resources.keys import key_versions, pseudonym
 from resources.lake import Lake
+from resources.settings import Settings
 
 _EVENTS = ("source", "user_id", "client_id", "session_id", "transaction_id", "event_id", "record_id", "batch_id")
 
@@ -53,6 +55,7 @@ class Subjects:
 
     backend: Backend
     lake: Lake
+    settings: Settings
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
@@ -129,20 +132,20 @@ class Subjects:
 
     def _keys(self) -> None:
         """The keys under which silver and gold know them."""
-        people = self.backend.sql("SELECT id FROM client")
-        people = people.mutate(pseudonym=pseudonym_customer(people.id))
-        people = people.mutate(key=surrogate_key("dim_customer", people.pseudonym))
-        rows = self.backend.table("gone_row")
-        visits = visits_of(rows)
+        ids = [i for (i,) in self.con.execute("SELECT id FROM client").fetchall()]
+        known = {pseudonym(v.secret, "customer", i) for v in key_versions(self.settings) for i in ids}
+        self._table("pseudonym", [("pseudonym", pa.string())], [(p,) for p in sorted(known)])
+        people, rows = self.backend.table("pseudonym"), self.backend.table("gone_row")
+        # With and without consent, as an event may have been before its person decided otherwise.
+        nobody = {n: ibis.null("string") for n in ("user_id", "client_id")}
+        as_told = (rows.mutate(denied=False), rows.mutate(denied=True, **nobody))
         found = [
-            people.select(key="key").mutate(kind=ibis.literal("customer")),
+            people.select(key=surrogate_key("dim_customer", people.pseudonym)).mutate(kind=ibis.literal("customer")),
             rows.select(key=key_event(rows.event_id)).mutate(kind=ibis.literal("event")),
-            visits.select(key="chain_key").mutate(kind=ibis.literal("chain")),
+            *(visits_of(r).select(key="chain_key").mutate(kind=ibis.literal("chain")) for r in as_told),
         ]
         sql = " UNION ".join(f"({ibis.to_sql(f.select('kind', 'key'), dialect='duckdb')})" for f in found)
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE gone_key AS {sql}")
-        pseudonyms = ibis.to_sql(people.select("pseudonym"), dialect="duckdb")
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE pseudonym AS {pseudonyms}")
 
     def add_keys(self, known: Sequence[tuple[str, int]]) -> None:
         """Add keys that an earlier attempt had found, when bronze still told them."""
@@ -154,6 +157,10 @@ class Subjects:
         people = self.con.execute("SELECT id FROM client").fetchall()
         visits = self.con.execute("SELECT source, id FROM visit").fetchall()
         return {token(key, PERSON, i) for (i,) in people} | {token(key, VISIT, i, s) for s, i in visits}
+
+    def pseudonyms(self) -> set[str]:
+        """Under every version of the key."""
+        return {str(p) for (p,) in self.con.execute("FROM pseudonym").fetchall()}
 
     def texts(self) -> set[str]:
         """Everything that they are called, as it was delivered, in its normal form, and as pseudonyms."""

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from behavior_assets.ingestion.audit import batch_of
 from behavior_assets.ingestion.canonical import QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import REMOVED_KEY, Removed, read_ledger
+from behavior_assets.privacy.normal import normal_id
 from behavior_assets.privacy.registry import Holding, Subject
 from resources.lake import LakeTable
 from resources.parquet import ROW_GROUP, DataFile
@@ -43,6 +44,22 @@ def rows_of(con: duckdb.DuckDBPyConnection, table: LakeTable, holding: Holding) 
     rows = con.read_parquet(paths, filename=True, file_row_number=True, union_by_name=True)
     rows.create_view("holding", replace=True)
     return _grouped(con, f"SELECT filename, file_row_number FROM holding WHERE {mine}", table)
+
+
+def consents_of(con: duckdb.DuckDBPyConnection, table: LakeTable) -> Rows:
+    """Where decisions of the subjects lie in ``bronze/consents``."""
+    files = table.files()
+    if not files:
+        return {}
+    read = con.read_parquet(table.absolute(files), filename=True, file_row_number=True)
+    told = read.select("filename, file_row_number, subject").fetchall()
+    mine = {i for (i,) in con.execute("SELECT id FROM client UNION SELECT id FROM person").fetchall()}
+    names = {path: file.path for file, path in zip(files, table.absolute(files), strict=True)}
+    found: dict[str, list[int]] = defaultdict(list)
+    for path, number, subject in told:
+        if {normal_id(subject), normal_id(subject.lower())} & mine:
+            found[names[str(path)]].append(number)
+    return {path: np.array(sorted(numbers), dtype=np.int64) for path, numbers in found.items()}
 
 
 def shared_days(con: duckdb.DuckDBPyConnection, events: LakeTable, rows: Rows) -> list[str]:
