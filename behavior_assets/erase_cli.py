@@ -91,6 +91,8 @@ def _tell(receipt: dict[str, Any]) -> None:
         typer.echo(f"  archive: {receipt['original_records']:,} records blank in {receipt['originals']:,} files")
     if receipt["tombstones"]:
         typer.echo(f"  snapshots that became tombstones: {', '.join(receipt['tombstones'])}")
+    if receipt["models"]:
+        typer.echo(f"  models that learned from them, to be trained anew: {', '.join(receipt['models'])}")
     typer.echo("  seconds: " + ", ".join(f"{step} {s:.1f}" for step, s in receipt["seconds"].items()))
     for place in receipt["not_covered"]:
         typer.echo(f"  not covered: {place}")

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
@@ -11,7 +12,7 @@ from behavior_assets import cards
 from behavior_assets.leakage import GUARDS
 from behavior_assets.partitions import OWNERS, PROGRESS, asset_key
 from behavior_assets.prediction.load import days_of
-from behavior_assets.trainer import CARD, NOT_ENOUGH, Recipe, about, figures_of, is_due, train
+from behavior_assets.trainer import CARD, NOT_ENOUGH, Recipe, about, figures_of, is_due, is_overdue, train
 from resources.home import HomeResource
 from resources.models import ModelStore, StoredModel
 
@@ -57,13 +58,17 @@ def training_asset(
             context.log.info(what)
             PROGRESS.get()(f"{recipe.name}: {what}", 0)
 
-        due = config.train or is_due(store, recipe, data)
+        late = is_overdue(store, recipe, home.settings().retrain_within_days, datetime.now(UTC))
+        due = config.train or is_due(store, recipe, data, overdue=late)
         if due:
             tell("loading")
             with home.engine() as backend:  # the lake is locked for no longer than reading takes
                 days = days_of(lake)
                 data, loaded = about(lake, recipe, days), recipe.load(backend, lake, days[-1])
             ended = train(recipe, store, loaded, data, config.seed, tell)
+            if late and is_overdue(store, recipe, home.settings().retrain_within_days, datetime.now(UTC)):
+                tell("retired: it has learned from erased persons, and no other version can take its place")
+                store.retire(recipe.name, data.last)
         else:
             ended = store.attempt(recipe.name) or {}
         told = [ended.get("version"), store.champion(recipe.name)]  # what this run made, else what serves

@@ -11,6 +11,7 @@ from behavior_assets.incremental import read_parts
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import accounted, read_ledger
 from behavior_assets.presence import require_acknowledged, require_originals
+from behavior_assets.privacy.erasure.case import open_cases
 from behavior_assets.privacy.key_guard import KEY_VERSION
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS, all_held
@@ -18,6 +19,7 @@ from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from exports.contract import gold, published
 from exports.snapshot import read_manifest
 from resources.lake import Lake
+from resources.models import ModelStore
 from resources.settings import Settings
 
 _COUNTS = ("rows_in", "accepted", "quarantined", "duplicate", "suppressed")
@@ -48,7 +50,7 @@ def status(settings: Settings) -> dict[str, Any]:
         table = lake.table(spec)
         if table.exists():
             tables[spec.name] = table.rows()
-    manifest = read_manifest(settings.home.exports)
+    manifest, store = read_manifest(settings.home.exports), ModelStore(settings.home.models)
     return {
         "home": str(settings.home.root),
         "timezone": settings.timezone or None,
@@ -56,6 +58,8 @@ def status(settings: Settings) -> dict[str, Any]:
         "key_version": lake.table(SILVER_EVENTS).recorded(KEY_VERSION),
         "profile": settings.profile,
         "without_consent": _without_consent(lake),
+        "erasures": _erasures(settings),
+        "stale_models": [n for n in store.names() if store.stale(n)],
         "sources": [sources[s] for s in sorted(sources)],
         "arrivals": [{"source": s, "day": d, **counts} for (s, d), counts in sorted(arrivals.items())],
         "tables": tables,
@@ -79,3 +83,9 @@ def _without_consent(lake: Lake) -> dict[str, int]:
     finally:
         backend.disconnect()
     return {r["consent_reason"]: r["events"] for r in sorted(counted, key=str) if r["consent_reason"] is not None}
+
+
+def _erasures(settings: Settings) -> dict[str, int]:
+    """Erasures that are not verified yet, and how many of them should be."""
+    cases, now = open_cases(settings.home), datetime.now(UTC)
+    return {"open": len(cases), "overdue": sum(c.overdue(now, settings.erase_within_days) for c in cases)}

@@ -184,6 +184,11 @@ def tell_status(told: dict[str, Any]) -> None:
               f"consent where a source is silent: {told['consent_when_absent']}; "
               f"profile: {told['profile']}; "
               f"pseudonyms under version {told['key_version'] or '-'} of the key")  # fmt: skip
+    if told["erasures"]["open"]:
+        out.print(f"[bold]Erasures[/bold]: {told['erasures']['open']} open, {told['erasures']['overdue']} overdue; "
+                  "`behavior erase --list` tells which.")  # fmt: skip
+    if told["stale_models"]:
+        out.print(f"Models that learned from erased persons: {', '.join(told['stale_models'])}")
     if told["without_consent"]:
         out.print("Events without consent: "
                   + ", ".join(f"{count:,} {reason}" for reason, count in told["without_consent"].items()))  # fmt: skip

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib import metadata
 from math import isnan
 from typing import TYPE_CHECKING, Any, cast
@@ -85,8 +85,19 @@ def about(lake: Lake, recipe: Recipe, days: list[str]) -> About:
     )  # fmt: skip
 
 
-def is_due(store: ModelStore, recipe: Recipe, data: About) -> bool:
-    """Whether to train where nobody asks for it: no usable version serves, and these data have not failed already."""
+def is_overdue(store: ModelStore, recipe: Recipe, within_days: int, now: datetime) -> bool:
+    """Whether the version that serves has learned from erased persons for longer than it may."""
+    told = store.stale(recipe.name)
+    return told is not None and now >= datetime.fromisoformat(told["since"]) + timedelta(days=within_days)
+
+
+def is_due(store: ModelStore, recipe: Recipe, data: About, *, overdue: bool = False) -> bool:
+    """Whether to train where nobody asks for it: no usable version serves, and these data have not failed already.
+
+    One that is ``overdue`` is trained in any case.
+    """
+    if overdue:
+        return True
     version = store.champion(recipe.name)
     if version is not None and store.load(recipe.name).told.get("recipe") == recipe.number:
         return False

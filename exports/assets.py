@@ -8,6 +8,7 @@ import dagster as dg
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
 from behavior_assets.partitions import OWNERS, asset_key
+from behavior_assets.privacy.erasure.case import open_cases
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.order import GOLD_INPUTS
 from exports import outlets
@@ -18,6 +19,7 @@ from resources.lake import Lake
 from resources.settings import Settings
 
 SNAPSHOT = asset_key("exports/snapshot")
+IN_TIME = "erasures_in_time"
 DUE, LATE = timedelta(hours=26), timedelta(hours=50)  # of a shop whose files come once a day
 
 
@@ -38,6 +40,7 @@ def build_assets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]
         kinds={"parquet", "duckdb"}, automation_condition=condition,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=LATE, warn_window=DUE),
         description="The published star: Parquet files, manifest and DuckDB views, switched in one step.",
+        check_specs=[dg.AssetCheckSpec(IN_TIME, asset=SNAPSHOT, description="No erasure of a person is overdue.")],
     )  # fmt: skip
     def snapshot(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         lake, settings = home.lake(), home.settings()
@@ -50,9 +53,17 @@ def build_assets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]
         return dg.MaterializeResult(metadata={
             "snapshot": done.snapshot, "new": done.new, "files_added": done.files_added,
             "rows": sum(done.tables.values()), "synthetic": synthetic,
-        })  # fmt: skip
+        }, check_results=[_erasures_in_time(settings)])  # fmt: skip
 
     return [snapshot, *_outlets(condition)]
+
+
+def _erasures_in_time(settings: Settings) -> dg.AssetCheckResult:
+    late = [c.name for c in open_cases(settings.home) if c.overdue(datetime.now(UTC), settings.erase_within_days)]
+    return dg.AssetCheckResult(
+        passed=not late, check_name=IN_TIME, asset_key=SNAPSHOT, metadata={"cases": late},
+        description=f"Overdue: {', '.join(late)}. `behavior erase --resume CASE` goes on with one." if late else None,
+    )
 
 
 def _outlets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:  # type: ignore[type-arg]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 MANIFEST, PAPERS, CHAMPION = "manifest.json", "papers.json", "champion.json"
-ATTEMPT, REMARKS = "attempt.json", "remarks.json"
+ATTEMPT, REMARKS, STALE = "attempt.json", "remarks.json", "stale.json"
 SERVING = "serving"  # the outcome of a training whose version was promoted
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _VERSION = re.compile(r"\d{8}-[0-9a-f]{8}")
@@ -269,6 +269,27 @@ class ModelStore:
         if not isinstance(told, dict):
             raise self._damaged(path)
         return told
+
+    def stale(self, name: str) -> dict[str, Any] | None:
+        """Why and since when the version that serves should not: persons it learned from were erased. None if not."""
+        told = self._told(name, STALE)
+        return told if told and told.get("version") == self.champion(name) else None
+
+    def mark_stale(self, name: str, why: str, at: str) -> bool:
+        """Note that the version that serves has learned from what is gone; the first note of a version stays."""
+        version = self.champion(name)
+        if version is None or self.stale(name) is not None:
+            return False
+        write_whole(self.root / name / STALE, _account({"version": version, "why": why, "since": at}).decode(),
+                    "models.note")  # fmt: skip
+        return True
+
+    def retire(self, name: str, day: str = "") -> None:
+        """Let no version serve; what serves so far is asked until ``day``."""
+        with exclusive(self.root):
+            version = self.champion(name)
+            if version is not None:
+                self._write_served(name, [], {**self._until(name), version: day})
 
     def remarks(self, name: str) -> dict[str, list[dict[str, Any]]]:
         """By version, figures that were found out after its training."""

@@ -104,6 +104,7 @@ class Settings:
     snapshots_kept: int = 3  # published snapshots that stay whole
     vacuum_grace_hours: int = 24  # files of the lake that no version needs any more stay so long, for their readers
     erase_within_days: int = 30  # an erasure that is not verified so long after it was asked for is overdue
+    retrain_within_days: int = 30  # a model that has learned from an erased person is trained anew or retired by then
     archive: bool = True  # keep a copy of every committed file
     max_field_bytes: int = 2_000_000  # a longer record is quarantined as oversize
     publish_to: str = ""  # a database that every snapshot is published to: URL or ODBC connection; empty: none

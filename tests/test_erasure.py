@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +281,51 @@ def test_nobody_races_past_an_erasure(tmp_path: Path, seed: int) -> None:
     assert seen(home.root, persons, ("keys", "privacy/cases")) == []
     assert chain.table("bronze/events").rows() == 10 * 3
     assert set(suppressed) <= {0, 3}
+
+
+POISON = {
+    "control characters": "\x01\x02{}", "a formula": "=HYPERLINK({})", "a long text": "{}" + "x" * 5000,
+    "an escape": "%22{}%22", "a tag": "<b>{}</b>",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", range(9))
+def test_poison_in_any_field_is_erased(chain: Chain, tmp_path: Path, field: int) -> None:
+    """P1 also after a run with her id in a field where it does not belong, and rows that could not be accepted."""
+    rows = []
+    for n, text in enumerate(POISON.values()):
+        cells = rees46_row(f"2024-06-02 12:0{n}:00", "view", "p1", ANN, session=f"a11a11a1-{n}5").split(",")
+        cells[field] = text.format(ANN)
+        rows.append(",".join(cells))
+    entry = chain.ingest([write_rees46(tmp_path / "in" / "poison.csv", rows)], "rees46").entries[0]
+    assert entry.accepted + entry.quarantined == len(rows)
+    failpoints.arm("parquet.write:eio@2")  # a run that fails half way
+    try:
+        with pytest.raises(Exception, match=r"."):
+            again(chain)
+    finally:
+        failpoints.arm("")
+    erasure(chain, ANN).run()
+    assert seen(chain.settings.home.root, (ANN, *(f"a11a11a1-{n}5" for n in range(5)))) == []
+
+
+def test_models_that_learned_from_a_person_are_stale(chain: Chain) -> None:
+    """P16: they are marked, due when the deadline has passed, and retire where no other takes their place."""
+    from behavior_assets.recipes import RECIPES
+    from behavior_assets.trainer import about, is_due, is_overdue
+    from resources.models import ModelStore
+
+    store, recipe = ModelStore(chain.settings.home.models), RECIPES["customer_value"]
+    version = store.save(recipe.name, date(2024, 6, 2), {"data": {"dataset": "a test"}}, {}, {"card.md": b"# A test"})
+    store.promote(recipe.name, version)
+    receipt = erasure(chain, ANN).run()
+    assert receipt["models"] == [recipe.name]
+    now, told = datetime.now(UTC), store.stale(recipe.name)
+    assert told is not None
+    assert told["version"] == version
+    data = about(chain.lake, recipe, ["2024-05-30"])
+    for days, late in ((29, False), (31, True)):
+        assert is_overdue(store, recipe, 30, now + timedelta(days=days)) is late
+        assert is_due(store, recipe, data, overdue=late) or not late
+    store.retire(recipe.name, "2024-06-02")
+    assert (store.champion(recipe.name), store.stale(recipe.name)) == (None, None)

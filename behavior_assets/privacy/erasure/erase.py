@@ -21,6 +21,7 @@ from behavior_assets.ingestion.archive import MAPPINGS
 from behavior_assets.ingestion.arrivals import MAPPING
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.sources import load_source
+from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure import takeout
@@ -33,6 +34,7 @@ from behavior_assets.privacy.registry import Purge, registry
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.privacy.suppression import PERSON, case_id, read_suppression, suppress, token
 from behavior_assets.privacy.vault import forget
+from behavior_assets.recipes import RECIPES
 from behavior_assets.tables import all_tables
 from exports.snapshot import collect, read_manifest
 from exports.tombstones import bury
@@ -42,6 +44,7 @@ from resources.failpoints import reach
 from resources.keys import load_key
 from resources.lake import Lake, LakeTable, shared_views
 from resources.lock import exclusive
+from resources.models import ModelStore
 from resources.settings import Settings, with_zone
 
 Tell = Callable[[str, int], None]
@@ -146,7 +149,16 @@ class Erasure:
                 count(BRONZE_EVENTS.name, gone)
                 self.case.told["days"] = sorted({*self.case.told.get("days", ()), *days})
             keep_facts(backend, lake, with_zone(self.settings), fresh)
+            self._mark_models()
             cases.keep(self.settings.home, self.case)
+
+    def _mark_models(self) -> None:
+        """Whoever was in the tables that a model learns from may have taught it."""
+        store, rows = ModelStore(self.settings.home.models), self.case.told["rows"]
+        for recipe in RECIPES.values():
+            if any(rows.get(table.name) for table in recipe.tables):
+                store.mark_stale(recipe.name, f"case {self.case.name}", self.now().astimezone(UTC).isoformat())
+        self.case.told["models"] = sorted(name for name in RECIPES if store.stale(name))
 
     def _fresh_facts(self, backend: Backend, lake: Lake) -> dict[str, list[str]]:
         """Parts of facts that were up to date before anything was taken out, also where this is a second attempt."""
@@ -263,12 +275,16 @@ class Erasure:
         """The receipt; the case forgets of whom it was."""
         from behavior_assets.privacy.erasure.proof import receipt_of
 
+        open_audit(self.settings).append(f"erase.{VERIFIED}", case=self.case.name, persons=self.case.persons)
         self.case.reached[VERIFIED] = self.now().astimezone(UTC).isoformat(timespec="milliseconds")
         receipt = receipt_of(self.settings, self.case, self.seconds)
         cases.close(self.settings.home, self.case, receipt)
         return receipt
 
     def _reach(self, state: str) -> None:
+        """Come to a state, which the audit log tells first."""
+        if state not in self.case.reached:
+            open_audit(self.settings).append(f"erase.{state}", case=self.case.name, persons=self.case.persons)
         cases.reach_state(self.settings.home, self.case, state, self.now())
 
     @contextmanager
