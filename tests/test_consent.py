@@ -135,6 +135,13 @@ def test_without_consent_a_visit_is_the_sessions_and_nothing_links_two(tmp_path:
     assert chain.rows("gold/fact_session", "SELECT count(*), sum(views), max(customer_key) FROM t") == [(4, 5, -1)]
 
 
+def test_strangers_with_and_without_consent_are_not_one_visit(tmp_path: Path) -> None:
+    """Though both are told by the session id alone: what is scored must not hold what is only counted."""
+    rows = [row(f"{DAY}0:00", "view_item", "", "v1", consent="no"), row(f"{DAY}1:00", "view_item", "", "v1")]
+    chain = chain_of(tmp_path, rows, star=False)
+    assert chain.rows("silver/sessions", "SELECT events, customer_key FROM t") == [(1, None), (1, None)]
+
+
 def test_who_agrees_during_a_visit_is_known_from_then_on(tmp_path: Path) -> None:
     """The two halves are two sessions, so that no model sees the first."""
     chain = chain_of(tmp_path, [row(f"{DAY}0:00", "view_item", ADA, "v1", consent="no"),
@@ -154,7 +161,8 @@ SHOP = [
     row("2024-06-02T10:00:00", "view_item", BOB, "v6"),
 ]
 OF_CUSTOMERS = ("silver/events", "silver/sessions", "gold/fact_session", "gold/fact_sales", "gold/fact_cart_item",
-                "gold/fact_customer_month", "gold/fact_customer_prediction", "gold/fact_session_prediction")  # fmt: skip
+                "gold/fact_customer_month", "gold/fact_customer_prediction",
+                "gold/fact_session_prediction")  # fmt: skip
 SOLD = "SELECT count(*), sum(revenue_net), count(DISTINCT order_key), sum((customer_key < 0)::INT) FROM t"
 
 
