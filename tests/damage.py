@@ -121,6 +121,8 @@ def live(home: Path) -> dict[str, list[Path]]:
     kinds: dict[str, list[Path]] = {}
     for spec in all_tables():
         table = chain.lake.table(spec)
+        if not table.exists():  # decisions of persons, where nobody decided anything
+            continue
         kinds[spec.name] = [table.root / f.path for f in table.files()]
         kinds[f"{spec.name} log"] = sorted((table.root / "_delta_log").glob("*.json"))
         kinds[f"{spec.name} journal"] = [table.root / "_commits.sha256"]

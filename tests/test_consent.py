@@ -10,6 +10,7 @@ import pytest
 
 from behavior_assets.privacy.consents import ALWAYS_US, Decision, _times, record
 from behavior_assets.staleness import stale_days
+from resources.errors import IntegrityError
 from tests.conftest import Chain, run_cli, shuffled
 
 MAPPING = """
@@ -133,6 +134,13 @@ def test_without_consent_a_visit_is_the_sessions_and_nothing_links_two(tmp_path:
     assert len(set(chains)) == 4
     assert chains[0] == chains[1]
     assert chain.rows("gold/fact_session", "SELECT count(*), sum(views), max(customer_key) FROM t") == [(4, 5, -1)]
+
+
+def test_strangers_with_and_without_consent_are_not_one_visit(tmp_path: Path) -> None:
+    """Though both are told by the session id alone: what is scored must not hold what is only counted."""
+    rows = [row(f"{DAY}0:00", "view_item", "", "v1", consent="no"), row(f"{DAY}1:00", "view_item", "", "v1")]
+    chain = chain_of(tmp_path, rows, star=False)
+    assert chain.rows("silver/sessions", "SELECT events, customer_key FROM t") == [(1, None), (1, None)]
 
 
 def test_who_agrees_during_a_visit_is_known_from_then_on(tmp_path: Path) -> None:
@@ -321,6 +329,16 @@ def test_a_home_without_decisions_pays_nothing(tmp_path: Path) -> None:
     decide(chain, ("nobody@example.org", "withdrawn", "2024-05-01T00:00:00"))
     chain.build(star=False)
     assert chain.table("silver/events").fingerprints() == made
+
+
+def test_decisions_that_are_lost_stop_the_chain(tmp_path: Path) -> None:
+    """Without them a person who said no would be a customer again."""
+    chain = chain_of(tmp_path, SHOP[:3], star=False)
+    decide(chain, (ADA, "withdrawn", "2024-06-03T00:00:00"))
+    (file,) = chain.table("bronze/consents").files()
+    (chain.lake.root / "bronze/consents" / file.path).unlink()
+    with pytest.raises(IntegrityError, match=r"bronze/consents: .* only come from a backup"):
+        chain.build(star=False)
 
 
 def test_events_of_an_older_program_are_read_with_what_they_do_not_say(tmp_path: Path) -> None:

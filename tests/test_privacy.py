@@ -166,6 +166,7 @@ def test_another_key_gives_other_pseudonyms_everywhere(tmp_path: Path) -> None:
         ("12:34:56", 24, None),
         ("2001:db8::beef::1", 24, None),
         ("1:2:3:4:5:6:7:8:9", 24, None),
+        ("1:2:3:4:5::6:7:8:9", 24, None),
         ("2001:db8:beef:1:2:3:4:rawmail", 24, None),
         ("for=198.51.100.77", 24, None),
         ("rawmail@example.org", 24, None),
