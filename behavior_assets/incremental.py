@@ -125,24 +125,27 @@ def split_by_day(table: pa.Table, column: str = "event_date") -> dict[str, pa.Ta
 
 
 def write_days(
-    backend: Backend, target: LakeTable, expr: ir.Table, fingerprints: Mapping[str, str]
+    backend: Backend, target: LakeTable, expr: ir.Table, fingerprints: Mapping[str, str],
+    origins: Mapping[str, str] | None = None,
 ) -> Callable[[], list[DataFile]]:
     """Run an expression and write one file for each day in ``fingerprints``; a day without rows gets an empty file.
 
     Columns that the expression lacks are written as NULL. Several days are held in memory and written by the
-    returned function, which another thread may call; a single day is streamed at once.
+    returned function, which another thread may call; a single day is streamed at once. ``origins``: of DataFile.
     """
+    origin = origins or {}
     columns = expr.select(*(n for n in target.spec.schema.names if n in expr.columns))
     if len(fingerprints) == 1:
         ((day, mark),) = fingerprints.items()
-        file = target.write(day, mark, backend.to_pyarrow_batches(columns))
+        file = target.write(day, mark, backend.to_pyarrow_batches(columns), origin.get(day, ""))
         return lambda: [file]
     table = backend.to_pyarrow(columns)
 
     def write() -> list[DataFile]:
         found = split_by_day(table)
         empty = target.spec.schema.empty_table()
-        return [target.write(day, mark, [found.get(day, empty)]) for day, mark in fingerprints.items()]
+        return [target.write(day, mark, [found.get(day, empty)], origin.get(day, "")) for day, mark in
+                fingerprints.items()]  # fmt: skip
 
     return write
 
@@ -160,12 +163,14 @@ def derive_days(
     told_by: Callable[[Iterable[DataFile]], str] = content,
     marks: Mapping[str, str] | None = None,
     mark: str = "",
+    origins: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Bring a table up to date that is, day by day, a pure function of another. Returns the days rewritten.
 
     ``days`` limits the work; ``version`` names the rule, so that a new rule makes every day stale. ``told_by``:
     ``content_now`` for a table of sums; ``marks`` stand for what else some days are made from, and ``mark``, readable
-    at the end of the fingerprint, for all. One chunk is written while the next is computed.
+    at the end of the fingerprint, for all; ``origins`` are those of the new files. One chunk is written while the next
+    is computed.
     """
     live = source.parts()
     wanted = set(live) if days is None else set(live) & set(days)
@@ -176,7 +181,7 @@ def derive_days(
         writing: Future[list[DataFile]] | None = None
         for group in chunks(stale, rows, chunk_rows):
             made = build(read_parts(backend, source, group))
-            write = write_days(backend, target, made, {day: expected[day] for day in group})
+            write = write_days(backend, target, made, {day: expected[day] for day in group}, origins)
             if writing is not None:
                 target.commit(writing.result(), metadata=metadata)
             writing = writer.submit(write)

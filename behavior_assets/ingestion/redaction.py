@@ -83,11 +83,12 @@ def keep_redaction(home: Home, note: Redaction) -> None:
                 older.unlink()
 
 
-def redact(path: Path, kind: str, compression: str, source: Source, rows: Collection[int]) -> str:
-    """Blank records of an original in place, by their numbers, and return the sha256 of what it is then.
+def redact(home: Home, path: Path, delivered: str, source: Source, original: str, rows: Collection[int]) -> None:
+    """Blank records of an original in place, by their numbers. ``delivered``: the name that tells how it is packed.
 
-    The file takes its new bytes in one step.
+    The note is written before the file takes its new bytes: who dies between them blanks it again.
     """
+    kind, compression = kind_of(Path(delivered))
     gone = np.array(sorted(rows), dtype=np.int64)
     with disk_errors(path.parent), draft_of(path) as draft:
         if kind == "parquet":
@@ -97,10 +98,9 @@ def redact(path: Path, kind: str, compression: str, source: Source, rows: Collec
             with unpacked(path, compression) as plain, packed(draft, compression) as writer:
                 for data in _blanked(plain, gone, blank, is_csv=kind == "csv", header=source.header):
                     writer.write(data)
-        digest = sha256_of(draft)
+        keep_redaction(home, Redaction(source.name, original, sha256_of(draft), tuple(sorted(rows))))
         reach("privacy.redact")
     sync_path(path.parent)
-    return digest
 
 
 def blank_suppressed(home: Home, delivered: Path, reading: FileReading) -> None:
@@ -108,9 +108,7 @@ def blank_suppressed(home: Home, delivered: Path, reading: FileReading) -> None:
     if not reading.suppressed:
         return
     staged = reading.staged
-    kind, compression = kind_of(delivered)
-    now = redact(staged.original, kind, compression, reading.source, reading.suppressed)
-    keep_redaction(home, Redaction(staged.source, staged.sha256, now, tuple(sorted(reading.suppressed))))
+    redact(home, staged.original, delivered.name, reading.source, staged.sha256, reading.suppressed)
 
 
 def _blanked(plain: Path, gone: np.ndarray[Any, Any], blank: bytes, *, is_csv: bool, header: bool) -> Iterator[bytes]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from behavior_assets.privacy.consents import ID_KINDS, same_id
+from behavior_assets.privacy.consents import ID_KINDS
+from behavior_assets.privacy.normal import normal_ids
 
 # Why an event is without consent; the first that is true tells.
 GPC, DENIED, WITHDRAWN, ABSENT, AUDIENCE = REASONS = ("gpc", "denied", "withdrawn", "absent", "audience")
@@ -28,7 +29,7 @@ def with_consent(events: ir.Table, people: ir.Table | None, consent_when_absent:
         for kind, column in ID_KINDS.items():
             mine = people.filter(people.id_kind == kind)
             mine = mine.select(person="subject", until="denied_until_us", since="granted_from_us")
-            events = events.left_join(mine, same_id(events[column]) == mine.person).drop("person")
+            events = events.left_join(mine, normal_ids(events[column]) == mine.person).drop("person")
             events = events.rename({f"{kind}_until": "until", f"{kind}_since": "since"})
             no |= ibis.coalesce(events.event_ts_us < events[f"{kind}_until"], False)
             yes |= ibis.coalesce(events.event_ts_us >= events[f"{kind}_since"], False)

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import ibis
-import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from behavior_assets.incremental import fingerprint, read_parts
+from behavior_assets.privacy.normal import normal_ids
 from resources.lake import Lake, LakeTable, TableSpec
 
 CONSENTS = TableSpec(
@@ -56,11 +56,6 @@ def record(lake: Lake, decisions: Sequence[Decision], now_us: int) -> None:
     table.commit([table.write("all", "added", [pa.Table.from_pylist(rows, schema=CONSENTS.schema)])], replace=False)
 
 
-def same_id(value: ir.StringValue) -> ir.StringValue:
-    """An id as it is compared: a decision holds however a form or a log wrote the id."""
-    return value.strip().lower()
-
-
 def _records(lake: Lake) -> pa.Table:
     table = lake.table(CONSENTS)
     return pa.concat_tables([CONSENTS.schema.empty_table(), *(pq.read_table(p) for p in table.absolute(table.files()))])
@@ -69,7 +64,7 @@ def _records(lake: Lake) -> pa.Table:
 def _by_person(backend: Backend, records: pa.Table) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Records in their order, by (kind, id as it is compared); of one moment the more private one comes last."""
     named = ibis.memtable(records)
-    rows = backend.to_pyarrow(named.mutate(subject=same_id(named.subject))).to_pylist()
+    rows = backend.to_pyarrow(named.mutate(subject=normal_ids(named.subject))).to_pylist()
     found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in sorted(rows, key=lambda r: (r["at_us"], r["state"] != "granted", r["recorded_us"])):
         found[row["id_kind"], row["subject"]].append(row)
@@ -78,7 +73,7 @@ def _by_person(backend: Backend, records: pa.Table) -> dict[tuple[str, str], lis
 
 def history(backend: Backend, lake: Lake, subject: str, id_kind: str) -> list[dict[str, Any]]:
     """The decisions of one person, oldest first, without the id."""
-    wanted = backend.to_pyarrow(same_id(ibis.literal(subject))).as_py()
+    wanted = backend.to_pyarrow(normal_ids(ibis.literal(subject))).as_py()
     rows = _by_person(backend, _records(lake)).get((id_kind, wanted), [])
     return [{"state": r["state"], "version": r["version"], "at_us": r["at_us"]} for r in rows]
 
@@ -119,7 +114,7 @@ def day_marks(backend: Backend, bronze: LakeTable, people: pa.Table | None, days
     for kind, column in ID_KINDS.items():
         mine = rows.filter(rows.id_kind == kind).select("records", person="subject")
         ids = events.select("event_date", column).distinct()
-        hit = ids.inner_join(mine, same_id(ids[column]) == mine.person).select("event_date", "records").distinct()
+        hit = ids.inner_join(mine, normal_ids(ids[column]) == mine.person).select("event_date", "records").distinct()
         for row in backend.to_pyarrow(hit).to_pylist():
             found[row["event_date"].isoformat()].add(row["records"])
     return {day: fingerprint(*sorted(marks)) for day, marks in found.items()}

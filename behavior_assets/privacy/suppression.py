@@ -80,7 +80,7 @@ class Suppression:
 
     tokens: set[bytes]
     key: bytes = field(repr=False)
-    _known: dict[tuple[str, str, str], bool] = field(default_factory=dict, repr=False)
+    among: set[str] | None = field(default=None, repr=False)  # only these, in normal form, are looked for
 
     def __bool__(self) -> bool:
         """Whether anybody is."""
@@ -88,6 +88,8 @@ class Suppression:
 
     def names(self, kind: str, value: str, source: str = "") -> bool:
         """Whether an id is one of a person (or visit) that is suppressed."""
+        if self.among is not None and normal_id(value) not in self.among:
+            return False
         return token(self.key, kind, value, source) in self.tokens
 
     def of(self, source: str, user: str | None, client: str | None, session: str | None) -> bool:
@@ -106,9 +108,9 @@ class Suppression:
         for kind, column in ((PERSON, user), (PERSON, client), (VISIT, session)):
             if column is None:
                 continue
-            there = pc.fill_null(pc.not_equal(column, ""), fill_value=False).to_numpy(zero_copy_only=False)
-            hit = self._hits(column, kind, source if kind == VISIT else "")
-            found |= open_ & there & hit
+            there = pc.fill_null(pc.not_equal(column, ""), fill_value=False).to_numpy(zero_copy_only=False) & open_
+            if there.any():
+                found[there] = self._hits(column.filter(pa.array(there)), kind, source if kind == VISIT else "")
             open_ &= ~there
         return found
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from behavior_assets.days import day_end_us, next_day
 from behavior_assets.incremental import (
     content,
+    content_now,
     fingerprint,
     hold,
     read_parts,
@@ -195,7 +196,7 @@ class StarBuilder(StarWriter):
         """Products by day; stale when the day's counts or the versions they point at changed."""
         live = self._silver("silver/product_day").parts()
         products = self._product_digest()
-        inputs = {d: fingerprint(content(live[d]), products.get(d, "")) for d in live if d not in self.held}
+        inputs = {d: fingerprint(content_now(live[d]), products.get(d, "")) for d in live if d not in self.held}
         dims = self.dims
 
         def build(days: list[str]) -> ir.Table:

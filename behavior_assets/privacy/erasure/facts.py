@@ -35,8 +35,10 @@ def keep_facts(backend: Backend, lake: Lake, settings: Settings, fresh: Mapping[
         return
     events = lake.table(SILVER_EVENTS)
     days = set(events.parts()) - held_days(lake, SILVER_EVENTS.name)
-    derive_days(backend, events, lake.table(PRODUCT_DAY), product_day, VERSION, settings.chunk_rows, days,
-                told_by=told_by(PRODUCT_DAY.name))  # fmt: skip
+    sums = lake.table(PRODUCT_DAY)
+    # Scores of others were told with the sums as they were: by their origin they stay so.
+    derive_days(backend, events, sums, product_day, VERSION, settings.chunk_rows, days, told_by=told_by(sums.spec.name),
+                origins={day: files[0].as_made for day, files in sums.parts().items()})  # fmt: skip
     builder = StarBuilder(backend, lake, settings, as_they_are=fresh)
     for name in (*_AROUND, *_FACTS):
         build_table(builder, name)

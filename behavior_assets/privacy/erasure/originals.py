@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import duckdb
 
@@ -14,13 +15,15 @@ from behavior_assets.ingestion.archive import original_of
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.landing import COMPRESSIONS, kind_of
 from behavior_assets.ingestion.ledger import FileEntry, read_ledger
-from behavior_assets.ingestion.redaction import Redaction, keep_redaction, opened, packed, redact
+from behavior_assets.ingestion.redaction import opened, packed, redact, redaction_of
 from behavior_assets.ingestion.reload import UNREADABLE, Originals
 from behavior_assets.ingestion.sift import sift
 from behavior_assets.ingestion.sources.base import Source
+from behavior_assets.privacy.normal import normal_id
 from behavior_assets.privacy.suppression import Suppression, read_suppression, words
 from resources.disk import disk_errors, draft_of
 from resources.errors import InputRefusedError, IntegrityError
+from resources.integrity import sha256_of
 from resources.lake import Lake
 from resources.settings import Home, Settings, with_zone
 
@@ -47,6 +50,7 @@ def blank_originals(
     """
     settings = with_zone(settings)
     suppression, home, done = read_suppression(settings), settings.home, Blanked()
+    suppression.among = {n for t in texts if (n := normal_id(t))}
     entries = read_ledger(Lake(home.lake).table(BRONZE_EVENTS))
     originals = Originals(settings, con, {e.key: e for e in entries})
     by_path: dict[Path, list[FileEntry]] = defaultdict(list)
@@ -63,10 +67,9 @@ def blank_originals(
             found, known, source = _records_of(originals, entry, suppression)
             rows |= found
             before |= known
-        if source is not None and rows - before:
-            kind, compression = kind_of(path)
-            now = redact(path, kind, compression, source, rows | before)
-            keep_redaction(home, Redaction(told[0].source, told[0].file_sha256, now, tuple(sorted(rows | before))))
+        note = redaction_of(home, told[0].source, told[0].file_sha256)
+        if source is not None and (rows - before or (note is not None and sha256_of(path) != note.now)):
+            redact(home, path, path.name, source, told[0].file_sha256, rows | before)
             done.files += 1
             done.records += len(rows - before)
             tell("archive", len(rows - before))
@@ -136,7 +139,10 @@ def _without_lines(path: Path, texts: set[str]) -> int:
                 data = reader.read()
         except (OSError, EOFError, ValueError):
             return _drop(path, texts)
-        lines = bytes(data).splitlines(keepends=True)
+        plain = bytes(data)
+        if not any(part in plain for part in _ways(texts)):
+            return 0
+        lines = plain.splitlines(keepends=True)
         kept = [line for line in lines if texts.isdisjoint(words(line.decode("utf-8", "replace")))]
         gone = len(lines) - len(kept)
         if gone:
@@ -145,6 +151,13 @@ def _without_lines(path: Path, texts: set[str]) -> int:
                 writer.write(b"".join(kept))
             os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     return gone
+
+
+def _ways(texts: set[str]) -> list[bytes]:
+    """What must stand somewhere in a file for any of its words to be one of the texts, also behind percent signs."""
+    if len(texts) > _FEW:
+        return [b""]
+    return [b"%25", *(t.encode() for t in texts), *(quote(t, safe="").encode() for t in texts)]
 
 
 def _drop(path: Path, texts: set[str]) -> int:

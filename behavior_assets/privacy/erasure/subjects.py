@@ -11,6 +11,7 @@ key).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +32,16 @@ from resources.lake import Lake
 from resources.settings import Settings
 
 _EVENTS = ("source", "user_id", "client_id", "session_id", "transaction_id", "event_id", "record_id", "batch_id")
+
+
+_TELLING = 8  # characters; a shorter id stands in others by chance
+_FEW = 200  # persons; of more, spoilt spellings are left to the scan
+
+
+def is_within(value: str, text: str) -> bool:
+    """Whether a text holds an id: one of digits alone only with nothing of a word beside it."""
+    alone = rf"(?<![0-9A-Za-z]){re.escape(value)}(?![0-9A-Za-z])"
+    return value in text if not value.isdigit() else re.search(alone, text) is not None
 
 
 class IdKind(StrEnum):
@@ -90,9 +101,21 @@ class Subjects:
             names = ", ".join(f"NULL::VARCHAR AS {n}" for n in (*_EVENTS, "filename"))
             self.con.execute(f"CREATE OR REPLACE TEMP VIEW bronze_rows AS SELECT {names}, 0::BIGINT AS file_row_number "
                              "LIMIT 0")  # fmt: skip
-        events = self.backend.table("bronze_rows")
-        named = events.mutate(user=normal_ids(events.user_id), client=normal_ids(events.client_id))
-        self.con.execute(f"CREATE OR REPLACE TEMP VIEW event AS {ibis.to_sql(named, dialect='duckdb')}")
+        self.con.execute("""CREATE OR REPLACE TEMP TABLE spelling AS SELECT user_id AS raw FROM bronze_rows UNION
+            SELECT client_id FROM bronze_rows""")
+        ids = self.backend.table("spelling")
+        normal = ibis.to_sql(ids.mutate(normal=normal_ids(ids.raw)), dialect="duckdb")
+        # An id is nearly always spelled as it is kept: each spelling is looked at once, and few events are.
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE odd AS FROM ({normal}) WHERE normal IS DISTINCT FROM raw")
+        user, client = (
+            f"CASE WHEN {odd}.raw IS NULL THEN b.{name} ELSE {odd}.normal END"
+            for odd, name in (("u", "user_id"), ("c", "client_id"))
+        )
+        joined = "LEFT JOIN odd u ON b.user_id = u.raw LEFT JOIN odd c ON b.client_id = c.raw"
+        if not self.con.execute("SELECT count(*) FROM odd").fetchall()[0][0]:
+            user, client, joined = "b.user_id", "b.client_id", ""
+        self.con.execute(f"""CREATE OR REPLACE TEMP VIEW event AS SELECT b.*, {user} AS "user", {client} AS client
+            FROM bronze_rows b {joined}""")
 
     def _persons(self) -> None:
         run = self.con.execute
@@ -108,12 +131,22 @@ class Subjects:
             raise UsageError(msg)
         run("""CREATE OR REPLACE TEMP TABLE person AS SELECT id FROM asked WHERE kind IN ('user', 'email') UNION
                SELECT "user" FROM named WHERE "user" IS NOT NULL""")
+        self._spoilt()
         run("""CREATE OR REPLACE TEMP TABLE met AS SELECT DISTINCT client AS id FROM event
                WHERE client IS NOT NULL AND "user" IN (SELECT id FROM person)""")
         run("""DELETE FROM met WHERE id IN (SELECT client FROM event WHERE "user" IS NOT NULL
                AND client IN (SELECT id FROM met) AND "user" NOT IN (SELECT id FROM person))""")
         run("""CREATE OR REPLACE TEMP TABLE client AS SELECT id FROM met UNION SELECT id FROM person UNION
                SELECT client FROM named WHERE "user" IS NULL AND client IS NOT NULL""")
+
+    def _spoilt(self) -> None:
+        """Add ids that hold an id of theirs between other characters: what a broken page made of it is still theirs."""
+        found = self.con.execute(f"""SELECT s.raw, p.id FROM spelling s JOIN person p
+            ON length(p.id) >= {_TELLING} AND s.raw <> p.id AND contains(s.raw, p.id)
+            WHERE (SELECT count(*) FROM person) <= {_FEW}""").fetchall()
+        theirs = {(normal_id(raw),) for raw, i in found if is_within(i, raw)}
+        self._table("spoilt", [("id", pa.string())], sorted(theirs))
+        self.con.execute("INSERT INTO person FROM spoilt EXCEPT FROM person")
 
     def _rows(self) -> None:
         run = self.con.execute

@@ -7,8 +7,10 @@ Every other row of these files stays as it is and in its order. A new file keeps
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from behavior_assets.ingestion.ledger import REMOVED_KEY, Removed, read_ledger
 from behavior_assets.privacy.normal import normal_id
 from behavior_assets.privacy.registry import Holding, Subject
 from resources.lake import LakeTable
-from resources.parquet import ROW_GROUP, DataFile
+from resources.parquet import DataFile
 
 # Columns that tell a person's rows, with the kind of key that stands in them.
 _KEYS = {"customer_key": "customer", "event_key": "event", "chain_key": "chain", "session_key": "session"}
@@ -57,7 +59,7 @@ def consents_of(con: duckdb.DuckDBPyConnection, table: LakeTable) -> Rows:
     names = {path: file.path for file, path in zip(files, table.absolute(files), strict=True)}
     found: dict[str, list[int]] = defaultdict(list)
     for path, number, subject in told:
-        if {normal_id(subject), normal_id(subject.lower())} & mine:
+        if normal_id(subject) in mine:
             found[names[str(path)]].append(number)
     return {path: np.array(sorted(numbers), dtype=np.int64) for path, numbers in found.items()}
 
@@ -91,14 +93,14 @@ def _grouped(con: duckdb.DuckDBPyConnection, sql: str, table: LakeTable) -> Rows
 
 def rewritten(table: LakeTable, rows: Rows, *, afresh: Iterable[str] = ()) -> tuple[list[DataFile], list[DataFile]]:
     """Files without some of their rows, and those that they stand for; not committed yet."""
-    again, old, new = set(afresh), [], []
-    for file in table.files():
-        if file.path in rows:
-            origin = "" if file.part in again else file.as_made
-            left = without(table.root / file.path, rows[file.path])
-            new.append(table.write(file.part, file.fingerprint, left, origin))
-            old.append(file)
-    return new, old
+    again, old = set(afresh), [f for f in table.files() if f.path in rows]
+
+    def write(file: DataFile) -> DataFile:
+        left = without(table.root / file.path, rows[file.path])
+        return table.write(file.part, file.fingerprint, left, "" if file.part in again else file.as_made)
+
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="takeout") as pool:
+        return list(pool.map(write, old)), old
 
 
 def take_out(table: LakeTable, rows: Rows, *, afresh: Iterable[str] = (), removed: Removed | None = None) -> int:
@@ -113,10 +115,16 @@ def take_out(table: LakeTable, rows: Rows, *, afresh: Iterable[str] = (), remove
 def without(path: Path, gone: np.ndarray[Any, Any]) -> Iterator[pa.Table]:
     """The rows of a file that stay, in their order, a group at a time."""
     done = 0
-    for batch in pq.ParquetFile(path).iter_batches(ROW_GROUP):
-        keep = ~np.isin(np.arange(done, done + batch.num_rows), gone)
-        done += batch.num_rows
-        yield pa.Table.from_batches([batch]).filter(pa.array(keep))
+    file = pq.ParquetFile(path)
+    for number in range(file.num_row_groups):
+        group = file.read_row_group(number, use_threads=False)
+        here = gone[(gone >= done) & (gone < done + group.num_rows)] - done
+        done += group.num_rows
+        # Rows between those that go need not be copied.
+        starts, ends = [0, *(here + 1).tolist()], [*here.tolist(), group.num_rows]
+        pieces = [group.slice(a, b - a) for a, b in zip(starts, ends, strict=True) if b > a]
+        if pieces:
+            yield pa.concat_tables(pieces)
 
 
 def take_out_of_bronze(con: duckdb.DuckDBPyConnection, table: LakeTable, case: str) -> tuple[int, list[str]]:
