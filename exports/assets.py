@@ -1,7 +1,7 @@
 """The assets that publish: the snapshot, and what is made of it for people and databases."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -12,24 +12,14 @@ from behavior_assets.privacy.erasure.case import open_cases
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.order import GOLD_INPUTS
 from exports import outlets
-from exports.snapshot import Manifest, current_manifest, publish
-from resources.errors import QualityError
+from exports.database import publish_to_setting
+from exports.snapshot import Manifest, current_manifest, data_through, publish
 from resources.home import HomeResource
-from resources.lake import Lake
 from resources.settings import Settings
 
 SNAPSHOT = asset_key("exports/snapshot")
 IN_TIME = "erasures_in_time"
 DUE, LATE = timedelta(hours=26), timedelta(hours=50)  # of a shop whose files come once a day
-
-
-def data_through(lake: Lake) -> date:
-    """The newest day that holds sessions. Raises QualityError where every day is held back."""
-    days = [d for d, files in lake.table(SILVER_SESSIONS).parts().items() if sum(f.rows for f in files)]
-    if not days:
-        msg = "every day is held back, so nothing is published; `behavior status` tells which rules they break."
-        raise QualityError(msg)
-    return date.fromisoformat(max(days))
 
 
 def build_assets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:  # type: ignore[type-arg]
@@ -48,7 +38,8 @@ def build_assets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]
             e.capabilities.get("is_synthetic") for e in read_ledger(lake.table(BRONZE_EVENTS))
         )
         with home.engine() as backend:
-            done = publish(lake, settings, backend.con, data_through(lake), datetime.now(UTC), synthetic=synthetic)
+            through = data_through(lake.table(SILVER_SESSIONS))
+            done = publish(lake, settings, backend.con, through, datetime.now(UTC), synthetic=synthetic)
             lake.vacuum(settings.vacuum_grace_hours * 3600)  # the lake is locked here, and the work is done
         return dg.MaterializeResult(metadata={
             "snapshot": done.snapshot, "new": done.new, "files_added": done.files_added,
@@ -89,15 +80,9 @@ def _outlets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:  #
     def database(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         settings = home.settings()
         current_manifest(settings.home.exports)  # before the first there is nothing to be late with
-        if not settings.publish_to:
+        done = publish_to_setting(settings)
+        if done is None:
             return dg.MaterializeResult(metadata={"target": "none: publish_to is not set in behavior.toml"})
-        from exports.sql.publish import publish as publish_to
-        from exports.sql.target import Target
-
-        odbc = settings.publish_to.removeprefix("odbc:")
-        target = Target.parse("", odbc) if odbc != settings.publish_to else Target.parse(settings.publish_to)
-        readers = tuple(r.strip() for r in settings.publish_readers.split(",") if r.strip())
-        done = publish_to(settings, target, settings.publish_schema, readers)
         return dg.MaterializeResult(metadata={
             "of_snapshot": done.snapshot, "made_now": done.new, "target": done.target, "schema": done.schema,
             "rows": sum(done.tables.values()), "not_removed_yet": done.left,

@@ -21,7 +21,7 @@ import pyarrow as pa
 from exports.contract import gold, published
 from exports.hashing import MODULUS, file_hashes
 from resources.disk import disk_errors, draft_of, make_folder, sync_path
-from resources.errors import IntegrityError, UsageError
+from resources.errors import IntegrityError, QualityError, UsageError
 from resources.failpoints import reach
 from resources.lake import Lake, LakeTable
 from resources.parquet import DataFile
@@ -62,6 +62,15 @@ def current_manifest(exports: Path) -> Manifest:
         msg = f"{exports}: nothing is published yet. `behavior run` publishes."
         raise UsageError(msg)
     return manifest
+
+
+def data_through(sessions: LakeTable) -> date:
+    """The newest day that holds sessions. Raises QualityError where every day is held back."""
+    days = [d for d, files in sessions.parts().items() if sum(f.rows for f in files)]
+    if not days:
+        msg = "every day is held back, so nothing is published; `behavior status` tells which rules they break."
+        raise QualityError(msg)
+    return date.fromisoformat(max(days))
 
 
 def publish(

@@ -28,6 +28,7 @@ from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.case import EXECUTED, REQUESTED, SUPPRESSED, VERIFIED, Called, Case
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
+from behavior_assets.privacy.erasure.republish import can_republish, republish
 from behavior_assets.privacy.erasure.subjects import Asked, Subjects
 from behavior_assets.privacy.key_guard import key_in_force, silver_keys
 from behavior_assets.privacy.registry import Purge, registry
@@ -221,7 +222,12 @@ class Erasure:
 
     def publish(self) -> None:
         """Make the aggregates again and publish; every snapshot from before becomes a tombstone."""
-        self._chain()
+        with self._alone(), shared_views():
+            direct = can_republish(self.settings)
+            if direct:
+                republish(self.settings, self.tell)
+        if not direct:
+            self._chain()
         exports = self.settings.home.exports
         with self._alone():
             current = read_manifest(exports)

@@ -157,7 +157,7 @@ def _ways(texts: set[str]) -> list[bytes]:
     """What must stand somewhere in a file for any of its words to be one of the texts, also behind percent signs."""
     if len(texts) > _FEW:
         return [b""]
-    return [b"%25", *(t.encode() for t in texts), *(quote(t, safe="").encode() for t in texts)]
+    return sorted({b"%25", *(t.encode() for t in texts), *(quote(t, safe="").encode() for t in texts)})
 
 
 def _drop(path: Path, texts: set[str]) -> int:

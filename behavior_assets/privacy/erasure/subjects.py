@@ -149,19 +149,20 @@ class Subjects:
         self.con.execute("INSERT INTO person FROM spoilt EXCEPT FROM person")
 
     def _rows(self) -> None:
-        run = self.con.execute
+        """Two passes over the events: those of the persons' own ids, and those of the visits that these were part of."""
+        run, columns = self.con.execute, ", ".join(("filename", "file_row_number", *_EVENTS))
         mine = """("user" IN (SELECT id FROM person)
                    OR ("user" IS NULL AND client IN (SELECT id FROM client)))"""
-        run(f"""CREATE OR REPLACE TEMP TABLE visit AS SELECT DISTINCT source, session_id AS id FROM event
-                WHERE session_id IS NOT NULL AND {mine} UNION
-                SELECT source, id FROM named WHERE "user" IS NULL AND client IS NULL""")
-        run(f"""CREATE OR REPLACE TEMP TABLE shared_visit AS SELECT DISTINCT source, session_id AS id FROM event
-                WHERE (source, session_id) IN (SELECT (source, id) FROM visit)
-                  AND coalesce("user", client) IS NOT NULL AND NOT {mine}""")
-        run("DELETE FROM visit WHERE (source, id) IN (SELECT (source, id) FROM shared_visit)")
-        run(f"""CREATE OR REPLACE TEMP TABLE gone_row AS SELECT filename, file_row_number, {', '.join(_EVENTS)}
-                FROM event WHERE {mine} OR ("user" IS NULL AND client IS NULL
-                AND (source, session_id) IN (SELECT (source, id) FROM visit))""")
+        run(f"CREATE OR REPLACE TEMP TABLE gone_row AS SELECT {columns} FROM event WHERE {mine}")
+        run("""CREATE OR REPLACE TEMP TABLE visit AS SELECT DISTINCT source, session_id AS id FROM gone_row
+               WHERE session_id IS NOT NULL UNION
+               SELECT source, id FROM named WHERE "user" IS NULL AND client IS NULL""")
+        run(f"""CREATE OR REPLACE TEMP TABLE beside AS
+                SELECT {columns}, coalesce("user", client) IS NULL AS nobody FROM event
+                WHERE session_id IN (SELECT id FROM visit) AND NOT coalesce({mine}, false)""")
+        run("""DELETE FROM visit WHERE (source, id) IN (SELECT (source, session_id) FROM beside WHERE NOT nobody)""")
+        run(f"""INSERT INTO gone_row SELECT {columns} FROM beside
+                WHERE nobody AND (source, session_id) IN (SELECT (source, id) FROM visit)""")
 
     def _keys(self) -> None:
         """The keys under which silver and gold know them."""
