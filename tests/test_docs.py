@@ -64,6 +64,11 @@ def test_the_asset_graph_is_drawn_anew() -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
+def test_the_data_map_is_that_of_the_registry() -> None:
+    done = subprocess.run([sys.executable, str(DOCS / "data_map.py"), "--check"], check=False, capture_output=True)
+    assert done.returncode == 0, "python docs/data_map.py writes it anew"
+
+
 def test_every_page_of_the_power_bi_report_has_its_picture() -> None:
     text = (DOCS / "power-bi.md").read_text("utf-8")
     for page in (p for p in PAGES if not p.tip):

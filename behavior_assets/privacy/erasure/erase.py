@@ -36,6 +36,7 @@ from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.privacy.suppression import PERSON, case_id, read_suppression, suppress, token
 from behavior_assets.privacy.vault import forget
 from behavior_assets.recipes import RECIPES
+from behavior_assets.repair import DAMAGED
 from behavior_assets.tables import all_tables
 from exports.snapshot import collect, read_manifest
 from exports.tombstones import bury
@@ -265,7 +266,8 @@ class Erasure:
             told["original_records"] = told.get("original_records", 0) + done.records
             told["refused_lines"] = told.get("refused_lines", 0) + refused
             reach("privacy.purge")
-            shutil.rmtree(self.settings.home.staging, ignore_errors=True)
+            for place in (self.settings.home.staging, self.settings.home.root / DAMAGED):
+                shutil.rmtree(place, ignore_errors=True)
             Lake(self.settings.home.lake).vacuum(-1.0)
         cases.keep(self.settings.home, self.case)
 

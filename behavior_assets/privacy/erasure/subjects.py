@@ -149,7 +149,7 @@ class Subjects:
         self.con.execute("INSERT INTO person FROM spoilt EXCEPT FROM person")
 
     def _rows(self) -> None:
-        """Two passes over the events: those of the persons' own ids, and those of the visits that these were part of."""
+        """Two passes over the events: by the persons' own ids, and by the visits that these were part of."""
         run, columns = self.con.execute, ", ".join(("filename", "file_row_number", *_EVENTS))
         mine = """("user" IN (SELECT id FROM person)
                    OR ("user" IS NULL AND client IN (SELECT id FROM client)))"""
