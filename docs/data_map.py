@@ -18,7 +18,8 @@ _SHORT = {Kind.circumstance: "circumstance"}
 
 def data_map() -> str:
     """The map as Markdown: assets with rows of persons first, then those that hold none."""
-    lines = ["| asset | whose a row is | personal columns | retention | how a person leaves it |", "|---|---|---|---|---|"]
+    head = ("asset", "whose a row is", "personal columns", "retention", "how a person leaves it")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [_row(h) for h in HOLDINGS if h.columns]
     without = [f"`{h.asset}` ({h.note or h.purge})" for h in HOLDINGS if not h.columns]
     return "\n".join(lines) + "\n\nWithout rows of persons: " + ", ".join(without) + ".\n"
