@@ -35,7 +35,8 @@ class Sqlite(Outlet):
         session = self.session
         session.connection.isolation_level = None  # transactions begin where we say so
         try:
-            session.run(f"PRAGMA busy_timeout = {_PATIENCE}", "PRAGMA journal_mode = WAL", "BEGIN IMMEDIATE")
+            session.run(f"PRAGMA busy_timeout = {_PATIENCE}", "PRAGMA journal_mode = WAL",
+                        "PRAGMA secure_delete = ON", "BEGIN IMMEDIATE")  # what an erased person leaves becomes zeros
         except session.error as error:
             told = str(error)
             if "locked" in told:

@@ -41,7 +41,7 @@ from behavior_assets.tables import all_tables
 from exports.snapshot import collect, read_manifest
 from exports.tombstones import bury
 from resources.engine import engine
-from resources.errors import BehaviorError, IntegrityError
+from resources.errors import BehaviorError, UsageError
 from resources.failpoints import reach
 from resources.keys import load_key
 from resources.lake import Lake, LakeTable, shared_views
@@ -328,9 +328,9 @@ def states(settings: Settings, now: datetime) -> list[dict[str, Any]]:
 
 
 def require_case(settings: Settings, name: str) -> Case:
-    """An open case. Raises IntegrityError where there is none of that name."""
+    """An open case. Raises UsageError where there is none of that name."""
     case = cases.read(settings.home, name)
     if case is None:
         msg = f"case {name}: no such case is open; `behavior erase --list` has them."
-        raise IntegrityError(msg)
+        raise UsageError(msg)
     return case
