@@ -213,8 +213,11 @@ def _check_notes(home: Home, check: ArchiveCheck, notes: Iterable[Note], entries
 
 
 def _check_kept(home: Home, check: ArchiveCheck, entries: Iterable[FileEntry]) -> None:
-    """The archive has what it takes to ingest deliveries again."""
+    """The archive has what it takes to ingest deliveries again, unless their time was over."""
+    expired = {known for known, note in redactions(home).items() if not note.now}
     for entry in entries:
+        if (entry.source, entry.file_sha256) in expired:
+            continue
         if not entry.replay_of and original_of(home, entry.source, entry.file_sha256) is None:
             lost = home.archive / entry.source / f"{entry.file_sha256[:DIGITS]}-{entry.file_name}"
             check.problems.append(Problem(_where(home, lost), _GONE))
