@@ -185,8 +185,8 @@ def daily_round() -> dg.RunRequest:
 @dg.op(name="retain", description="`behavior retain`, in a process of its own: it runs jobs of its own.")
 def retain_op(home: HomeResource) -> None:
     """What is older than it is to be kept leaves the home; what the command says, the run's log shows."""
-    root = str(home.settings().home.root)
-    subprocess.run([sys.executable, "-m", "behavior_assets.cli", "retain", "--home", root], check=True)  # noqa: S603
+    command = [sys.executable, "-m", "behavior_assets.cli", "retain", "--home", str(home.settings().home.root)]
+    subprocess.run(command, check=True, cwd=Path(__file__).resolve().parent.parent)  # noqa: S603
 
 
 @dg.job(name="retain", executor_def=dg.in_process_executor, description="What has expired leaves every layer.")

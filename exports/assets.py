@@ -8,6 +8,7 @@ import dagster as dg
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
 from behavior_assets.partitions import OWNERS, asset_key
+from behavior_assets.privacy.marks import read_marks
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.order import GOLD_INPUTS
 from exports import outlets
@@ -15,15 +16,18 @@ from exports.snapshot import Manifest, current_manifest, publish
 from resources.errors import QualityError
 from resources.home import HomeResource
 from resources.lake import Lake
-from resources.settings import Settings
+from resources.settings import Home, Settings
 
 SNAPSHOT = asset_key("exports/snapshot")
 DUE, LATE = timedelta(hours=26), timedelta(hours=50)  # of a shop whose files come once a day
 
 
 def data_through(lake: Lake) -> date:
-    """The newest day that holds sessions. Raises QualityError where every day is held back."""
+    """The newest day that holds sessions, or held any before all expired. QualityError: every day is held back."""
     days = [d for d, files in lake.table(SILVER_SESSIONS).parts().items() if sum(f.rows for f in files)]
+    expired = read_marks(Home(lake.root.parent)).silver
+    if not days and expired:
+        return date.fromisoformat(expired) - timedelta(days=1)
     if not days:
         msg = "every day is held back, so nothing is published; `behavior status` tells which rules they break."
         raise QualityError(msg)

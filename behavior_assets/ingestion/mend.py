@@ -13,8 +13,8 @@ from behavior_assets.incremental import chunks
 from behavior_assets.ingestion import audit
 from behavior_assets.ingestion.audit import batch_of
 from behavior_assets.ingestion.ledger import FileEntry, Removed, sums_of
-from behavior_assets.privacy.marks import read_marks
 from behavior_assets.ingestion.reload import UNREADABLE, Originals, bronze_rows, quarantined_rows
+from behavior_assets.privacy.marks import read_marks
 from resources.disk import disk_errors, sync_path
 from resources.errors import InputRefusedError
 from resources.lake import LakeTable

@@ -79,15 +79,16 @@ class Retention:
             found = due(self.settings, self.now())
             begun = read_marks(self.home).begun
             begun = PUBLISH if PUBLISH in {begun, self._begins(found)} else begun or self._begins(found)
-            if begun:
-                keep_marks(self.home, replace(found.marks, begun=begun))
-                self._take_out(found)
+            marks = replace(found.marks, begun=begun)
+            if marks != read_marks(self.home):
+                keep_marks(self.home, marks)
+            self._take_out(found)
         self.told = {"expired": found.counts(), "overdue": found.overdue, "tombstones": []}
         if begun == PUBLISH:
             self._publish()
         if begun:
             with self._alone():
-                self._purge(found, everything=begun == PUBLISH)
+                self._purge(everything=begun == PUBLISH)
                 keep_marks(self.home, replace(read_marks(self.home), begun=""))
         open_audit(self.settings).append("retain", **self._noted())
         return self.told
@@ -165,7 +166,7 @@ class Retention:
             )
             raise NotExpiredError(msg)
 
-    def _purge(self, found: Due, *, everything: bool) -> None:
+    def _purge(self, *, everything: bool) -> None:
         """Older snapshots, pseudonyms of persons of whom no day is left, and files that no table names any more."""
         current = read_manifest(self.home.exports)
         if current is not None:

@@ -154,7 +154,8 @@ class ScoreBuilder:
                 yield day, score_customers(model, key, activity, number_of(day), number_of(last))
 
         return self._write(
-            "fact_customer_prediction", recipes.CUSTOMERS, wanted, lambda day: self.days[0] <= day <= last, inputs, score
+            "fact_customer_prediction", recipes.CUSTOMERS, wanted,
+            lambda day: self.days[0] <= day <= last, inputs, score,
         )
 
     @property

@@ -127,6 +127,10 @@ class StarWriter:
         part_rows = {p: sum(rows.get(d, 0) for d in days) for p, days in members.items()}
         if self.only_look:
             return stale
+        if not expected and WHOLE not in recorded:  # no day is left: a table that readers find empty
+            target.commit([target.write(WHOLE, VERSION, [])], drop=recorded)
+        if not expected:
+            return []
         written = self._with_their_rows(target, {p: expected[p] for p in stale if p in self.as_they_are.get(name, ())})
         stale = [p for p in stale if p not in {f.part for f in written}]
         with ThreadPoolExecutor(1, thread_name_prefix="gold-writer") as writer:
