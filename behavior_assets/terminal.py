@@ -184,6 +184,8 @@ def tell_status(told: dict[str, Any]) -> None:
               f"consent where a source is silent: {told['consent_when_absent']}; "
               f"profile: {told['profile']}; "
               f"pseudonyms under version {told['key_version'] or '-'} of the key")  # fmt: skip
+    if any(told["removed"].values()):
+        out.print("Records taken out again: " + ", ".join(f"{n:,} {why}" for why, n in told["removed"].items()))
     if told["without_consent"]:
         out.print("Events without consent: "
                   + ", ".join(f"{count:,} {reason}" for reason, count in told["without_consent"].items()))  # fmt: skip

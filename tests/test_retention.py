@@ -25,6 +25,7 @@ from behavior_assets.privacy.scanner import Needles, scan
 from behavior_assets.tables import all_tables
 from exports.snapshot import read_manifest, write_duckdb
 from resources import failpoints
+from resources.errors import BehaviorError
 from resources.lake import LakeTable
 from resources.lock import exclusive
 from resources.models import ModelStore
@@ -353,13 +354,13 @@ def test_every_round_is_noted_with_its_counts_and_no_id(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize(("place", "number"), [
-    *(("privacy.expire", n) for n in range(1, 16)), ("lake.commit", 1), ("lake.committed", 3), ("privacy.redact", 1),
+    *(("privacy.expire", n) for n in (1, 2, 9, 12, 14)), ("lake.committed", 3), ("privacy.redact", 1),
     ("privacy.tombstone", 1), ("export.current", 1), ("lake.vacuum", 1), ("audit.append", 1),
 ])  # fmt: skip
 def test_a_round_that_died_is_finished_by_the_next(chain: Chain, place: str, number: int) -> None:
     now, keep = all_layers()
     hers = called(chain)
-    with failing(place, number), pytest.raises((OSError, Exception)):
+    with failing(place, number), pytest.raises((OSError, BehaviorError)):
         retain(chain, now, **keep)
     retain(chain, now, **keep)
     assert seen(chain.settings.home.root, hers) == []
