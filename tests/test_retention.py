@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import pytest
 
 from behavior_assets import staleness
+from behavior_assets.automation import daily_retention, retain_job
 from behavior_assets.ingestion.ledger import read_ledger, read_removed, sums_of
 from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.due import LAYERS
@@ -26,11 +29,12 @@ from behavior_assets.tables import all_tables
 from exports.snapshot import read_manifest, write_duckdb
 from resources import failpoints
 from resources.errors import BehaviorError
+from resources.home import HomeResource
 from resources.lake import LakeTable
 from resources.lock import exclusive
 from resources.models import ModelStore
 from resources.settings import Settings
-from tests.conftest import Chain, rees46_row, write_rees46
+from tests.conftest import Chain, rees46_row, run_cli, write_rees46
 from tests.persons import ANN, BOB, DAYS, EVE, again, deliveries, seen, shop, visit
 from tests.test_erasure import ANNS, called, problems
 
@@ -401,3 +405,36 @@ def test_visits_over_the_midnight_of_the_limit(chain: Chain, tmp_path: Path) -> 
     sessions = {key for (key,) in chain.rows("gold/fact_session", "SELECT session_key FROM t")}
     assert {key for (key,) in chain.rows("gold/fact_sales", "SELECT session_key FROM t")} <= sessions
     assert problems(chain) == []
+
+
+# By itself
+
+
+def test_the_schedule_asks_for_a_round_where_any_layer_has_a_limit(chain: Chain) -> None:
+    home = HomeResource(home=str(chain.settings.home.root))
+    with dg.build_schedule_context(resources={"home": home}) as context:
+        assert isinstance(daily_retention(context), dg.SkipReason)
+        chain.settings.home.settings_file.write_text("keep_landing_days = 30\n")
+        assert isinstance(daily_retention(context), dg.RunRequest)
+
+
+def test_the_job_runs_a_round(chain: Chain) -> None:
+    """In a process of its own; nothing is due but a refused file."""
+    refused = chain.settings.home.refused / "bad.csv"
+    refused.parent.mkdir(parents=True)
+    refused.write_text(ANN)
+    os.utime(refused, (0, 0))
+    chain.settings.home.settings_file.write_text("keep_landing_days = 30\n")
+    home = HomeResource(home=str(chain.settings.home.root))
+    assert retain_job.execute_in_process(resources={"home": home}).success
+    assert not refused.exists()
+    assert [e.told.get("landing") for e in open_audit(chain.settings).entries()] == [1.0]
+
+
+def test_the_command_tells_what_would_leave(chain: Chain) -> None:
+    home = chain.settings.home
+    home.settings_file.write_text('timezone = "UTC"\nkeep_quarantine_days = 1\nkeep_bronze_days = 1\n')
+    told = json.loads(run_cli("retain", "--home", home.root, "--dry-run", "--json").out)
+    assert told == {"dry_run": True, "expired": {"bronze/events": 30}, "overdue": [], "tombstones": []}
+    assert ANN not in run_cli("retain", "--home", home.root).out
+    assert days(chain, "bronze/events") == []

@@ -153,7 +153,7 @@ def check_archive(
     blanked = {home.archive / r.source / r.original[:DIGITS]: r for r in redactions(home).values()}
     for path, digits in files.items():
         blank = blanked.get(path.with_name(digits))
-        if blank is not None and found.get(path) == blank.now:
+        if blank is not None and blank.now and found.get(path) == blank.now:
             found[path] = blank.original  # what the ledger knows it by
         if not found.get(path, "").startswith(digits):
             check.damaged.add(path)
