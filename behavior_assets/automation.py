@@ -182,8 +182,8 @@ def daily_round() -> dg.RunRequest:
     return dg.RunRequest()
 
 
-@dg.op(name="retain", description="`behavior retain`, in a process of its own: it runs jobs of its own.")
-def retain_op(home: HomeResource) -> None:
+@dg.op(name="expire", description="`behavior retain`, in a process of its own: it runs jobs of its own.")
+def expire(home: HomeResource) -> None:
     """What is older than it is to be kept leaves the home; what the command says, the run's log shows."""
     command = [sys.executable, "-m", "behavior_assets.cli", "retain", "--home", str(home.settings().home.root)]
     subprocess.run(command, check=True, cwd=Path(__file__).resolve().parent.parent)  # noqa: S603
@@ -192,7 +192,7 @@ def retain_op(home: HomeResource) -> None:
 @dg.job(name="retain", executor_def=dg.in_process_executor, description="What has expired leaves every layer.")
 def retain_job() -> None:
     """One step."""
-    retain_op()
+    expire()
 
 
 @dg.schedule(job=retain_job, cron_schedule="30 2 * * *", default_status=dg.DefaultScheduleStatus.RUNNING,

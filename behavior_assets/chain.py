@@ -196,10 +196,10 @@ def _run_chain(
                 ranges = stale_ranges(with_zone(settings), days)
                 definitions = build_definitions(settings, (date.fromisoformat(days[0]), date.fromisoformat(days[-1])))
                 # Only tables kept by day run over a range: Dagster notes every partition of every asset in it.
-                made = all(execute("days", {RANGE_START: first, RANGE_END: last}) for first, last in ranges)
-                if made and _any_session(settings):
-                    asked = {f"models__{name}": {"config": {"train": train}} for name in NAMES}
-                    execute("star", ops=asked)
+                going = all(execute("days", {RANGE_START: first, RANGE_END: last}) for first, last in ranges)
+            if going and _any_session(settings):
+                asked = {f"models__{name}": {"config": {"train": train}} for name in NAMES}
+                execute("star", ops=asked)
             if report.snapshot is not None and not report.failure:  # whatever a repair took away is made again
                 unfinished.end(settings.home)
     finally:

@@ -159,10 +159,13 @@ class Retention:
 
     def _publish(self) -> None:
         problems = self.chain(self.settings, self.tell)
+        if not problems and read_manifest(self.home.exports) is not None:
+            problems = [f"{name} still holds {rows:,} rows of them." for name, rows in
+                        due(self.settings, self.now()).gold.items()]  # fmt: skip
         if problems:
             msg = (
-                f"what expired has left the tables before gold, but the run failed: {problems[0]} Mend that, then "
-                "`behavior retain` again."
+                f"what expired has left the tables before gold, but the run did not take it out of gold: {problems[0]} "
+                "Mend that, then `behavior retain` again."
             )
             raise NotExpiredError(msg)
 
