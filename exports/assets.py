@@ -12,7 +12,7 @@ from behavior_assets.privacy.marks import read_marks
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.order import GOLD_INPUTS
 from exports import outlets
-from exports.snapshot import Manifest, current_manifest, publish
+from exports.snapshot import Manifest, current_manifest, publish, read_manifest
 from resources.errors import QualityError
 from resources.home import HomeResource
 from resources.lake import Lake
@@ -25,9 +25,10 @@ DUE, LATE = timedelta(hours=26), timedelta(hours=50)  # of a shop whose files co
 def data_through(lake: Lake) -> date:
     """The newest day that holds sessions, or held any before all expired. QualityError: every day is held back."""
     days = [d for d, files in lake.table(SILVER_SESSIONS).parts().items() if sum(f.rows for f in files)]
-    expired = read_marks(Home(lake.root.parent)).silver
-    if not days and expired:
-        return date.fromisoformat(expired) - timedelta(days=1)
+    home = Home(lake.root.parent)
+    before = read_manifest(home.exports)
+    if not days and before is not None and read_marks(home).silver:
+        return date.fromisoformat(before["data_through"])
     if not days:
         msg = "every day is held back, so nothing is published; `behavior status` tells which rules they break."
         raise QualityError(msg)
