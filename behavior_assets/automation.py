@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -177,6 +179,29 @@ def _attempt(instance: dg.DagsterInstance, first: str, last: str, digest: str) -
              description="Once a day, whatever lies in landing/, should the sensor have been off.")  # fmt: skip
 def daily_round() -> dg.RunRequest:
     """Every day at 03:30 UTC."""
+    return dg.RunRequest()
+
+
+@dg.op(name="expire", description="`behavior retain`, in a process of its own: it runs jobs of its own.")
+def expire(home: HomeResource) -> None:
+    """What is older than it is to be kept leaves the home; what the command says, the run's log shows."""
+    command = [sys.executable, "-m", "behavior_assets.cli", "retain", "--home", str(home.settings().home.root)]
+    subprocess.run(command, check=True, cwd=Path(__file__).resolve().parent.parent)  # noqa: S603
+
+
+@dg.job(name="retain", executor_def=dg.in_process_executor, description="What has expired leaves every layer.")
+def retain_job() -> None:
+    """One step."""
+    expire()
+
+
+@dg.schedule(job=retain_job, cron_schedule="30 2 * * *", default_status=dg.DefaultScheduleStatus.RUNNING,
+             description="Once a day, what has expired by the settings keep_<layer>_days leaves the home.")  # fmt: skip
+def daily_retention(home: HomeResource) -> dg.RunRequest | dg.SkipReason:
+    """Every day at 02:30 UTC, where any layer has a limit."""
+    settings = home.settings()
+    if not any(value for name, value in vars(settings).items() if name.startswith("keep_")):
+        return dg.SkipReason("Everything is kept for ever: behavior.toml sets no keep_<layer>_days.")
     return dg.RunRequest()
 
 

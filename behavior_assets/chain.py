@@ -19,6 +19,7 @@ from behavior_assets import unexpected, unfinished
 from behavior_assets.incremental import Progress, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.names import placed, to_config
+from behavior_assets.privacy.marks import read_marks
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.verification import require_files
@@ -195,10 +196,10 @@ def _run_chain(
                 ranges = stale_ranges(with_zone(settings), days)
                 definitions = build_definitions(settings, (date.fromisoformat(days[0]), date.fromisoformat(days[-1])))
                 # Only tables kept by day run over a range: Dagster notes every partition of every asset in it.
-                made = all(execute("days", {RANGE_START: first, RANGE_END: last}) for first, last in ranges)
-                if made and _any_session(settings):
-                    asked = {f"models__{name}": {"config": {"train": train}} for name in NAMES}
-                    execute("star", ops=asked)
+                going = all(execute("days", {RANGE_START: first, RANGE_END: last}) for first, last in ranges)
+            if going and _any_session(settings):
+                asked = {f"models__{name}": {"config": {"train": train}} for name in NAMES}
+                execute("star", ops=asked)
             if report.snapshot is not None and not report.failure:  # whatever a repair took away is made again
                 unfinished.end(settings.home)
     finally:
@@ -209,8 +210,8 @@ def _run_chain(
 
 
 def _any_session(settings: Settings) -> bool:
-    """Whether there is anything to publish: not where every day is held back."""
-    return Lake(settings.home.lake).table(SILVER_SESSIONS).rows() > 0
+    """Whether there is anything to publish: not where every day is held back, but where the last one has expired."""
+    return Lake(settings.home.lake).table(SILVER_SESSIONS).rows() > 0 or bool(read_marks(settings.home).silver)
 
 
 def stale_ranges(settings: Settings, days: list[str]) -> list[tuple[str, str]]:

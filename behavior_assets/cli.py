@@ -20,6 +20,7 @@ from behavior_assets import (
     models_cli,
     outlets_cli,
     publish_cli,
+    retain_cli,
     terminal,
     unexpected,
 )
@@ -44,6 +45,7 @@ app.command()(outlets_cli.explain)
 app.command()(outlets_cli.powerbi)
 app.command()(publish_cli.publish)
 app.command()(erase_cli.erase)
+app.command()(retain_cli.retain)
 app.command()(consent_cli.consent)
 
 

@@ -43,9 +43,12 @@ def build_definitions(settings: Settings, known: tuple[date, date] | None = None
                      {spec.name: spec.schema.names for spec in all_tables()})  # fmt: skip
     return dg.Definitions(
         assets=dg.map_asset_specs(_with_personal, assets),
-        jobs=[automation.ingest_job, automation.days_job, automation.star_job, automation.train_job],
+        jobs=[
+            automation.ingest_job, automation.days_job, automation.star_job, automation.train_job,
+            automation.retain_job,
+        ],
         sensors=automation.build_sensors(),
-        schedules=[automation.daily_round, automation.weekly_training],
+        schedules=[automation.daily_round, automation.daily_retention, automation.weekly_training],
         resources={"home": HomeResource(home=str(settings.home.root))},
         executor=dg.in_process_executor,
     )

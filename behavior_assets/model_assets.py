@@ -52,14 +52,14 @@ def training_asset(
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         lake, store = home.lake(), ModelStore(home.settings().home.models)
         days = days_of(lake)
-        data = about(lake, recipe, days)
 
         def tell(what: str) -> None:
             context.log.info(what)
             PROGRESS.get()(f"{recipe.name}: {what}", 0)
 
         late = is_overdue(store, recipe, home.settings().retrain_within_days, datetime.now(UTC))
-        due = config.train or is_due(store, recipe, data, overdue=late)
+        # Without days (all have expired) nobody trains.
+        due = bool(days) and (config.train or is_due(store, recipe, about(lake, recipe, days), overdue=late))
         if due:
             tell("loading")
             with home.engine() as backend:  # the lake is locked for no longer than reading takes

@@ -9,7 +9,7 @@ from typing import Any
 
 from behavior_assets.incremental import read_parts
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import accounted, read_ledger
+from behavior_assets.ingestion.ledger import accounted, read_ledger, read_removed, sums_of
 from behavior_assets.presence import require_acknowledged, require_originals
 from behavior_assets.privacy.erasure.case import open_cases
 from behavior_assets.privacy.key_guard import KEY_VERSION
@@ -31,7 +31,7 @@ def status(settings: Settings) -> dict[str, Any]:
     shown = (BRONZE_EVENTS, QUARANTINE_EVENTS, SILVER_EVENTS, SILVER_SESSIONS, *(gold(n) for n in published()))
     require_acknowledged(lake, (*shown, QUALITY_DAYS))
     require_originals(lake)
-    entries = read_ledger(lake.table(BRONZE_EVENTS))
+    entries, removed = read_ledger(lake.table(BRONZE_EVENTS)), read_removed(lake.table(BRONZE_EVENTS))
     sources: dict[str, dict[str, Any]] = {}
     arrivals: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_COUNTS, 0))
     for entry, arrived_us in accounted(entries):
@@ -60,6 +60,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "without_consent": _without_consent(lake),
         "erasures": _erasures(settings),
         "stale_models": [n for n in store.names() if store.stale(n)],
+        "removed": {why: sum(sums_of(removed, "records", why).values()) for why in ("erased", "expired")},
         "sources": [sources[s] for s in sorted(sources)],
         "arrivals": [{"source": s, "day": d, **counts} for (s, d), counts in sorted(arrivals.items())],
         "tables": tables,

@@ -189,6 +189,8 @@ def tell_status(told: dict[str, Any]) -> None:
                   "`behavior erase --list` tells which.")  # fmt: skip
     if told["stale_models"]:
         out.print(f"Models that learned from erased persons: {', '.join(told['stale_models'])}")
+    if any(told["removed"].values()):
+        out.print("Records taken out again: " + ", ".join(f"{n:,} {why}" for why, n in told["removed"].items()))
     if told["without_consent"]:
         out.print("Events without consent: "
                   + ", ".join(f"{count:,} {reason}" for reason, count in told["without_consent"].items()))  # fmt: skip

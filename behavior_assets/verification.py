@@ -22,6 +22,7 @@ from behavior_assets.presence import has_ingested, has_published, require_origin
 from behavior_assets.privacy.build import expected_days
 from behavior_assets.privacy.consents import CONSENTS as CONSENT_TABLE
 from behavior_assets.privacy.key_guard import KEY_ID, key_problem, keys_by_day
+from behavior_assets.privacy.marks import EXPIRED_KEY, read_marks
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import QUALITY_DAYS, held_days
 from behavior_assets.tables import DAY_TABLES, ORIGINALS, all_tables
@@ -29,7 +30,7 @@ from exports import outlets
 from exports.contract import gold, published
 from exports.verify import SnapshotCheck, check_snapshots
 from resources.commits import Commit, Log, live_files, number_of
-from resources.errors import UsageError
+from resources.errors import IntegrityError, UsageError
 from resources.integrity import Problem, Sums
 from resources.keys import key_place
 from resources.lake import Lake, LakeTable
@@ -121,10 +122,12 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
         problems += audit.check_bronze(told, bronze.files, removed)
     if entries is not None and (quarantine is None or quarantine.sound):
         problems += audit.check_quarantine(entries, quarantine.files if quarantine else [], removed)
-    orphans = _orphan_days(checks) if bronze is not None and bronze.sound else {}
+    expired = max((str(c.info[EXPIRED_KEY]) for c in commits if EXPIRED_KEY in c.info), default="")
+    unmarked = _marks(settings, expired)
+    orphans = _orphan_days(checks, expired) if bronze is not None and bronze.sound else {}
     problems += [Problem(f"{name}/{path}", "a day that bronze does not have") for name, paths in orphans.items()
                  for path in paths]  # fmt: skip
-    problems += _stale_days(lake, checks)
+    problems += unmarked or _stale_days(lake, checks)
     progress("archive")
     archived = {e.batch_id for c, batch in batches_of(commits) for e in batch if KEPT_KEY in c.info}
     archive = audit.check_archive(home, entries if bronze is not None else [], archived if settings.archive else (),
@@ -218,10 +221,22 @@ def batches_of(commits: Iterable[Commit]) -> Iterator[tuple[Commit, list[FileEnt
             yield commit, decode(commit.info[LEDGER_KEY])
 
 
-def _orphan_days(checks: Mapping[str, TableCheck]) -> dict[str, list[str]]:
+def _marks(settings: Settings, expired: str) -> list[Problem]:
+    """Whether it is known which days have expired: else what comes of them late would stand for all of them."""
+    try:
+        if read_marks(settings.home).bronze >= expired:
+            return []
+        what = f"it does not tell that bronze's days before {expired} have expired: `behavior retain` writes it again"
+    except IntegrityError as error:
+        what = str(error)
+    return [Problem("privacy/expired.json", what, repair=False)]
+
+
+def _orphan_days(checks: Mapping[str, TableCheck], expired: str) -> dict[str, list[str]]:
+    """Days that bronze never had; those before ``expired`` it had, and silver may keep them longer."""
     days = {f.part for f in checks[BRONZE_EVENTS.name].files}
-    found = {s.name: [f.path for f in checks[s.name].files if f.part not in days] for s in DAY_TABLES
-             if s.name in checks}  # fmt: skip
+    found = {s.name: [f.path for f in checks[s.name].files if f.part not in days and f.part >= expired]
+             for s in DAY_TABLES if s.name in checks}  # fmt: skip
     return {name: paths for name, paths in found.items() if paths}
 
 

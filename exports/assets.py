@@ -9,6 +9,7 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
 from behavior_assets.partitions import OWNERS, asset_key
 from behavior_assets.privacy.erasure.case import open_cases
+from behavior_assets.privacy.marks import read_marks
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.order import GOLD_INPUTS
 from exports import outlets
@@ -38,7 +39,9 @@ def build_assets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]
             e.capabilities.get("is_synthetic") for e in read_ledger(lake.table(BRONZE_EVENTS))
         )
         with home.engine() as backend:
-            through = data_through(lake.table(SILVER_SESSIONS))
+            through = data_through(
+                lake.table(SILVER_SESSIONS), settings.home.exports, expired=bool(read_marks(settings.home).silver)
+            )
             done = publish(lake, settings, backend.con, through, datetime.now(UTC), synthetic=synthetic)
             lake.vacuum(settings.vacuum_grace_hours * 3600)  # the lake is locked here, and the work is done
         return dg.MaterializeResult(metadata={

@@ -64,9 +64,12 @@ def current_manifest(exports: Path) -> Manifest:
     return manifest
 
 
-def data_through(sessions: LakeTable) -> date:
-    """The newest day that holds sessions. Raises QualityError where every day is held back."""
+def data_through(sessions: LakeTable, exports: Path, *, expired: bool = False) -> date:
+    """The newest day that holds sessions, or held any before all ``expired``. QualityError: all days are held back."""
     days = [d for d, files in sessions.parts().items() if sum(f.rows for f in files)]
+    before = read_manifest(exports)
+    if not days and before is not None and expired:
+        return date.fromisoformat(before["data_through"])
     if not days:
         msg = "every day is held back, so nothing is published; `behavior status` tells which rules they break."
         raise QualityError(msg)

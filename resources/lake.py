@@ -61,14 +61,19 @@ class TableSpec:
 
 
 class Lake:
-    """All tables below ``<home>/lake``."""
+    """All tables below ``<home>/lake``; of those that are kept by day only what is of ``first_day`` and later."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, first_day: str = "") -> None:
         self.root = root
+        self.first_day = first_day
+
+    def since(self, first_day: str) -> Lake:
+        """The same lake, in which nobody sees earlier days."""
+        return Lake(self.root, first_day)
 
     def table(self, spec: TableSpec) -> LakeTable:
         """The table of a spec; it need not exist yet."""
-        return LakeTable(self.root / spec.name, spec)
+        return LakeTable(self.root / spec.name, spec, self.first_day if spec.by_day else "")
 
     def recover(self) -> list[str]:
         """Make good what a crash left at the end of any table's log; the lake's lock must be held.
@@ -132,9 +137,10 @@ def shared_views() -> Iterator[None]:
 class LakeTable:
     """One Delta table, read at its newest version and written by whole parts."""
 
-    def __init__(self, root: Path, spec: TableSpec) -> None:
+    def __init__(self, root: Path, spec: TableSpec, first_day: str = "") -> None:
         self.root = root
         self.spec = spec
+        self.first_day = first_day
         self.journal = Journal(root)
         views = _VIEWS.get()
         self._view = _View() if views is None else views.setdefault(root, _View())
@@ -176,9 +182,9 @@ class LakeTable:
         return -1 if handle is None else handle.version()
 
     def files(self) -> list[DataFile]:
-        """Every live data file, sorted by path."""
+        """Every live data file (of ``first_day`` and later), sorted by path."""
         handle = self.handle()
-        return [] if handle is None else self._files(handle)
+        return [] if handle is None else [f for f in self._files(handle) if f.part >= self.first_day]
 
     def _files(self, handle: DeltaTable) -> list[DataFile]:
         if self._view.listed[0] == handle.version():

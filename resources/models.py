@@ -16,7 +16,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -159,6 +159,19 @@ class ModelStore:
             self._load(name, told[-2]["version"])
             self._write_served(name, told[:-1], {**self._until(name), told[-1]["version"]: day})
             return told[-2]["version"]
+
+    def remove(self, name: str, versions: Collection[str]) -> None:
+        """Forget versions that do not serve, with what was remarked of them."""
+        with exclusive(self.root):
+            told = [t for t in self._served(name) if t["version"] not in versions]
+            remarks = self.remarks(name)
+            if remarks.keys() & set(versions):
+                left = {v: figures for v, figures in remarks.items() if v not in versions}
+                write_whole(self.root / name / REMARKS, _account(left).decode(), "models.note")
+            if told != self._served(name):
+                self._write_served(name, told, {v: d for v, d in self._until(name).items() if v not in versions})
+            for version in versions:
+                shutil.rmtree(self.root / name / version, ignore_errors=True)
 
     def load(self, name: str, version: str | None = None) -> StoredModel:
         """A version, else the one that serves. Raises IntegrityError, naming the file, for any byte that changed."""

@@ -105,6 +105,14 @@ class Settings:
     vacuum_grace_hours: int = 24  # files of the lake that no version needs any more stay so long, for their readers
     erase_within_days: int = 30  # an erasure that is not verified so long after it was asked for is overdue
     retrain_within_days: int = 30  # a model that has learned from an erased person is trained anew or retired by then
+    keep_landing_days: int = 0  # of refused files; this and the next: how long `behavior retain` keeps, 0: for ever
+    keep_archive_days: int = 0  # of originals, from their arrival
+    keep_quarantine_days: int = 0  # of rows that could not be accepted, from their arrival
+    keep_bronze_days: int = 0  # of events, from their day
+    keep_silver_days: int = 0  # of events, sessions and what is made of them, from their day
+    keep_gold_days: int = 0  # of facts, from their day; a customer without any leaves as well
+    keep_models_days: int = 0  # of versions that do not serve, from the last day of their data
+    keep_exports_days: int = 0  # of snapshots but the current one, from their publication
     archive: bool = True  # keep a copy of every committed file
     max_field_bytes: int = 2_000_000  # a longer record is quarantined as oversize
     publish_to: str = ""  # a database that every snapshot is published to: URL or ODBC connection; empty: none
@@ -224,7 +232,7 @@ def _checked(key: str, value: object, wanted: object, where: str) -> object:
     if key in _CHOICES and value not in _CHOICES[key]:
         msg = f"{where} = {value!r}: one of {sorted(_CHOICES[key])} is wanted."
         raise UsageError(msg)
-    least = _LEAST.get(key, 1)
+    least = 0 if key.startswith("keep_") else _LEAST.get(key, 1)
     if kind is int and isinstance(value, int) and value < least:
         msg = f"{where} = {value!r}: a number of at least {least} is wanted."
         raise UsageError(msg)

@@ -19,7 +19,7 @@ import yaml
 
 from behavior_assets.ingestion.arrivals import MAPPING
 from behavior_assets.ingestion.ledger import FileEntry, entry_of
-from behavior_assets.ingestion.redaction import REDACTED
+from behavior_assets.ingestion.redaction import REDACTED, has_expired
 from behavior_assets.ingestion.sources import FORMATS, load_source
 from behavior_assets.ingestion.sources.base import Source
 from resources.disk import disk_errors, draft_of, make_folder
@@ -73,6 +73,7 @@ def keep_missed_notes(home: Home, entries: Iterable[FileEntry], timezone: str) -
 def _complete(home: Home, entry: FileEntry) -> bool:
     """Whether the archive has a delivery and its mapping: without them where a home did not always keep them."""
     has_original = bool(entry.replay_of) or original_of(home, entry.source, entry.file_sha256) is not None
+    has_original = has_original or has_expired(home, entry.source, entry.file_sha256)
     return has_original and (not entry.contract or bool(mappings_of(home, entry.contract)))
 
 

@@ -153,7 +153,7 @@ def check_archive(
     blanked = {home.archive / r.source / r.original[:DIGITS]: r for r in redactions(home).values()}
     for path, digits in files.items():
         blank = blanked.get(path.with_name(digits))
-        if blank is not None and found.get(path) == blank.now:
+        if blank is not None and blank.now and found.get(path) == blank.now:
             found[path] = blank.original  # what the ledger knows it by
         if not found.get(path, "").startswith(digits):
             check.damaged.add(path)
@@ -213,8 +213,11 @@ def _check_notes(home: Home, check: ArchiveCheck, notes: Iterable[Note], entries
 
 
 def _check_kept(home: Home, check: ArchiveCheck, entries: Iterable[FileEntry]) -> None:
-    """The archive has what it takes to ingest deliveries again."""
+    """The archive has what it takes to ingest deliveries again, unless their time was over."""
+    expired = {known for known, note in redactions(home).items() if not note.now}
     for entry in entries:
+        if (entry.source, entry.file_sha256) in expired:
+            continue
         if not entry.replay_of and original_of(home, entry.source, entry.file_sha256) is None:
             lost = home.archive / entry.source / f"{entry.file_sha256[:DIGITS]}-{entry.file_name}"
             check.problems.append(Problem(_where(home, lost), _GONE))

@@ -21,7 +21,7 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.deduplicate import find_duplicates
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
-from behavior_assets.ingestion.redaction import blank_suppressed
+from behavior_assets.ingestion.redaction import blank_suppressed, has_expired
 from behavior_assets.ingestion.shape import fitted, require_types
 from behavior_assets.ingestion.sift import sift
 from behavior_assets.privacy.suppression import Suppression, read_suppression
@@ -150,7 +150,8 @@ class Ingestion:
                 landed_path = delivery.path if delivery.from_landing else None
                 landing.archive(staged, landed_path, self.settings.home,
                                 keep=self.settings.archive and staged.delivered_before(known)
-                                and delivery.replay is None)  # fmt: skip
+                                and delivery.replay is None
+                                and not has_expired(self.settings.home, staged.source, staged.sha256))  # fmt: skip
                 return False
             if prepared.error is not None:
                 raise prepared.error

@@ -34,7 +34,7 @@ _COPY = 4 * 2**20
 _CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _WIDE = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"),
          (codecs.BOM_UTF16_BE, "UTF-16"))  # fmt: skip
-_REASON = ".reason.txt"
+REASON = ".reason.txt"
 
 
 class LeftAloneError(InputRefusedError):
@@ -252,7 +252,7 @@ def refuse(path: Path, home: Home, reason: str) -> None:
     with disk_errors(home.refused):
         make_folder(home.refused)
         target = _refused_place(path, home.refused)
-        write_whole(target.with_name(target.name + _REASON), shown(reason) + "\n", "landing.refuse")
+        write_whole(target.with_name(target.name + REASON), shown(reason) + "\n", "landing.refuse")
         reach("landing.refused")
         if path.is_relative_to(home.landing):
             _move(path, target)
@@ -264,7 +264,7 @@ def refuse(path: Path, home: Home, reason: str) -> None:
 
 def _refused_place(path: Path, folder: Path) -> Path:
     """A name that is free or holds the same bytes: no refused file takes the place of another, or of its reason."""
-    name = fitting(shown(path.name), len(_REASON) + 8)
+    name = fitting(shown(path.name), len(REASON) + 8)
     target, number = folder / name, 1
     while _taken(target, path):
         number += 1
@@ -276,8 +276,8 @@ def _taken(target: Path, path: Path) -> bool:
     if target.exists():
         return not filecmp.cmp(path, target, shallow=False)
     # A reason alone is what a run left that died; a refused file of that name has a reason of its own.
-    reason = target.name + _REASON
-    return all(target.with_name(name).exists() for name in (reason, reason + _REASON))
+    reason = target.name + REASON
+    return all(target.with_name(name).exists() for name in (reason, reason + REASON))
 
 
 def require_format(name: str, known: Iterable[str]) -> None:

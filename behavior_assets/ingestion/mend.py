@@ -14,6 +14,7 @@ from behavior_assets.ingestion import audit
 from behavior_assets.ingestion.audit import batch_of
 from behavior_assets.ingestion.ledger import FileEntry, Removed, sums_of
 from behavior_assets.ingestion.reload import UNREADABLE, Originals, bronze_rows, quarantined_rows
+from behavior_assets.privacy.marks import read_marks
 from resources.disk import disk_errors, sync_path
 from resources.errors import InputRefusedError
 from resources.lake import LakeTable
@@ -73,7 +74,8 @@ class Mender:
                   and (self.bronze.root / f.path).exists() and not self._still_wrong(f, wrong)]  # fmt: skip
         mine = [e for e in self.entries if e.batch_id == batch]
         found, missing = bronze_rows(self.originals, mine, days, self.bronze.absolute(stored))
-        return found, "; ".join(missing)
+        expired = read_marks(self.originals.settings.home).bronze
+        return {day: rows for day, rows in found.items() if day >= expired}, "; ".join(missing)
 
     def _still_wrong(self, file: DataFile, wrong: Mapping[str, str]) -> bool:
         return file.path in wrong and file.path not in self._mended

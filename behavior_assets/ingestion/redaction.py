@@ -37,7 +37,7 @@ _LEVEL = 6  # of gzip: a third of the time of the best one, for hardly larger fi
 
 @dataclass(frozen=True)
 class Redaction:
-    """What became of an original. ``rows`` count from 1 after the header; ``now`` is empty where nothing is kept."""
+    """What became of an original. ``rows`` count from 1 after the header; ``now`` is empty where it has expired."""
 
     source: str
     original: str
@@ -55,7 +55,7 @@ def redactions(home: Home) -> dict[tuple[str, str], Redaction]:
         told = json.loads(raw)
         note = Redaction(told["source"], told["original"], told["now"], tuple(told["rows"]))
         known = found.get((note.source, note.original))
-        if known is None or len(note.rows) > len(known.rows):  # an older one may outlive a crash
+        if known is None or (not note.now, len(note.rows)) > (not known.now, len(known.rows)):  # of two after a crash
             found[note.source, note.original] = note
     return found
 
@@ -65,6 +65,12 @@ def redaction_of(home: Home, source: str, sha256: str) -> Redaction | None:
     if not any((home.archive / REDACTED).glob(f"*-{source}-{sha256}.json")):
         return None
     return redactions(home).get((source, sha256))
+
+
+def has_expired(home: Home, source: str, sha256: str) -> bool:
+    """Whether an original is not kept any more because its time was over."""
+    note = redaction_of(home, source, sha256)
+    return note is not None and not note.now
 
 
 def keep_redaction(home: Home, note: Redaction) -> None:

@@ -54,6 +54,8 @@ class Originals:
             of = self._replayed(entry)
             path = original_of(home, of.source, of.file_sha256)
             blank = redaction_of(home, of.source, of.file_sha256)
+            if path is None and blank is not None and not blank.now:
+                return f"the original of {of.file_name} has expired (keep_archive_days): its rows cannot be had again"
             if path is None or sha256_of(path) not in {of.file_sha256, blank.now if blank else ""}:
                 place = f"archive/{of.source}/{of.file_sha256[:DIGITS]}-{of.file_name}"
                 return f"the archive does not have {of.file_name} whole. Put it there as {place}, and repair again"

@@ -48,7 +48,7 @@ class Purge(StrEnum):
 
 
 class Layer(StrEnum):
-    """Whose retention holds: the settings ``keep_<layer>_days``."""
+    """Whose retention holds: the settings ``keep_<layer>_days``, of all but the last two."""
 
     landing = "landing"
     archive = "archive"
@@ -58,6 +58,7 @@ class Layer(StrEnum):
     gold = "gold"
     models = "models"
     exports = "exports"
+    decisions = "decisions"  # of persons: they hold for events that are still to come, and go with the person
     forever = "forever"  # nothing of a person
 
 
@@ -101,7 +102,7 @@ HOLDINGS = (
         "record_id", text="url referrer search_query campaign channel", circumstance="ip user_agent country device "
         "event_ts_us", derived="consent consent_version consent_ts_us gpc "
         "payload_hash"),
-    _of_persons("bronze/consents", Layer.bronze, Subject.raw, identifier="subject",
+    _of_persons("bronze/consents", Layer.decisions, Subject.raw, identifier="subject",
                 derived="record_id state version at_us recorded_us"),
     _of_persons("quarantine/events", Layer.quarantine, Subject.record, raw="raw", text="header message column_name"),
     _of_persons(

@@ -106,7 +106,8 @@ class ScoreBuilder:
     @cached_property
     def _sold(self) -> Loaded:
         """Demand until the newest day; read only where a version is to forecast it."""
-        loaded: Loaded = FORECAST.load(self.backend, self.lake, self.days[-1])
+        # From all days of silver: sums tell of no person, and a forecast needs what came before.
+        loaded: Loaded = FORECAST.load(self.backend, self.lake.since(""), self.days[-1])
         return loaded
 
     def fact_session_prediction(self) -> list[str]:
@@ -153,7 +154,8 @@ class ScoreBuilder:
                 yield day, score_customers(model, key, activity, number_of(day), number_of(last))
 
         return self._write(
-            "fact_customer_prediction", recipes.CUSTOMERS, wanted, lambda day: day <= last, inputs, score
+            "fact_customer_prediction", recipes.CUSTOMERS, wanted,
+            lambda day: self.days[0] <= day <= last, inputs, score,
         )
 
     @property
@@ -188,7 +190,8 @@ class ScoreBuilder:
             for day in days:
                 yield day, forecasts.table(model, key, self._sold, number_of(day), serving=model.version == serving)
 
-        return self._write(forecasts.NAME, FORECAST, wanted, lambda day: day <= self.days[-1], inputs, score)
+        return self._write(forecasts.NAME, FORECAST, wanted,
+                           lambda day: self.days[0] <= day <= self.days[-1], inputs, score)  # fmt: skip
 
     def _write(
         self, name: str, recipe: Recipe, wanted: Callable[[StoredModel, str], list[str]], holds: Callable[[str], bool],
@@ -255,7 +258,7 @@ class ScoreBuilder:
         known = {v[-8:]: v for v in self.store.versions(recipe.name)}
         told = {p.partition(".")[2] for p in parts} & known.keys()
         old = {s for s in told if self.store.load(recipe.name, known[s]).told.get("recipe") != recipe.number}
-        return {p for p in parts if p.partition(".")[2] in old}
+        return {p for p in parts if p.partition(".")[2] in old and p >= self.lake.first_day}
 
 
 def _part(day: str, version: str) -> str:

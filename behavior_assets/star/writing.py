@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from behavior_assets.incremental import Progress, chunks, content, fingerprint, quiet, read_files, split
+from behavior_assets.privacy.marks import read_marks
 from behavior_assets.privacy.registry import told_by
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
@@ -52,6 +53,10 @@ class StarWriter:
     only_look: bool = False  # tell which parts of day facts are stale, and write none
     as_they_are: Mapping[str, Collection[str]] = field(default_factory=dict)  # stale parts that keep their rows
     _memory: dict[str, ir.Table] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Days of silver that expired in gold are seen by no table of it: made again, none would bring them back."""
+        self.lake = self.lake.since(read_marks(self.settings.home).first_of_gold)
 
     def _silver(self, spec_name: str) -> LakeTable:
         specs = {s.name: s for s in (SILVER_EVENTS, SILVER_SESSIONS, COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY)}
@@ -122,6 +127,10 @@ class StarWriter:
         part_rows = {p: sum(rows.get(d, 0) for d in days) for p, days in members.items()}
         if self.only_look:
             return stale
+        if not expected and WHOLE not in recorded:  # no day is left: a table that readers find empty
+            target.commit([target.write(WHOLE, VERSION, [])], drop=recorded)
+        if not expected:
+            return []
         written = self._with_their_rows(target, {p: expected[p] for p in stale if p in self.as_they_are.get(name, ())})
         stale = [p for p in stale if p not in {f.part for f in written}]
         with ThreadPoolExecutor(1, thread_name_prefix="gold-writer") as writer:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
+from behavior_assets.privacy.marks import read_marks
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.staleness import stale_days
 from behavior_assets.star.build import StarBuilder
@@ -36,7 +37,7 @@ def republish(settings: Settings, tell: Callable[[str, int], None]) -> None:
             tell(f"gold/{name}", 0)
             build_table(builder, name)
         synthetic = any(e.capabilities.get("is_synthetic") for e in read_ledger(lake.table(BRONZE_EVENTS)))
-        through = data_through(lake.table(SILVER_SESSIONS))
+        through = data_through(lake.table(SILVER_SESSIONS), exports, expired=bool(read_marks(settings.home).silver))
         publish(lake, settings, backend.con, through, datetime.now(UTC), synthetic=synthetic)
     manifest = current_manifest(exports)
     tell("outlets", 0)
