@@ -20,6 +20,7 @@ from behavior_assets import (
     models_cli,
     outlets_cli,
     publish_cli,
+    subject_cli,
     terminal,
     unexpected,
 )
@@ -45,6 +46,8 @@ app.command()(outlets_cli.powerbi)
 app.command()(publish_cli.publish)
 app.command()(erase_cli.erase)
 app.command()(consent_cli.consent)
+app.command()(subject_cli.export_subject)
+app.command()(subject_cli.scan)
 
 
 class Engine(StrEnum):
