@@ -45,10 +45,10 @@ ROWS = (
     ("05-31 11:00", "view_item", ANN, SHARED_CLIENT, "v-5ha5ed5ha", {}),  # Ann, in a visit that Bob shares
     ("05-31 11:01", "view_item", BOB, SHARED_CLIENT, "v-5ha5ed5ha", {}),
     ("05-31 11:02", "view_item", "", SHARED_CLIENT, "v-5ha5ed5ha", {}),  # nobody's: two persons use this browser
-    ("06-01 09:00", "view_item", ANN, "", "v-a11a11a1-2",
+    ("06-01 23:50", "view_item", ANN, "", "v-a11a11a1-2",
      {"url": f"https://shop.example/?friend={EVE.replace('@', '%40')}"}),  # Ann, and her address for Eve
-    ("06-01 09:59", "add_to_cart", BOB, BOBS_CLIENT, "v-b0b0b0b0-0", {}),
-    ("06-01 10:00", "purchase", BOB, BOBS_CLIENT, "v-b0b0b0b0-0", {"order": "o-b0b0b0b0"}),
+    ("05-31 12:00", "add_to_cart", BOB, BOBS_CLIENT, "v-b0b0b0b0-0", {}),
+    ("05-31 12:01", "purchase", BOB, BOBS_CLIENT, "v-b0b0b0b0-0", {"order": "o-b0b0b0b0"}),
     ("06-01 11:00", "view_item", EVE, "", "v-e5e5e5e5-0", {}),
     ("06-02 11:00", "purchase", EVE, "", "v-e5e5e5e5-1", {"order": "o-e5e5e5e5"}),
     ("06-02 12:00", "view_item", ANN, "", "v-a11a11a1-3", {"price": "cheap"}),  # Ann: it cannot be accepted

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
 from behavior_assets.privacy.access.held import Held
-from behavior_assets.privacy.access.others import LEFT_OUT, Others, named_in
+from behavior_assets.privacy.access.others import LEFT_OUT, Others
 from behavior_assets.privacy.registry import HOLDINGS, Layer
 from exports.contract import gold, published
 from exports.snapshot import read_manifest
@@ -114,9 +114,9 @@ def _deliveries(lake: Lake, others: Others) -> list[dict[str, str]]:
     told = others.subjects.con.execute("SELECT DISTINCT batch_id FROM gone_row").fetchall()
     batches = {str(b) for (b,) in told}
     entries = [e for e in read_ledger(lake.table(BRONZE_EVENTS)) if e.batch_id in batches] if batches else []
-    strangers = others.among({w for e in entries for w in named_in(e.file_name)})
+    strange = others.inside({e.file_name for e in entries})
     return [{"format": e.source, "arrived": _moment(e.arrived_ts_us),
-             "file": e.file_name if strangers.isdisjoint(named_in(e.file_name)) else LEFT_OUT}
+             "file": LEFT_OUT if e.file_name in strange else e.file_name}
             for e in sorted(entries, key=lambda e: (e.arrived_ts_us, e.file_name))]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from behavior_assets.privacy.suppression import Suppression, record_ids, words
 from resources.lake import LakeTable
 from resources.settings import Home
 
+_SHORTEST = 6  # of an id that is looked for inside of other texts
 LEFT_OUT = "(left out: it names another person)"
 
 
@@ -49,6 +50,17 @@ class Others:
             word IN (SELECT transaction_id FROM event WHERE transaction_id IS NOT NULL)""").fetchall()
         con.unregister("said")
         return {str(word) for (word,) in found}
+
+    def inside(self, names: Collection[str]) -> set[str]:
+        """Which of these names of files hold an id of others anywhere: nobody can tell where an id begins there."""
+        con = self.subjects.con
+        con.register("said", pa.table({"name": sorted(names)}, schema=pa.schema([("name", pa.string())])))
+        found = con.execute("""SELECT DISTINCT name FROM said JOIN (
+            SELECT DISTINCT unnest(["user", client, session_id]) AS id FROM event ANTI JOIN (SELECT id AS own_id FROM own)
+            ON own_id = coalesce("user", client)) ON length(id) >= ? AND contains(lower(name), lower(id))
+            WHERE id NOT IN (SELECT id FROM own WHERE id IS NOT NULL)""", [_SHORTEST]).fetchall()
+        con.unregister("said")
+        return {str(name) for (name,) in found}
 
     def without(self, rows: list[dict[str, Any]], texts: Collection[str]) -> int:
         """Take cells that name others out of the columns ``texts``; how many there were."""
