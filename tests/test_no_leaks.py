@@ -21,7 +21,7 @@ MAIL = PERSONS[0]
 POISON: dict[str, Callable[[str], str]] = {
     "address": lambda value: f"{value} {MAIL}", "control": lambda value: f"{value}\x01\x1b[31m{MAIL}\x7f",
     "formula": lambda _value: f'=HYPERLINK("http://x.example/{MAIL}")',
-    "long": lambda value: value + MAIL + "x" * 5000, "quote": lambda value: f'{value}"{MAIL}',
+    "long": lambda value: value + MAIL + "x" * 5000,
 }  # fmt: skip
 MAPPING = """
 columns: {event_time: at, event_name: what, user_id: user, client_id: client, session_id: visit, product_id: sku,
@@ -45,22 +45,30 @@ def generic(person: str, minute: int) -> list[str]:
             "10.1.2.3", "Mozilla/5.0", "GB", "no"]  # fmt: skip
 
 
-def write(path: Path, header: list[str], make: Callable[[str, int], list[str]], *, poisoned: bool) -> Path:
-    """Rows of four persons; then, one field after another, each kind of poison in a row of the first."""
+def write(path: Path, header: list[str], make: Callable[[str, int], list[str]], *kinds: str) -> Path:
+    """Rows of four persons; then, one field after another, each of these kinds of poison in a row of the first."""
     rows = [make(person, minute) for person in PERSONS for minute in range(12)]
-    raw = []
-    for minute, (column, kind) in enumerate(product(range(len(header)), POISON if poisoned else ())):
+    for minute, (column, kind) in enumerate(product(range(len(header)), kinds)):
         row = make(MAIL, minute % 60)
         row[column] = POISON[kind](row[column])
-        # An unbalanced quote cannot be written by csv: it stands as it is.
-        (raw if kind == "quote" else rows).append(row)
+        rows.append(row)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-        file.writelines(",".join(row) + "\n" for row in raw)
     return path
+
+
+def unquote(path: Path, header: list[str], make: Callable[[str, int], list[str]]) -> list[Path]:
+    """A file for each field, in which that field opens a quote that nothing closes."""
+    files = []
+    for column in range(len(header)):
+        row = make(MAIL, 0)
+        row[column] = f'"{row[column]}{MAIL}'
+        files.append(path.with_name(f"{path.stem}-{column}.csv"))
+        files[-1].write_text("\n".join([",".join(header), ",".join(row), ",".join(make(MAIL, 1))]) + "\n")
+    return files
 
 
 def left_by(home: Path, *results: Result) -> list[Find]:
@@ -85,10 +93,14 @@ def test_poison_in_every_field_leaves_nobody(tmp_path: Path) -> None:
     """Of both formats in one home; that the ids are in the lake shows that the scan could have found them."""
     home = tmp_path / "home"
     (tmp_path / "mapping.yaml").write_text(MAPPING)
-    one = write(tmp_path / "a" / "one.csv", REES46_HEADER.split(","), rees46, poisoned=True)
-    two = write(tmp_path / "b" / "two.csv", list(GENERIC), generic, poisoned=True)
-    first = run(home, one, "--format", "rees46")
-    second = run(home, two, "--format", "generic", "--mapping", tmp_path / "mapping.yaml", "--json")
+    header = REES46_HEADER.split(",")
+    one = write(tmp_path / "a" / "one.csv", header, rees46, *POISON)
+    two = write(tmp_path / "b" / "two.csv", list(GENERIC), generic, *POISON)
+    unquote(one, header, rees46)
+    unquote(two, list(GENERIC), generic)
+    first = run(home, one.parent, "--format", "rees46")
+    second = run(home, two.parent, "--format", "generic", "--mapping", tmp_path / "mapping.yaml", "--json")
+    assert (first.code, second.code) == (3, 3), "files with an open quote are refused, the other ones taken in"
     listed = run_cli("quarantine", "--home", home)
     status = run_cli("status", "--home", home, "--json")
     assert '"quarantined": 0' not in status.out.split('"tables"')[0]
@@ -99,7 +111,7 @@ def test_poison_in_every_field_leaves_nobody(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_refused_is_told_without_its_rows(tmp_path: Path) -> None:
-    home, path = tmp_path / "home", write(tmp_path / "a" / "one.csv", REES46_HEADER.split(","), rees46, poisoned=False)
+    home, path = tmp_path / "home", write(tmp_path / "a" / "one.csv", REES46_HEADER.split(","), rees46)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:3], lines[3].replace(MAIL, f'"{MAIL}\n{MAIL}"'), f'"{MAIL}']) + "\n")
     headless = tmp_path / "a" / "two.csv"
@@ -114,7 +126,7 @@ def test_a_run_that_fails_leaves_nobody(
     tmp_path: Path, place: str, armed: Callable[[str], None]
 ) -> None:  # fmt: skip
     """In bronze, in silver, at the publication; the failure itself is told."""
-    home, path = tmp_path / "home", write(tmp_path / "a" / "one.csv", REES46_HEADER.split(","), rees46, poisoned=True)
+    home, path = tmp_path / "home", write(tmp_path / "a" / "one.csv", REES46_HEADER.split(","), rees46, *POISON)
     armed(place)
     result = run(home, path, "--format", "rees46")
     assert result.code not in {0, 3}, result.err
@@ -128,14 +140,14 @@ def test_an_error_that_quotes_its_row_is_told_without_it(tmp_path: Path, monkeyp
         raise ValueError(msg)
 
     monkeypatch.setattr("behavior_assets.privacy.assets.build_silver", broken)
-    home, path = tmp_path / "home", write(tmp_path / "a" / "one.csv", REES46_HEADER.split(","), rees46, poisoned=False)
+    home, path = tmp_path / "home", write(tmp_path / "a" / "one.csv", REES46_HEADER.split(","), rees46)
     result = run(home, path, "--format", "rees46")
     assert result.code not in {0, 3}
     assert left_by(home, result) == []
 
 
 def test_a_rule_that_stops_the_run_counts_and_quotes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home, path = tmp_path / "home", write(tmp_path / "a" / "one.csv", REES46_HEADER.split(","), rees46, poisoned=True)
+    home, path = tmp_path / "home", write(tmp_path / "a" / "one.csv", REES46_HEADER.split(","), rees46, *POISON)
     nobody = {"name": "users_are_numbers", "kind": "holds", "condition": "user_id SIMILAR TO '[0-9]+'"}
     with_rule(monkeypatch, "bronze/events", nobody)
     result = run(home, path, "--format", "rees46", "--json")
