@@ -74,8 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert not chain.ingest([folder / "log.csv"], "generic", folder / "mapping.yaml").refused
     rows = [rees46_row("2024-05-30 08:00:00", "view", "p2", user, session=f"r-{user[:3]}") for user in (ANN, BOB)]
     assert not chain.ingest([write_rees46(folder / f"mail-from-{EVE}.csv", rows)], "rees46").refused
-    record(chain.lake, [Decision(f" {ANN.upper()}", "user", "granted", "1", 1), Decision(BOB, "user", "granted", "1", 2)],
-           3)  # fmt: skip
+    record(chain.lake, [Decision(who, "user", "granted", "1", 1) for who in (f" {ANN.upper()}", BOB)], 3)
     again(chain)
     for name, key in (("fact_session_prediction", "session_key"), ("fact_customer_prediction", "horizon_days")):
         predict(chain, name, key)
@@ -133,7 +132,7 @@ def test_every_row_of_the_person_is_there(chain: Chain, tmp_path: Path) -> None:
     told = export(chain, tmp_path / "out")
     mine = keys_of(chain, ANN, ANNS_CLIENT)
     lake = all_rows(chain)
-    alone = lake["silver/events"].filter("customer_key IS NULL OR customer_key = -1")  # only the visit tells whose it is
+    alone = lake["silver/events"].filter("customer_key IS NULL OR customer_key = -1")  # the visit tells whose it is
     assert len(alone) == 1
     known = lake["silver/events"].filter("customer_key != -1")
     hers, others = ({c for (c,) in rows.select("chain_key").fetchall()} for rows in (
@@ -211,7 +210,7 @@ def test_about_tells_what_for_whom_and_how_long(chain: Chain, tmp_path: Path) ->
     assert "secret" not in text
     assert "joe" not in text
     assert json.loads((tmp_path / "out" / "about.json").read_text()) == told
-    assert set(told["retention"]) == {"landing", "archive", "bronze", "quarantine", "silver", "gold", "models", "exports"}
+    assert {*told["retention"]} == {"landing", "archive", "bronze", "quarantine", "silver", "gold", "models", "exports"}
     assert told["snapshot"] == json.loads((home / "exports" / "current.json").read_text())["snapshot"]
     columns = {f["table"]: f["columns"] for f in told["files"]}
     assert columns["gold/fact_session"]["duration_s"] == {

@@ -39,10 +39,11 @@ def test_a_person_is_found_in_every_layer_by_every_name(chain: Chain) -> None:
     before = {p: p.stat().st_mtime_ns for p in chain.settings.home.root.rglob("*.parquet")}
     result, told = scan(chain, ANN.upper(), "--id-kind", "email")
     assert result.code == 0
-    assert {"archive", "lake/bronze", "lake/quarantine", "lake/silver", "lake/gold", "exports/tables"} <= set(told["places"])
-    columns = {(p["path"].split("/")[2], p["place"]) for p in told["places"]["lake/gold"] + told["places"]["lake/bronze"]}
-    assert {("events", "column user_id"), ("dim_customer", "column customer_id"), ("fact_session", "column session_key"),
-            ("fact_sales", "column customer_key")} <= columns  # fmt: skip
+    places = told["places"]
+    assert {"archive", "lake/bronze", "lake/quarantine", "lake/silver", "lake/gold", "exports/tables"} <= set(places)
+    columns = {(p["path"].split("/")[2], p["place"]) for p in places["lake/gold"] + places["lake/bronze"]}
+    assert {("events", "column user_id"), ("dim_customer", "column customer_id"),
+            ("fact_session", "column session_key"), ("fact_sales", "column customer_key")} <= columns  # fmt: skip
     assert told["found"] == sum(len(places) for places in told["places"].values())
     assert (told["known"], told["grade"], told["unread"]) == (True, "anywhere", [])
     assert {p: p.stat().st_mtime_ns for p in chain.settings.home.root.rglob("*.parquet")} == before

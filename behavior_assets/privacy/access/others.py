@@ -56,8 +56,8 @@ class Others:
         con = self.subjects.con
         con.register("said", pa.table({"name": sorted(names)}, schema=pa.schema([("name", pa.string())])))
         found = con.execute("""SELECT DISTINCT name FROM said JOIN (
-            SELECT DISTINCT unnest(["user", client, session_id]) AS id FROM event ANTI JOIN (SELECT id AS own_id FROM own)
-            ON own_id = coalesce("user", client)) ON length(id) >= ? AND contains(lower(name), lower(id))
+            SELECT DISTINCT unnest(["user", client, session_id]) AS id FROM event
+            ) ON length(id) >= ? AND contains(lower(name), lower(id))
             WHERE id NOT IN (SELECT id FROM own WHERE id IS NOT NULL)""", [_SHORTEST]).fetchall()
         con.unregister("said")
         return {str(name) for (name,) in found}
