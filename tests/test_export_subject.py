@@ -249,7 +249,7 @@ def test_the_audit_log_tells_that_it_was_done_and_of_nobody(chain: Chain, tmp_pa
     assert seen(chain.settings.home.root / "logs", (ANN, "a11a11a1")) == []
 
 
-def test_nothing_is_left_of_an_export_that_failed(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_of_a_failed_export(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("behavior_assets.privacy.access.export.readme", lambda _told: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(chain, tmp_path / "out")
