@@ -21,6 +21,7 @@ from behavior_assets import (
     outlets_cli,
     publish_cli,
     retain_cli,
+    subject_cli,
     terminal,
     unexpected,
 )
@@ -47,6 +48,8 @@ app.command()(publish_cli.publish)
 app.command()(erase_cli.erase)
 app.command()(retain_cli.retain)
 app.command()(consent_cli.consent)
+app.command()(subject_cli.export_subject)
+app.command()(subject_cli.scan)
 
 
 class Engine(StrEnum):

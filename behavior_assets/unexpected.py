@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import traceback
@@ -12,28 +11,10 @@ from pathlib import Path
 
 from resources.errors import BehaviorError
 from resources.settings import resolve_home
+from resources.wordless import DEBUG, debugging, summary
 
-DEBUG = "BEHAVIOR_DEBUG"  # set to 1: the whole traceback on stderr, with whatever it quotes
-_REPOSITORY = Path(__file__).resolve().parent.parent
-_OURS = ("behavior_assets", "resources", "expectations", "exports")
+__all__ = ["debugging", "foreseen", "frames_of", "summary"]
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-
-
-def debugging() -> bool:
-    """Whether the user asked to see everything."""
-    return os.environ.get(DEBUG) == "1"
-
-
-def summary(kind: str, frames: Iterable[tuple[str, int]]) -> str:
-    """One sentence for an error of a type that came by these places (file and line, the last is where it arose)."""
-    places = list(frames)
-    ours = [(Path(file).relative_to(_REPOSITORY), line) for file, line in places if _is_ours(Path(file))]
-    file, line = ours[-1] if ours else (Path(places[-1][0]).name, places[-1][1]) if places else ("an unknown place", 0)
-    return f"unexpected error ({kind}) at {file}:{line}. `behavior verify` tells whether everything is whole."
-
-
-def _is_ours(file: Path) -> bool:
-    return file.is_relative_to(_REPOSITORY) and file.relative_to(_REPOSITORY).parts[0] in _OURS
 
 
 def frames_of(stack: Iterable[str]) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ from resources.engine import engine
 from resources.lake import Lake
 from resources.lock import exclusive
 from resources.settings import Settings, create_home, read_settings, resolve_home
+from resources.wordless import wordless
 
 
 class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -31,7 +32,7 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """A fresh engine with the home's limits; other processes that write to this lake wait meanwhile."""
         settings = read_settings(self.home or None)
         lake = settings.home.lake
-        with disk_errors(lake), exclusive(lake):
+        with wordless(), disk_errors(lake), exclusive(lake):
             Lake(lake).recover()
             with engine(settings, pseudonyms=pseudonyms) as backend:
                 yield backend

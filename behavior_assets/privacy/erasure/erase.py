@@ -17,16 +17,14 @@ from typing import Any
 
 from ibis.backends.duckdb import Backend
 
-from behavior_assets.ingestion.archive import MAPPINGS
-from behavior_assets.ingestion.arrivals import MAPPING
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
-from behavior_assets.ingestion.sources import load_source
 from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.case import EXECUTED, REQUESTED, SUPPRESSED, VERIFIED, Called, Case
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
+from behavior_assets.privacy.erasure.naming import name_visits, source_of
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
 from behavior_assets.privacy.erasure.republish import can_republish, republish
 from behavior_assets.privacy.erasure.subjects import Asked, Subjects
@@ -173,17 +171,7 @@ class Erasure:
 
     def _name_visits(self, subjects: Subjects, tables: dict[str, LakeTable]) -> list[str]:
         """Add the keys of sessions to the persons' keys, and return the days of silver that are to be made again."""
-        con, known = subjects.con, registry()
-        events, sessions = tables.get("silver/events"), tables.get("silver/sessions")
-        days = []
-        if events is not None:
-            days = takeout.shared_days(con, events, takeout.rows_of(con, events, known["silver/events"]))
-        if sessions is not None and sessions.files():
-            paths = sessions.absolute(sessions.files())
-            con.read_parquet(paths, union_by_name=True).create_view("session", replace=True)
-            con.execute("""INSERT INTO gone_key SELECT 'session', session_key FROM session
-                WHERE chain_key IN (SELECT key FROM gone_key WHERE kind = 'chain')
-                   OR customer_key IN (SELECT key FROM gone_key WHERE kind = 'customer')""")
+        days = name_visits(subjects, tables)
         self._remember(subjects)
         return days
 
@@ -205,19 +193,12 @@ class Erasure:
 
         def is_theirs(source: str, header: str, raw: bytes) -> bool:
             if source not in sources:
-                sources[source] = self._source(source)
+                sources[source] = source_of(self.settings.home, source)
             return suppression.record(sources[source], header, raw)
 
         return takeout.take_out_of_quarantine(
             tables[QUARANTINE_EVENTS.name], tables[BRONZE_EVENTS.name], self.case.name, is_theirs
         )
-
-    def _source(self, name: str) -> Any:
-        """How a source's records are taken apart. Of several mappings of ``generic`` the newest."""
-        if name != "generic":
-            return load_source(name)
-        kept = sorted((self.settings.home.archive / MAPPINGS).glob("*.yaml"), key=lambda p: p.stat().st_mtime)
-        return load_source(name, kept[-1] if kept else self.settings.home.landing / name / MAPPING)
 
     # Publish
 

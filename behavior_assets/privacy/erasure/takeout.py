@@ -127,9 +127,14 @@ def without(path: Path, gone: np.ndarray[Any, Any]) -> Iterator[pa.Table]:
             yield pa.concat_tables(pieces)
 
 
+def places_of_events(con: duckdb.DuckDBPyConnection, table: LakeTable) -> Rows:
+    """Where ``gone_row`` lies in bronze."""
+    return _grouped(con, "SELECT filename, file_row_number FROM gone_row", table)
+
+
 def take_out_of_bronze(con: duckdb.DuckDBPyConnection, table: LakeTable, case: str) -> tuple[int, list[str]]:
     """Bronze without ``gone_row``: how many rows went, and of which days. The commit tells how many of each batch."""
-    rows = _grouped(con, "SELECT filename, file_row_number FROM gone_row", table)
+    rows = places_of_events(con, table)
     if not rows:
         return 0, []
     by_path = {f.path: f for f in table.files()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +33,7 @@ class Cells:
             if text.lstrip("-").isdigit() and str(int(text)) == text and int(text) in _INT64
         }
         self._needle = {number: name for number, (name, _) in numbers.items()}
+        self._fitting: dict[tuple[Any, str], list[int]] = {}
         self._by_grade = {g: sorted(n for n, (_, of) in numbers.items() if of is g) for g in Grade}
 
     def concerns(self, kind: Any, name: str) -> bool:
@@ -82,19 +84,27 @@ class Cells:
             self._look_at_texts(array, name, place, notes)
 
     def _wanted(self, kind: Any, name: str) -> list[int]:
-        """The numbers that count in a column of this name and that its type can hold."""
+        """The numbers that count in a column of this name and that its type can hold, in order."""
+        if (kind, name) in self._fitting:  # a home has as many columns of one name as files
+            return self._fitting[kind, name]
         signed = pa.types.is_signed_integer(kind)
         most = 2 ** (kind.bit_width - signed)
         fits = range(-most if signed else 0, most)
-        return [n for g in Grade if self._search.labels.counts(g, name) for n in self._by_grade[g] if n in fits]
+        counted = (g for g in Grade if self._search.labels.counts(g, name))
+        self._fitting[kind, name] = sorted(n for g in counted for n in self._by_grade[g] if n in fits)
+        return self._fitting[kind, name]
 
     def _look_for(self, array: Any, wanted: list[int], place: str, how: str, notes: Notes) -> None:
         if not wanted or not len(array):
             return
         least, most = (pc.min_max(array)[side].as_py() for side in ("min", "max"))
+        if least is None:
+            return
+        if isinstance(least, int):  # of floating numbers the nearest must be compared, not the number itself
+            wanted = wanted[bisect_left(wanted, least) : bisect_right(wanted, most)]
         values = pa.array(wanted, pa.int64()).cast(array.type, safe=False)
         told = dict(zip(values.to_pylist(), wanted, strict=True))
-        if least is None or not any(least <= value <= most for value in told):
+        if not any(least <= value <= most for value in told):
             return
         for found in pc.value_counts(array.filter(pc.is_in(array, values))).to_pylist():
             notes.found(place, self._needle[told[found["values"]]], how, found["counts"])
