@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from exports.aggregate.declare import Filled, Row, Table, declared
+from exports.aggregate.former import carry
 from exports.aggregate.guard import LABEL, OTHER, Guard, keep_members, note, withhold
 from exports.aggregate.shop import Shop
-from exports.aggregate.trade import change
+from exports.aggregate.trade import change, tells_of_few, told_of
 
 LISTED = 200  # products
 MOVERS = 5  # in each direction
@@ -30,6 +32,7 @@ _NEEDS = dict.fromkeys(
     ("revenue_gross", "share", "revenue_before", "revenue_change", "revenue_change_share"), "has_price"
 )
 _BEFORE = ("orders_before", "units_before", "revenue_before", "revenue_change", "revenue_change_share")
+_FEW = "the rest of a week that is not told would be of fewer than ten buyers"
 _ALONE = "there are no eight complete weeks yet: four, and the four before"
 _NEEDS_CATEGORY = {**_NEEDS, "category": "has_categories"}
 _WHAT = """
@@ -61,10 +64,12 @@ _GUARDS = (
 )  # fmt: skip
 
 
-def _sold(shop: Shop, member: str, joins: str, part: str = "''") -> list[Row]:
+def _sold(shop: Shop, weeks: Filled, member: str, joins: str, part: str = "''",
+          sums: Sequence[str] = ("units", "revenue_gross")) -> list[Row]:  # fmt: skip
     """What was sold by ``member`` (SQL), those of fewer than ten buyers folded; biggest first.
 
     ``part``: what else is published of these lines (SQL of the category), so that it cannot tell of those folded.
+    ``sums``: figures that add up to those of the weeks.
     """
     bounds = shop.month.keys if shop.compares else shop.month.keys | {"earlier": shop.month.keys["first"]}
     lines = f"""SELECT {member} AS member, customer_key, order_key, quantity, revenue_gross, date_key >= $first AS now,
@@ -85,6 +90,8 @@ def _sold(shop: Shop, member: str, joins: str, part: str = "''") -> list[Row]:
                count(DISTINCT customer_key) FILTER (now) AS k,
                count(DISTINCT customer_key) FILTER (NOT now) AS k_before
         FROM lines GROUP BY 1) ORDER BY member = '{OTHER}', revenue_gross DESC, units DESC, member""")
+    for column in sums:
+        carry(rows, column, told_of(weeks, shop.month, column))
     total = sum(float(r["revenue_gross"]) for r in rows)
     for row in rows:
         row["first"], row["last"] = shop.month.first, shop.month.last
@@ -109,9 +116,39 @@ def _filled(shop: Shop, table: Table, rows: list[Row]) -> Filled:
     return Filled(table, tuple({c.name: r.get(c.name) for c in table.columns} for r in rows), blank)
 
 
-def products(shop: Shop) -> tuple[Filled, Filled]:
-    """Products by what they sold, and those that moved most."""
-    rows = _products(shop) if shop.has_month else []
+def goods(shop: Shop, days: Filled, weeks: Filled) -> tuple[Filled, ...]:
+    """Products, those that moved most, categories and origins: told of four weeks once."""
+    few = shop.has_month and any(tells_of_few(shop, days, weeks, span, "orders")
+                                 for span in (shop.month, *([shop.month.before] if shop.compares else [])))  # fmt: skip
+    there = shop.has_month and not few
+    made = shop.former.once(
+        shop.month.first, [t.name for t in (PRODUCTS, MOVERS_TABLE, CATEGORIES, ORIGINS)],
+        lambda: (*_products_and_movers(shop, weeks, there), _categories(shop, weeks, there),
+                 _origins(shop, weeks, there)),
+    )  # fmt: skip
+    if few:
+        made = tuple(f if f.rows else Filled(f.table, (), {"": _FEW}) for f in made)
+    return made
+
+
+def _as_told(shop: Shop, table: Table, rows: list[Row], *key: str) -> None:
+    """The four weeks before as they were told then, if they were: told anew, a few persons could make the difference."""
+    then = shop.former.period(table, shop.month.before.first)
+    if then is None:
+        return
+    known = {tuple(r[k] for k in key): r for r in then if OTHER not in r.values()}
+    for row in rows:
+        old = known.get(tuple(row[k] for k in key), {}) if OTHER not in row.values() else {}
+        for now, before in (("orders", "orders_before"), ("units", "units_before"),
+                            ("revenue_gross", "revenue_before")):  # fmt: skip
+            row[before] = old.get(now)
+        known_both = None not in (row["revenue_before"], row["revenue_gross"])
+        row["revenue_change"] = row["revenue_gross"] - row["revenue_before"] if known_both else None
+        row["revenue_change_share"] = change(row["revenue_before"], row["revenue_gross"])
+
+
+def _products_and_movers(shop: Shop, weeks: Filled, there: bool) -> tuple[Filled, Filled]:
+    rows = _products(shop, weeks) if there else []
     listed = _fold_tail(rows)
     for rank, row in enumerate(listed, 1):
         row["rank"] = rank if row.get("product_id") else None  # several together have no number
@@ -129,8 +166,8 @@ def products(shop: Shop) -> tuple[Filled, Filled]:
     return _filled(shop, PRODUCTS, listed), told
 
 
-def _products(shop: Shop) -> list[Row]:
-    rows = _sold(shop, "CAST(product_durable_key AS VARCHAR)", "JOIN dim_product USING (product_key)", "category_1")
+def _products(shop: Shop, weeks: Filled) -> list[Row]:
+    rows = _sold(shop, weeks, "CAST(product_durable_key AS VARCHAR)", "JOIN dim_product USING (product_key)", "category_1")
     known = shop.rows("""
         SELECT CAST(product_durable_key AS VARCHAR) AS member, product_id, brand, category_1 AS category,
                CASE WHEN product_key = -1 THEN '(unknown product)'
@@ -141,7 +178,8 @@ def _products(shop: Shop) -> list[Row]:
     told = {r.pop("member"): r for r in known}
     for row in rows:
         member = row.pop("member")
-        row.update(told.get(member, {"product": member}))
+        row.update(dict.fromkeys(("product_id", "brand", "category")) | told.get(member, {"product": member}))
+    _as_told(shop, PRODUCTS, rows, "product_id")
     return rows
 
 
@@ -166,23 +204,26 @@ def _sum(values: list[Any]) -> Any:
     return round(total, 6) if isinstance(total, float) else total
 
 
-def categories(shop: Shop) -> Filled:
+def _categories(shop: Shop, weeks: Filled, there: bool) -> Filled:
     """Categories of the first level."""
     if not shop.has_any("has_categories"):
         return Filled(CATEGORIES, (), {"": shop.why_not("has_categories")})
-    rows = _sold(shop, "category_1", "JOIN dim_category USING (category_key)") if shop.has_month else []
+    rows = _sold(shop, weeks, "category_1", "JOIN dim_category USING (category_key)") if there else []
     for row in rows:
         row["category"] = row.pop("member")
+    _as_told(shop, CATEGORIES, rows, "category")
     return _filled(shop, CATEGORIES, rows)
 
 
-def origins(shop: Shop) -> Filled:
+def _origins(shop: Shop, weeks: Filled, there: bool) -> Filled:
     """Orders by channel, device and country, as far as a source tells them."""
     rows: list[Row] = []
     for name in ("channel", "device", "country"):
-        if shop.has_any(f"has_{name}") and shop.has_month:
-            found = _sold(shop, f"{name}_name", f"JOIN dim_{name} USING ({name}_key)")
+        if shop.has_any(f"has_{name}") and there:
+            found = _sold(shop, weeks, f"{name}_name", f"JOIN dim_{name} USING ({name}_key)",
+                          sums=("orders", "units", "revenue_gross"))  # fmt: skip
             rows += [{**r, "dimension": name} for r in found]
+    _as_told(shop, ORIGINS, rows, "dimension", "member")
     told = _filled(shop, ORIGINS, rows)
     lacking = {f"by {n}": shop.why_not(f"has_{n}") for n in ("channel", "device", "country")
                if not shop.has_any(f"has_{n}")}  # fmt: skip
