@@ -8,7 +8,7 @@ from typing import Any
 
 from exports.aggregate.declare import Filled, Row, Table, declared
 from exports.aggregate.former import carry
-from exports.aggregate.guard import LABEL, OTHER, Guard, keep_members, note, withhold
+from exports.aggregate.guard import LABEL, OTHER, Guard, in_tens, keep_members, note, withhold
 from exports.aggregate.shop import Shop
 from exports.aggregate.trade import change, tells_of_few, told_of
 
@@ -18,11 +18,11 @@ MOVERS = 5  # in each direction
 _SOLD = """
     first date : First day of the four weeks
     last date : Their last day
-    orders int [orders] : Orders with it
+    orders int [orders] : Orders with it; of products and categories in tens
     units int [units] : Units sold
     revenue_gross money [shop's currency] : Value of sale lines, before refunds
     share share [of gross revenue] : Its part of all gross revenue of the four weeks
-    orders_before int [orders] : Orders with it in the four weeks before
+    orders_before int [orders] : The same of the four weeks before
     units_before int [units] : Units sold in the four weeks before
     revenue_before money [shop's currency] : Gross revenue of the four weeks before
     revenue_change money [shop's currency] : Gross revenue less that of the four weeks before
@@ -102,6 +102,8 @@ def _sold(shop: Shop, weeks: Filled, member: str, joins: str, part: str = "''",
     for row in rows:
         row.pop("by")
         row.pop("part")
+        if "orders" not in sums:  # an order holds several: the orders of all less those of one are not in the table
+            row["orders"], row["orders_before"] = in_tens(row["orders"]), in_tens(row["orders_before"])
         if not shop.compares:
             row.update(dict.fromkeys(_BEFORE))
     return rows

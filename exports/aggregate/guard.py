@@ -54,6 +54,11 @@ def withhold(rows: Sequence[Row], guards: Iterable[Guard]) -> None:
             row.pop(guard.persons, None)
 
 
+def in_tens(count: int | None) -> int | None:
+    """A count that cannot be subtracted from another to tell of a few."""
+    return None if count is None else (count + MINIMUM // 2) // MINIMUM * MINIMUM
+
+
 def note(row: Row, text: str) -> None:
     """Add a remark to a row."""
     said = row.get(NOTES)

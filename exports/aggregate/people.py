@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from exports.aggregate.declare import Filled, Row, declared
-from exports.aggregate.guard import LABEL, MINIMUM, Guard, keep_members, withhold
+from exports.aggregate.guard import LABEL, Guard, in_tens, keep_members, withhold
 from exports.aggregate.shop import Shop
 
 KINDS = {"rfm_segment": "RFM segment", "lifecycle": "lifecycle", "behaviour_type": "behaviour"}
@@ -72,7 +72,7 @@ def _rounded(rows: list[Row]) -> None:
     """Customers in tens, money in two digits: the next month's figures less these must not tell of a newcomer."""
     for row in rows:
         for column in ("customers", "customers_before"):
-            row[column] = None if row[column] is None else round(row[column] / MINIMUM) * MINIMUM
+            row[column] = in_tens(row[column])
         for column in ("revenue_so_far", "expected_revenue"):
             row[column] = None if row[column] is None else Decimal(f"{row[column]:.1e}").quantize(Decimal("0.01"))
     for row in rows:

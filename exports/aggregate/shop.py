@@ -37,6 +37,8 @@ _VISIT, _SALE = "is_bot = 'No' AND has_views = 'Yes'", "line_type = 'sale'"
 BEHIND = {
     "k_visitors": (_VISITS, _VISIT), "k_new": (_VISITS, f"{_VISIT} AND is_new_customer = 'Yes'"),
     "k_returning": (_VISITS, f"{_VISIT} AND is_new_customer = 'No'"), "k_buyers": ("fact_sales", _SALE),
+    "k_bought": (_VISITS, f"{_VISIT} AND has_purchase = 'Yes'"),
+    "k_looked": (_VISITS, f"{_VISIT} AND has_purchase = 'No'"),
     "k_first": ("fact_sales", f"{_SALE} AND is_first_order = 'Yes'"),
     "k_repeat": ("fact_sales", f"{_SALE} AND is_first_order = 'No' AND customer_key <> -1"),
     "k_refunded": ("fact_sales", "line_type = 'refund'"),

@@ -72,6 +72,8 @@ _GUARDS = (
                        "first_orders", "returning_orders"), "buyers"),
     Guard("k_first", ("first_orders", "returning_orders"), "new buyers"),
     Guard("k_repeat", ("first_orders", "returning_orders"), "returning buyers"),
+    Guard("k_bought", ("conversion",), "visitors with an order"),
+    Guard("k_looked", ("conversion",), "visitors without an order"),
     Guard("k_nobody", ("first_orders", "returning_orders"), "orders of unknown customers"),
     Guard("k_refunded", ("refunds", "revenue_net"), "customers with refunds"),
     Guard("k_other", ("other_lines", "revenue_net"), "customers with such lines"),
@@ -82,7 +84,7 @@ _SUMS = {"sessions": "k_visitors", "new_sessions": "k_new", "returning_sessions"
          "units": "k_buyers", "revenue_gross": "k_buyers", "first_orders": "k_first", "returning_orders": "k_repeat",
          "refunds": "k_refunded", "other_lines": "k_other"}  # fmt: skip
 # Whose number must have changed by ten before a figure does. Net revenue and averages follow from the others.
-_BEHIND = _SUMS | {"conversion": "k_buyers"}
+_BEHIND = _SUMS | {"conversion": "k_bought"}
 
 
 def _by(bucket: str) -> str:
@@ -93,7 +95,9 @@ def _by(bucket: str) -> str:
                    count(*) FILTER (is_new_customer = 'Yes') AS new_sessions,
                    count(DISTINCT customer_key) AS k_visitors,
                    count(DISTINCT customer_key) FILTER (is_new_customer = 'Yes') AS k_new,
-                   count(DISTINCT customer_key) FILTER (is_new_customer = 'No') AS k_returning
+                   count(DISTINCT customer_key) FILTER (is_new_customer = 'No') AS k_returning,
+                   count(DISTINCT customer_key) FILTER (has_purchase = 'Yes') AS k_bought,
+                   count(DISTINCT customer_key) FILTER (has_purchase = 'No') AS k_looked
             FROM fact_session JOIN dim_date USING (date_key) JOIN dim_source USING (source_key)
             WHERE is_bot = 'No' AND has_views = 'Yes' GROUP BY 1
         ), orders AS (
@@ -197,7 +201,7 @@ def _conversion(shop: Shop, row: Row, days: Sequence[Row], old: Row | None) -> N
         row["conversion"] = round(sum(round(d["conversion"] * d["sessions"]) for d in visited) / row["sessions"], 6)
     elif old is not None:
         row["conversion"] = old["conversion"]
-    elif hidden and 0 < shop.persons("k_buyers", hidden) < MINIMUM:
+    elif hidden and any(0 < shop.persons(k, hidden) < MINIMUM for k in ("k_bought", "k_looked")):
         row["conversion"] = None
 
 
@@ -217,7 +221,8 @@ def tells_of_few(shop: Shop, days: Filled, weeks: Filled, span: Span, column: st
     blank = {w["week"] for w in weeks.rows if w[column] is None}
     hidden = [d["date"] for d in days.rows
               if d["week"] in blank and span.first <= d["date"] <= span.last and d[column] is None]  # fmt: skip
-    return bool(hidden) and 0 < shop.persons(_BEHIND[column], hidden) < MINIMUM
+    behind = ("k_bought", "k_looked") if column == "conversion" else (_BEHIND[column],)
+    return bool(hidden) and any(0 < shop.persons(b, hidden) < MINIMUM for b in behind)
 
 
 def key_figures(shop: Shop, weeks: Filled) -> Filled:

@@ -83,7 +83,10 @@ def _funnel(shop: Shop, weeks: Filled) -> Filled:
                 continue
             rows += [{"period": name, "first": span.first, "last": span.last, "dimension": dimension, **r}
                      for r in _stages(shop, span, dimension, known)]  # fmt: skip
-    withhold(rows, [Guard("k", ("sessions",), "visitors", ("period", "dimension", "step"))])
+    alike = ("period", "dimension", "step")
+    withhold(rows, [Guard("k", ("sessions",), "visitors", alike),
+                    Guard("k_without", ("sessions",), "visitors without it", alike),
+                    Guard("k_lost", ("sessions",), "visitors who were in the stage before", alike)])  # fmt: skip
     _carry(shop, weeks, rows)
     _shares(rows)
     rows = _as_told(shop, FUNNEL, rows)
@@ -117,8 +120,10 @@ def _stages(shop: Shop, span: Span, dimension: str, known: dict[str, str]) -> li
     keep_members(shop.con, "SELECT member, customer_key, '' AS part, TRUE AS counts FROM visits")
     steps = [
         f"""SELECT {LABEL} AS member, {number} AS step, '{stage}' AS stage, count(*) FILTER ({test}) AS sessions,
-                   count(DISTINCT customer_key) FILTER ({test}) AS k FROM visits GROUP BY 1"""
-        for number, (stage, test) in enumerate(known.items(), 1)
+                   count(DISTINCT customer_key) FILTER ({test}) AS k,
+                   count(DISTINCT customer_key) FILTER (NOT ({test})) AS k_without,
+                   count(DISTINCT customer_key) FILTER (({test}) <> ({before})) AS k_lost FROM visits GROUP BY 1"""
+        for number, ((stage, test), before) in enumerate(zip(known.items(), ["TRUE", *known.values()], strict=False), 1)
     ]
     return shop.rows(" UNION ALL ".join(steps) + " ORDER BY member, step")
 
