@@ -148,6 +148,21 @@ def derived(cells: Cells, persons: Mapping[int, Any], few: int = MINIMUM) -> lis
             concerned = set().union(*(whose[unknowns[n]] for n in equation)) if equation else set()
             if 0 < len(concerned) < few:
                 found.append((stage + names[at], len(concerned)))
+    return [*found, *_pairs(names, system, [whose[u] for u in unknowns], few)]
+
+
+def _pairs(names: list[str], system: list[dict[int, Fraction]], whose: list[set[Any]], few: int) -> list[tuple[str, int]]:
+    """Two figures, one less the other: what the elimination may have passed by."""
+    found = []
+    for at, one in enumerate(system):
+        for name, other in zip(names[:at], system[:at], strict=True):
+            apart: set[Any] = set()
+            for n in one.keys() ^ other.keys():
+                apart |= whose[n]
+                if len(apart) >= few:
+                    break
+            if one and other and 0 < len(apart) < few:
+                found.append((f"{names[at]} less {name}", len(apart)))
     return found
 
 

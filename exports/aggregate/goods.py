@@ -8,7 +8,7 @@ from typing import Any
 
 from exports.aggregate.declare import Filled, Row, Table, declared
 from exports.aggregate.former import carry
-from exports.aggregate.guard import LABEL, OTHER, Guard, in_tens, keep_members, note, withhold
+from exports.aggregate.guard import LABEL, MINIMUM, OTHER, Guard, in_tens, keep_members, nearly_alike, note, withhold
 from exports.aggregate.shop import Shop
 from exports.aggregate.trade import change, tells_of_few, told_of
 
@@ -32,6 +32,7 @@ _NEEDS = dict.fromkeys(
     ("revenue_gross", "share", "revenue_before", "revenue_change", "revenue_change_share"), "has_price"
 )
 _BEFORE = ("orders_before", "units_before", "revenue_before", "revenue_change", "revenue_change_share")
+_ORIGINS = ("channel", "device", "country")
 _FEW = "the rest of a week that is not told would be of fewer than ten buyers"
 _ALONE = "there are no eight complete weeks yet: four, and the four before"
 _NEEDS_CATEGORY = {**_NEEDS, "category": "has_categories"}
@@ -220,13 +221,28 @@ def _categories(shop: Shop, weeks: Filled, there: bool) -> Filled:
 def _origins(shop: Shop, weeks: Filled, there: bool) -> Filled:
     """Orders by channel, device and country, as far as a source tells them."""
     rows: list[Row] = []
-    for name in ("channel", "device", "country"):
-        if shop.has_any(f"has_{name}") and there:
-            found = _sold(shop, weeks, f"{name}_name", f"JOIN dim_{name} USING ({name}_key)",
-                          sums=("orders", "units", "revenue_gross"))  # fmt: skip
-            rows += [{**r, "dimension": name} for r in found]
+    lacking = {f"by {n}": shop.why_not(f"has_{n}") for n in _ORIGINS if not shop.has_any(f"has_{n}")}
+    for name in _ORIGINS:
+        if f"by {name}" in lacking or not there:
+            continue
+        found = _sold(shop, weeks, f"{name}_name", f"JOIN dim_{name} USING ({name}_key)",
+                      sums=("orders", "units", "revenue_gross"))  # fmt: skip
+        if _near_others(shop, rows, name, [r["member"] for r in found if r["member"] != OTHER]):
+            lacking[f"by {name}"] = f"beside the rows before it would tell of fewer than {MINIMUM} buyers"
+            continue
+        rows += [{**r, "dimension": name} for r in found]
     _as_told(shop, ORIGINS, rows, "dimension", "member")
     told = _filled(shop, ORIGINS, rows)
-    lacking = {f"by {n}": shop.why_not(f"has_{n}") for n in ("channel", "device", "country")
-               if not shop.has_any(f"has_{n}")}  # fmt: skip
     return Filled(ORIGINS, told.rows, {**told.blank, **lacking} if told.rows or not lacking else lacking)
+
+
+def _near_others(shop: Shop, rows: list[Row], name: str, members: list[str]) -> bool:
+    """Whether a dimension's members are, but for a few persons, those of one that is told already."""
+    spans = (shop.month, shop.month.before) if shop.compares else (shop.month,)
+    return any(
+        nearly_alike(
+            shop.con, f"(FROM fact_sales {' '.join(f'JOIN dim_{n} USING ({n}_key)' for n in _ORIGINS)} WHERE "
+            f"line_type = 'sale' AND date_key BETWEEN {s.keys['first']} AND {s.keys['last']})", (f"{other}_name",
+            [r["member"] for r in rows if r["dimension"] == other and r["member"] != OTHER]), (f"{name}_name", members))
+        for other in dict.fromkeys(r["dimension"] for r in rows) for s in spans
+    )  # fmt: skip

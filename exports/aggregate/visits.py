@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exports.aggregate.declare import Filled, Row, Table, declared
 from exports.aggregate.former import carry
-from exports.aggregate.guard import LABEL, Guard, keep_members, withhold
+from exports.aggregate.guard import LABEL, MINIMUM, OTHER, Guard, keep_members, nearly_alike, withhold
 from exports.aggregate.shop import Shop, Span
 from exports.aggregate.trade import tells_of_few, told_of
 
@@ -81,8 +81,12 @@ def _funnel(shop: Shop, weeks: Filled) -> Filled:
             if dimension != "all" and not shop.has_any(f"has_{dimension}"):
                 blank[f"by {dimension}"] = shop.why_not(f"has_{dimension}")
                 continue
+            found = _stages(shop, span, dimension, known)
+            if dimension == "channel" and _near_devices(shop, rows, name, found, known):
+                blank["by channel"] = f"beside the devices it would tell of fewer than {MINIMUM} visitors"
+                continue
             rows += [{"period": name, "first": span.first, "last": span.last, "dimension": dimension, **r}
-                     for r in _stages(shop, span, dimension, known)]  # fmt: skip
+                     for r in found]  # fmt: skip
     alike = ("period", "dimension", "step")
     withhold(rows, [Guard("k", ("sessions",), "visitors", alike),
                     Guard("k_without", ("sessions",), "visitors without it", alike),
@@ -93,6 +97,17 @@ def _funnel(shop: Shop, weeks: Filled) -> Filled:
     if not rows:
         blank = {"": "there are no four complete weeks yet"}
     return Filled(FUNNEL, tuple({c.name: r.get(c.name) for c in FUNNEL.columns} for r in rows), blank)
+
+
+def _near_devices(shop: Shop, rows: list[Row], period: str, found: list[Row], known: dict[str, str]) -> bool:
+    """Whether at some stage the visits of a channel are, but for a few visitors, those of a device."""
+    devices = {r["member"] for r in rows if (r["period"], r["dimension"]) == (period, "device")} - {OTHER}
+    channels = {r["member"] for r in found} - {OTHER}
+    return bool(devices) and any(
+        nearly_alike(shop.con, f"(FROM visits JOIN dim_device USING (device_key) WHERE {test})",
+                     ("device_name", sorted(devices)), ("member", sorted(channels)))
+        for test in known.values()
+    )  # fmt: skip
 
 
 def _carry(shop: Shop, weeks: Filled, rows: list[Row]) -> None:
