@@ -1,9 +1,9 @@
 """Re-identification attacks on the two profiles, as pure functions over what is published.
 
 On ``internal`` they are measured: whom does a little knowledge single out, and who is linked across two releases. On
-``aggregate`` the question is whether anything can be told of fewer than ten persons. Every published figure is a sum over
-a known set of rows, so whatever can be had by adding and subtracting figures is a combination of these sets. ``derived``
-eliminates (Gauss, exactly) until no figure is part of another and gives all combinations of few persons.
+``aggregate`` the question is whether anything can be told of fewer than ten persons. Every published figure is a sum
+over a known set of rows, so whatever can be had by adding and subtracting figures is a combination of these sets.
+``derived`` judges every figure, the difference of any two, and all that an exact elimination (Gauss) comes to.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ class Outcome:
         return self.hits / self.tried if self.tried else 0.0
 
 
+_ORDER_VALUES = """(SELECT order_key, customer_key, date_key, sum(revenue_gross) AS value
+                    FROM fact_sales WHERE line_type = 'sale' GROUP BY ALL)"""
 KNOWLEDGE = {
     "a product bought on a day": ("fact_sales", "product_key, date_key", "line_type = 'sale'"),
     "day, hour, device and country of a visit": ("fact_session", "date_key, hour_key, device_key, country_key",
                                                  "is_bot = 'No'"),
-    "day and value of an order": ("(SELECT order_key, customer_key, date_key, sum(revenue_gross) AS value FROM "
-                                  "fact_sales WHERE line_type = 'sale' GROUP BY ALL)", "date_key, value", "TRUE"),
+    "day and value of an order": (_ORDER_VALUES, "date_key, value", "TRUE"),
 }  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def unique_by_points(con: duckdb.DuckDBPyConnection, seed: int = 1, persons: int
         known = dice.sample(sorted(visits[customer]), POINTS)
         for count in range(1, POINTS + 1):
             hits[count - 1] += len(set.intersection(*(places[p] for p in known[:count]))) == 1
-    return [Outcome(f"{n + 1} points (day, quarter of the day, device)", len(chosen), hit) for n, hit in enumerate(hits)]
+    return [Outcome(f"{n} points (day, quarter of the day, device)", len(chosen), hit) for n, hit in enumerate(hits, 1)]
 
 
 # --- linkability, of two internal releases
@@ -151,7 +152,8 @@ def derived(cells: Cells, persons: Mapping[int, Any], few: int = MINIMUM) -> lis
     return [*found, *_pairs(names, system, [whose[u] for u in unknowns], few)]
 
 
-def _pairs(names: list[str], system: list[dict[int, Fraction]], whose: list[set[Any]], few: int) -> list[tuple[str, int]]:
+def _pairs(names: list[str], system: list[dict[int, Fraction]], whose: list[set[Any]], few: int,
+           ) -> list[tuple[str, int]]:  # fmt: skip
     """Two figures, one less the other: what the elimination may have passed by."""
     found = []
     for at, one in enumerate(system):
@@ -305,7 +307,8 @@ def _is(value: Any, name: Any, listed: list[Any], *, other: bool) -> bool:
 
 def _stages(told: Aggregate, visits: Rows, cells: Cells) -> None:
     tests: dict[str, Test] = {
-        "visit": lambda _: True, "product or page view": lambda r: r["viewed"], "cart": lambda r: r["has_cart"] == "Yes",
+        "visit": lambda _: True, "product or page view": lambda r: r["viewed"],
+        "cart": lambda r: r["has_cart"] == "Yes",
         "checkout": lambda r: r["has_checkout"] == "Yes", "order": lambda r: r["has_purchase"] == "Yes",
     }  # fmt: skip
     for row in told.rows("funnel"):
@@ -321,7 +324,8 @@ def _stages(told: Aggregate, visits: Rows, cells: Cells) -> None:
 def _outcomes(told: Aggregate, column: str, items: Rows, cells: Cells) -> None:
     for row in told.rows("cart_outcomes"):
         listed = [r["outcome"] for r in told.rows("cart_outcomes") if r["period"] == row["period"]]
+        span = Span(row["first"], row["last"])
         if row[column] is not None:
             cells[f"cart_outcomes {row['period']} {row['outcome']} {column}"] = _take(
-                items, lambda r, s=Span(row["first"], row["last"]), m=row["outcome"], a=listed:
+                items, lambda r, s=span, m=row["outcome"], a=listed:
                 _within(r, s) and _is(r["status"], m, a, other=m == OTHER))  # fmt: skip

@@ -68,7 +68,7 @@ class Former:
 
 
 def settled(old: Row, was: Mapping[str, int | None], new: Row, now: Mapping[str, int | None],
-            behind: Mapping[str, str], closed: bool) -> bool:  # fmt: skip
+            behind: Mapping[str, str], *, closed: bool) -> bool:  # fmt: skip
     """Whether a row may be told anew. ``behind``: by figure, which count of persons; ``closed``: its total is told."""
     for column, persons in behind.items():
         if old[column] == new[column]:

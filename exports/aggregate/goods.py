@@ -126,8 +126,8 @@ def goods(shop: Shop, days: Filled, weeks: Filled) -> tuple[Filled, ...]:
     there = shop.has_month and not few
     made = shop.former.once(
         shop.month.first, [t.name for t in (PRODUCTS, MOVERS_TABLE, CATEGORIES, ORIGINS)],
-        lambda: (*_products_and_movers(shop, weeks, there), _categories(shop, weeks, there),
-                 _origins(shop, weeks, there)),
+        lambda: (*_products_and_movers(shop, weeks, there=there), _categories(shop, weeks, there=there),
+                 _origins(shop, weeks, there=there)),
     )  # fmt: skip
     if few:
         made = tuple(f if f.rows else Filled(f.table, (), {"": _FEW}) for f in made)
@@ -135,7 +135,7 @@ def goods(shop: Shop, days: Filled, weeks: Filled) -> tuple[Filled, ...]:
 
 
 def _as_told(shop: Shop, table: Table, rows: list[Row], *key: str) -> None:
-    """The four weeks before as they were told then, if they were: told anew, a few persons could make the difference."""
+    """The four weeks before as they were told then, if they were: anew, a few persons could make the difference."""
     then = shop.former.period(table, shop.month.before.first)
     if then is None:
         return
@@ -150,7 +150,7 @@ def _as_told(shop: Shop, table: Table, rows: list[Row], *key: str) -> None:
         row["revenue_change_share"] = change(row["revenue_before"], row["revenue_gross"])
 
 
-def _products_and_movers(shop: Shop, weeks: Filled, there: bool) -> tuple[Filled, Filled]:
+def _products_and_movers(shop: Shop, weeks: Filled, *, there: bool) -> tuple[Filled, Filled]:
     rows = _products(shop, weeks) if there else []
     listed = _fold_tail(rows)
     for rank, row in enumerate(listed, 1):
@@ -170,7 +170,8 @@ def _products_and_movers(shop: Shop, weeks: Filled, there: bool) -> tuple[Filled
 
 
 def _products(shop: Shop, weeks: Filled) -> list[Row]:
-    rows = _sold(shop, weeks, "CAST(product_durable_key AS VARCHAR)", "JOIN dim_product USING (product_key)", "category_1")
+    rows = _sold(shop, weeks, "CAST(product_durable_key AS VARCHAR)", "JOIN dim_product USING (product_key)",
+                 "category_1")  # fmt: skip
     known = shop.rows("""
         SELECT CAST(product_durable_key AS VARCHAR) AS member, product_id, brand, category_1 AS category,
                CASE WHEN product_key = -1 THEN '(unknown product)'
@@ -207,7 +208,7 @@ def _sum(values: list[Any]) -> Any:
     return round(total, 6) if isinstance(total, float) else total
 
 
-def _categories(shop: Shop, weeks: Filled, there: bool) -> Filled:
+def _categories(shop: Shop, weeks: Filled, *, there: bool) -> Filled:
     """Categories of the first level."""
     if not shop.has_any("has_categories"):
         return Filled(CATEGORIES, (), {"": shop.why_not("has_categories")})
@@ -218,7 +219,7 @@ def _categories(shop: Shop, weeks: Filled, there: bool) -> Filled:
     return _filled(shop, CATEGORIES, rows)
 
 
-def _origins(shop: Shop, weeks: Filled, there: bool) -> Filled:
+def _origins(shop: Shop, weeks: Filled, *, there: bool) -> Filled:
     """Orders by channel, device and country, as far as a source tells them."""
     rows: list[Row] = []
     lacking = {f"by {n}": shop.why_not(f"has_{n}") for n in _ORIGINS if not shop.has_any(f"has_{n}")}

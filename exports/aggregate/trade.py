@@ -149,7 +149,7 @@ def day(shop: Shop) -> Filled:
         old, key, row = shop.former.row(DAY_TABLE, new["date"]), new["date"], _ordered(DAY_TABLE, new)
         if old is not None:
             was, closed = shop.former.persons(DAY_TABLE, key), shop.former.row(WEEK_TABLE, new["week"]) is not None
-            if not settled(old, was, row, now, _BEHIND, closed):
+            if not settled(old, was, row, now, _BEHIND, closed=closed):
                 row, now = old, was  # noqa: PLW2901
         rows[at] = row
         shop.former.tell(DAY_TABLE, key, row, now)
