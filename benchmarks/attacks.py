@@ -268,15 +268,15 @@ def _by_time(told: Aggregate, column: str, rows: Rows, cells: Cells, test: Test 
     for table, of in (("day", "date"), ("week", "week")):
         for row in told.rows(table):
             if row.get(column) is not None:
-                cells[f"{table} {row[of]} {column}"] = _take(rows, lambda r, k=row[of], o=of: r[o] == k and test(r))
+                cells[f"{table} {row[of]} {column}"] = _take(rows, lambda r, k=row[of], o=of: r[o] == k and test(r))  # type: ignore[misc]
     if column == "units":
         for row in told.rows("forecast"):
             if row["actual"] is not None:
-                cells[f"forecast {row['date']}"] = _take(rows, lambda r, k=row["date"]: r["date"] == k)
+                cells[f"forecast {row['date']}"] = _take(rows, lambda r, k=row["date"]: r["date"] == k)  # type: ignore[misc]
     if column in {"units", "revenue_gross", "orders"} and told.rows("bridge"):
         for period, last in (("week", told.week), ("four weeks", told.month)):
             for span in (last.before, last) if any(r["period"] == period for r in told.rows("bridge")) else ():
-                cells[f"bridge {span} {column}"] = _take(rows, lambda r, s=span: _within(r, s))
+                cells[f"bridge {span} {column}"] = _take(rows, lambda r, s=span: _within(r, s))  # type: ignore[misc]
 
 
 def _within(row: Mapping[str, Any], span: Span) -> bool:
@@ -296,7 +296,7 @@ def _by_goods(told: Aggregate, column: str, rows: Rows, cells: Cells) -> None:
                      if r[label] != OTHER and r.get("dimension") == row.get("dimension")]  # fmt: skip
             for span, figure in ((told.month, column), (told.month.before, before)):
                 if row[figure] is not None:
-                    cells[f"{table} {row[label]} {figure}"] = _take(rows, lambda r, s=span, k=key, n=name, a=alike,
+                    cells[f"{table} {row[label]} {figure}"] = _take(rows, lambda r, s=span, k=key, n=name, a=alike,  # type: ignore[misc]
                         other=row[label] == OTHER: _within(r, s) and _is(r[k], n, a, other=other))  # fmt: skip
 
 
@@ -317,7 +317,7 @@ def _stages(told: Aggregate, visits: Rows, cells: Cells) -> None:
         group, span = row["dimension"], Span(row["first"], row["last"])
         listed = [r["member"] for r in told.rows("funnel") if r["dimension"] == group and r["period"] == row["period"]]
         cells[f"funnel {row['period']} {group} {row['member']} {row['stage']}"] = _take(
-            visits, lambda r, s=span, g=group, m=row["member"], a=listed, t=tests[row["stage"]]:
+            visits, lambda r, s=span, g=group, m=row["member"], a=listed, t=tests[row["stage"]]:  # type: ignore[misc]
             _within(r, s) and t(r) and (g == "all" or _is(r[f"{g}_name"], m, a, other=m == OTHER)))  # fmt: skip
 
 
@@ -327,5 +327,5 @@ def _outcomes(told: Aggregate, column: str, items: Rows, cells: Cells) -> None:
         span = Span(row["first"], row["last"])
         if row[column] is not None:
             cells[f"cart_outcomes {row['period']} {row['outcome']} {column}"] = _take(
-                items, lambda r, s=span, m=row["outcome"], a=listed:
+                items, lambda r, s=span, m=row["outcome"], a=listed:  # type: ignore[misc]
                 _within(r, s) and _is(r["status"], m, a, other=m == OTHER))  # fmt: skip

@@ -163,8 +163,8 @@ def test_two_releases_of_the_same_days_tell_nothing_of_a_few(tmp_path: Path, nam
 def test_many_late_orders_are_told_and_add_up(tmp_path: Path) -> None:
     """Twelve customers more on 27 March, each with an order of 100: the day and its week say so, and no other day."""
     day, monday = date(2024, 3, 27), date(2024, 3, 25)
-    before = release(tmp_path, shop())
-    after = release(tmp_path, with_late(shop(), range(1000, 1012), day))
+    before = release(tmp_path, shop(customers=120))
+    after = release(tmp_path, with_late(shop(customers=120), range(1000, 1012), day))
 
     def changed(table: str, of: str) -> dict[Any, Any]:
         return {b[of]: b["revenue_gross"] - a["revenue_gross"]
@@ -207,8 +207,9 @@ def test_a_week_told_day_by_day_tells_no_more_than_at_once(tmp_path: Path, custo
 
 def test_blocks_of_four_weeks_do_not_overlap(tmp_path: Path) -> None:
     """Weeks move on, the four weeks stay until the next four are over."""
-    spans = {aggregate(tmp_path, shop().write(tmp_path) | {"data_through": (FIRST + timedelta(days=n)).isoformat()}).month
-             for n in range(34, 63, 7)}  # fmt: skip
+    manifest = shop().write(tmp_path)
+    ends = [FIRST + timedelta(days=n) for n in range(34, 63, 7)]
+    spans = {aggregate(tmp_path, manifest | {"data_through": end.isoformat()}).month for end in ends}
     assert spans == {Span(date(2024, 2, 5), date(2024, 3, 3)), Span(date(2024, 3, 4), date(2024, 3, 31))}
 
 

@@ -46,16 +46,16 @@ class Former:
         kept = {name: None if 0 < (n or 0) < MINIMUM else n or 0 for name, n in persons.items()}
         self.now.setdefault(table.name, {})[key.isoformat()] = _encoded(row) | {_PERSONS: kept}
 
-    def once(self, key: date, tables: list[str], make: Callable[[], tuple[Filled, ...]]) -> tuple[Filled, ...]:
-        """Tables of a period: as they were told of it, else made."""
+    def once(self, key: date | None, tables: list[str], make: Callable[[], tuple[Filled, ...]]) -> tuple[Filled, ...]:
+        """Tables of a period (None: there is none yet): as they were told of it, else made."""
         made = make()
         found = []
         for name, filled in zip(tables, made, strict=True):
             old = self.was.get(name, {})
             rows = old.get("rows", [])
-            if old.get("of") == key.isoformat() and rows and all(_same_columns(filled.table, r) for r in rows):
+            if key and old.get("of") == key.isoformat() and all(_same_columns(filled.table, r) for r in rows):
                 filled = Filled(filled.table, tuple(_decoded(filled.table, r) for r in rows), old["blank"])  # noqa: PLW2901
-            self.now[name] = {"of": key.isoformat(), "rows": [_encoded(r) for r in filled.rows],
+            self.now[name] = {"of": key and key.isoformat(), "rows": [_encoded(r) for r in filled.rows],
                               "blank": dict(filled.blank)}  # fmt: skip
             found.append(filled)
         return tuple(found)
@@ -105,7 +105,7 @@ def read_former(exports: Path) -> Former:
 def remember(exports: Path, now: Mapping[str, Any]) -> None:
     """Keep what is told, before it is told: a figure that was noted and not published is only older."""
     with disk_errors(exports), draft_of(exports / FILE) as draft:
-        draft.write_text(json.dumps(now, indent=0, sort_keys=True), "utf-8")
+        draft.write_text(json.dumps(now, indent=0), "utf-8")
 
 
 def _same_columns(table: Table, row: Mapping[str, Any]) -> bool:
@@ -118,6 +118,6 @@ def _encoded(row: Row) -> Row:
 
 
 def _decoded(table: Table, row: Mapping[str, Any]) -> Row:
-    kinds = {"date": date.fromisoformat, "money": Decimal}
+    kinds: dict[str, Callable[[Any], Any]] = {"date": date.fromisoformat, "money": Decimal}
     return {c.name: kinds[c.kind](row[c.name]) if c.kind in kinds and row[c.name] is not None else row[c.name]
             for c in table.columns}  # fmt: skip

@@ -130,8 +130,10 @@ class Shop:
     def persons(self, behind: str, days: Iterable[date]) -> int:
         """How many persons stand behind a kind of figure on some days together; see BEHIND."""
         table, test = BEHIND[behind]
-        found = self.con.execute(f"SELECT count(DISTINCT customer_key) FROM {table} WHERE {test} AND date_key "
-                                 "IN (SELECT unnest($days))", {"days": [date_key(d) for d in days]}).fetchall()  # fmt: skip
+        found = self.con.execute(
+            f"SELECT count(DISTINCT customer_key) FROM {table} WHERE {test} AND date_key IN (SELECT unnest($days))",
+            {"days": [date_key(d) for d in days]},
+        ).fetchall()
         return int(found[0][0])
 
     def blank(self, table: Table, rows: list[Row]) -> dict[str, str]:

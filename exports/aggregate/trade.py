@@ -150,7 +150,7 @@ def day(shop: Shop) -> Filled:
         if old is not None:
             was, closed = shop.former.persons(DAY_TABLE, key), shop.former.row(WEEK_TABLE, new["week"]) is not None
             if not settled(old, was, row, now, _BEHIND, closed=closed):
-                row, now = old, was  # noqa: PLW2901
+                row, now = old, dict(was)  # noqa: PLW2901
         rows[at] = row
         shop.former.tell(DAY_TABLE, key, row, now)
     return _filled(shop, DAY_TABLE, rows)
@@ -171,6 +171,8 @@ def week(shop: Shop, days: Filled) -> Filled:
         for column in _SUMS:
             _sum_up(shop, row, column, own, old)
         row["revenue_net"] = _net(row)
+        if old is not None:
+            row[NOTES] = old[NOTES]  # a new note would tell that somebody came or went
         _conversion(shop, row, own, old)
         _average([row])
     blank: Row = {}
