@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from exports.aggregate import Aggregate
 
 NOTES = "outlets.json"
-VERSIONS = {"report": "report-2", "aggregate": "aggregate-2"}  # a change makes them anew
+VERSIONS = {"report": "report-3", "aggregate": "aggregate-3"}  # a change makes them anew
 _SHOWN = 3  # files that are told by name
 
 
@@ -65,12 +65,14 @@ _profiles: dict[tuple[Path, str], Aggregate] = {}
 def _profile(exports: Path, manifest: Mapping[str, Any], memory_limit: int | None) -> Aggregate:
     """The aggregate profile of a snapshot; the last one is kept, since two outlets are made of it in one run."""
     from exports.aggregate import aggregate as profile
+    from exports.aggregate import remember
 
     said = {name: manifest[name] for name in ("tables", "data_through", "synthetic")}
     key = (exports, json.dumps(said, sort_keys=True))
     if key not in _profiles:
         _profiles.clear()
         _profiles[key] = profile(exports, manifest, memory_limit)
+    remember(exports, _profiles[key].memory)  # before anything is told
     return replace(_profiles[key], snapshot=str(manifest["snapshot"]))
 
 

@@ -12,9 +12,8 @@ DATA_QUALITY = declared("data_quality", "Data quality", "one source on one day o
     source text : Name of the input format
     rows_in int [records] : Records delivered
     accepted int [records] : Records accepted
-    quarantined int [records] : Records in quarantine, each with its reason
+    set_aside int [records] : Records that go no further: in quarantine, or of persons whose events stay out
     duplicate int [records] : Records delivered before
-    suppressed int [records] : Records of erased persons
     late int [records] : Accepted records older than the newest day already known
     accepted_share share [of records] : Accepted, or delivered before, among those delivered
 """)
@@ -33,9 +32,10 @@ BLANKS = declared("blanks", "Why figures are blank", "one column (or table) that
 
 
 def data_quality(shop: Shop) -> Filled:
-    """Deliveries by arrival day and source. Records are counted, not persons."""
+    """Deliveries by arrival day and source. Records are counted, not persons; those of erased persons not apart."""
     rows = shop.rows("""
-        SELECT date, source_name AS source, rows_in, accepted, quarantined, duplicate, suppressed, late,
+        SELECT date, source_name AS source, rows_in, accepted,
+               quarantined + suppressed AS set_aside, duplicate, late,
                round((accepted + duplicate) / nullif(rows_in, 0), 6) AS accepted_share
         FROM fact_data_quality JOIN dim_source USING (source_key) JOIN (
             SELECT date_key, CAST(strptime(CAST(date_key AS VARCHAR), '%Y%m%d') AS DATE) AS date

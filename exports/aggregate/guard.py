@@ -54,6 +54,11 @@ def withhold(rows: Sequence[Row], guards: Iterable[Guard]) -> None:
             row.pop(guard.persons, None)
 
 
+def in_tens(count: int | None) -> int | None:
+    """A count that cannot be subtracted from another to tell of a few."""
+    return None if count is None else (count + MINIMUM // 2) // MINIMUM * MINIMUM
+
+
 def note(row: Row, text: str) -> None:
     """Add a remark to a row."""
     said = row.get(NOTES)
@@ -98,3 +103,25 @@ _TOO_FEW_FOLDED = f"""
     SELECT arg_min(member, (customers, member)) FROM sizes GROUP BY part ORDER BY 1
 """
 LABEL = f"CASE WHEN member IN (SELECT member FROM kept) THEN member ELSE '{OTHER}' END"
+
+
+def nearly_alike(con: duckdb.DuckDBPyConnection, table: str, one: tuple[str, Sequence[str]],
+                 other: tuple[str, Sequence[str]]) -> bool:  # fmt: skip
+    """Whether a member of one column and one of another are the same rows but for those of one to nine customers.
+
+    The app is a channel, and nearly all of the device "mobile": one less the other would tell of the rest. Each column
+    comes with its members that are told apart; ``table`` has ``customer_key``.
+    """
+    names = [f"CASE WHEN {column} IN (SELECT unnest(${n})) THEN {column} END" for n, (column, _) in
+             zip(("one", "other"), (one, other), strict=True)]  # fmt: skip
+    found = con.execute(f"SELECT {names[0]}, {names[1]}, list(DISTINCT customer_key) FROM {table} GROUP BY 1, 2",
+                        {"one": list(one[1]), "other": list(other[1])}).fetchall()  # fmt: skip
+    for a in {row[0] for row in found}:
+        for b in {row[1] for row in found}:
+            apart: set[int] = set()
+            for of_one, of_other, customers in found:
+                if (of_one == a) != (of_other == b):
+                    apart.update(customers)
+            if 0 < len(apart) < MINIMUM:
+                return True
+    return False

@@ -35,7 +35,7 @@ QUALITY = declared("model_quality", "How good the models are", "one figure of a 
 def forecast(shop: Shop, days: Filled) -> Filled:
     """Forecasts of all units: the newest origin, and the newest one of which every day is over.
 
-    ``days``: the table `day`; what it withholds is withheld here.
+    ``days``: the table `day`; what was sold is what it tells.
     """
     rows = shop.rows("""
         WITH told AS (
@@ -53,10 +53,12 @@ def forecast(shop: Shop, days: Filled) -> Filled:
                round(lower_95, 2) AS lower_95, round(upper_95, 2) AS upper_95, actual
         FROM told WHERE origin IN (SELECT DISTINCT origin FROM chosen)
         ORDER BY origin, date""")
-    hidden = {r["date"] for r in days.rows if r["units"] is None}
+    sold = {r["date"]: r["units"] for r in days.rows}
     for row in rows:
-        if row["date"] in hidden:
-            row["actual"] = None
+        if row["actual"] is None:
+            continue
+        row["actual"] = sold.get(row["date"])
+        if row["actual"] is None:
             note(row, f"fewer than {MINIMUM} buyers, here or in a row told by this one: actual")
     told = tuple({c.name: r.get(c.name) for c in FORECAST.columns} for r in rows)
     if told:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exports.aggregate.declare import Row, Table
+from exports.aggregate.former import Former, read_former
 from exports.bridge import cents
 from exports.snapshot import add_views
 
@@ -29,6 +30,20 @@ LACKS = {
     "has_consent": "consent",
 }  # fmt: skip
 _SO = {"has_views": ", so visits without an order are not seen"}
+
+# What makes somebody one of the persons behind a kind of figure.
+_VISITS = "fact_session JOIN dim_source USING (source_key)"
+_VISIT, _SALE = "is_bot = 'No' AND has_views = 'Yes'", "line_type = 'sale'"
+BEHIND = {
+    "k_visitors": (_VISITS, _VISIT), "k_new": (_VISITS, f"{_VISIT} AND is_new_customer = 'Yes'"),
+    "k_returning": (_VISITS, f"{_VISIT} AND is_new_customer = 'No'"), "k_buyers": ("fact_sales", _SALE),
+    "k_bought": (_VISITS, f"{_VISIT} AND has_purchase = 'Yes'"),
+    "k_looked": (_VISITS, f"{_VISIT} AND has_purchase = 'No'"),
+    "k_first": ("fact_sales", f"{_SALE} AND is_first_order = 'Yes'"),
+    "k_repeat": ("fact_sales", f"{_SALE} AND is_first_order = 'No' AND customer_key <> -1"),
+    "k_refunded": ("fact_sales", "line_type = 'refund'"),
+    "k_other": ("fact_sales", "line_type NOT IN ('sale', 'refund')"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,7 @@ class Shop:
     through: date
     lacking: Mapping[str, tuple[str, ...]]  # by flag of dim_source: sources that lack it
     sources: tuple[str, ...]
+    former: Former = field(default_factory=Former)
 
     @property
     def week(self) -> Span:
@@ -76,18 +92,22 @@ class Shop:
 
     @property
     def has_month(self) -> bool:
-        """Whether there are four complete weeks."""
-        return self.weeks >= 4  # noqa: PLR2004
+        """Whether the data hold the four weeks."""
+        return self.month.first >= self.first_day
 
     @property
     def compares(self) -> bool:
-        """Whether there are four more before them."""
-        return self.weeks >= 8  # noqa: PLR2004
+        """Whether they hold the four before them too."""
+        return self.month.before.first >= self.first_day
 
     @property
     def month(self) -> Span:
-        """The last four complete weeks."""
-        return Span(self.week.last - FOUR_WEEKS + DAY, self.week.last)
+        """The last complete block of four weeks; blocks are those of the calendar, from 1 January 0001 (a Monday).
+
+        They do not overlap: of four weeks that move on by one each week, two releases would tell single weeks.
+        """
+        last = date.fromordinal(self.week.last.toordinal() // FOUR_WEEKS.days * FOUR_WEEKS.days)
+        return Span(last - FOUR_WEEKS + DAY, last)
 
     def has(self, flag: str) -> bool:
         """Whether every source can tell it."""
@@ -106,6 +126,15 @@ class Shop:
         found = self.con.execute(sql, values or None)
         names = [d[0] for d in found.description or ()]
         return [{n: _plain(v) for n, v in zip(names, row, strict=True)} for row in found.fetchall()]
+
+    def persons(self, behind: str, days: Iterable[date]) -> int:
+        """How many persons stand behind a kind of figure on some days together; see BEHIND."""
+        table, test = BEHIND[behind]
+        found = self.con.execute(
+            f"SELECT count(DISTINCT customer_key) FROM {table} WHERE {test} AND date_key IN (SELECT unnest($days))",
+            {"days": [date_key(d) for d in days]},
+        ).fetchall()
+        return int(found[0][0])
 
     def blank(self, table: Table, rows: list[Row]) -> dict[str, str]:
         """Empty the columns that no source can fill, in place, and say why by column."""
@@ -151,4 +180,5 @@ def open_shop(exports: Path, manifest: Mapping[str, Any], memory_limit: int | No
         began = con.execute(
             "SELECT CAST(strptime(CAST(min(date_key) AS VARCHAR), '%Y%m%d') AS DATE) FROM fact_session"
         ).fetchall()[0][0]
-        yield Shop(con, manifest, began or through, through, lacking, tuple(s for (s,) in sources))
+        yield Shop(con, manifest, began or through, through, lacking, tuple(s for (s,) in sources),
+                   read_former(exports))

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 from exports.aggregate.declare import NOTES, Column, Filled, Row, Table, Value, declared
+from exports.aggregate.former import settled
 from exports.aggregate.guard import MINIMUM, Guard, note, withhold
 from exports.aggregate.shop import WEEK, Shop, Span, date_key
-from exports.bridge import AMOUNTS, Bridge, Totals, bridge, cents, totals
+from exports.bridge import AMOUNTS, Bridge, Totals, bridge, cents
 
 _YEAR_OF_WEEKS = 52 * WEEK
 
@@ -70,9 +72,19 @@ _GUARDS = (
                        "first_orders", "returning_orders"), "buyers"),
     Guard("k_first", ("first_orders", "returning_orders"), "new buyers"),
     Guard("k_repeat", ("first_orders", "returning_orders"), "returning buyers"),
+    Guard("k_bought", ("conversion",), "visitors with an order"),
+    Guard("k_looked", ("conversion",), "visitors without an order"),
+    Guard("k_nobody", ("first_orders", "returning_orders"), "orders of unknown customers"),
     Guard("k_refunded", ("refunds", "revenue_net"), "customers with refunds"),
     Guard("k_other", ("other_lines", "revenue_net"), "customers with such lines"),
 )  # fmt: skip
+
+
+_SUMS = {"sessions": "k_visitors", "new_sessions": "k_new", "returning_sessions": "k_returning", "orders": "k_buyers",
+         "units": "k_buyers", "revenue_gross": "k_buyers", "first_orders": "k_first", "returning_orders": "k_repeat",
+         "refunds": "k_refunded", "other_lines": "k_other"}  # fmt: skip
+# Whose number must have changed by ten before a figure does. Net revenue and averages follow from the others.
+_BEHIND = _SUMS | {"conversion": "k_bought"}
 
 
 def _by(bucket: str) -> str:
@@ -83,7 +95,9 @@ def _by(bucket: str) -> str:
                    count(*) FILTER (is_new_customer = 'Yes') AS new_sessions,
                    count(DISTINCT customer_key) AS k_visitors,
                    count(DISTINCT customer_key) FILTER (is_new_customer = 'Yes') AS k_new,
-                   count(DISTINCT customer_key) FILTER (is_new_customer = 'No') AS k_returning
+                   count(DISTINCT customer_key) FILTER (is_new_customer = 'No') AS k_returning,
+                   count(DISTINCT customer_key) FILTER (has_purchase = 'Yes') AS k_bought,
+                   count(DISTINCT customer_key) FILTER (has_purchase = 'No') AS k_looked
             FROM fact_session JOIN dim_date USING (date_key) JOIN dim_source USING (source_key)
             WHERE is_bot = 'No' AND has_views = 'Yes' GROUP BY 1
         ), orders AS (
@@ -101,6 +115,7 @@ def _by(bucket: str) -> str:
                    count(DISTINCT customer_key) FILTER (line_type = 'sale' AND first = 'Yes') AS k_first,
                    count(DISTINCT customer_key) FILTER (line_type = 'sale' AND first = 'No' AND customer_key <> -1)
                        AS k_repeat,
+                   count(DISTINCT order_key) FILTER (line_type = 'sale' AND customer_key = -1) AS k_nobody,
                    count(DISTINCT customer_key) FILTER (line_type = 'refund') AS k_refunded,
                    count(DISTINCT customer_key) FILTER (line_type NOT IN ('sale', 'refund')) AS k_other
             FROM fact_sales LEFT JOIN orders USING (order_key, date_key) JOIN dim_date USING (date_key) GROUP BY 1
@@ -122,33 +137,94 @@ _MONDAY = "CAST(date - CAST(weekday_number - 1 AS INTEGER) AS DATE)"
 
 
 def day(shop: Shop) -> Filled:
-    """Every day from the first to the newest one."""
+    """Every day from the first to the newest one; as told before where only a few persons made the difference."""
     rows = shop.rows(_by("date"), first=date_key(shop.first_day), last=date_key(shop.through))
     for row in rows:
         row["date"] = row.pop("bucket")
         row["week"] = _monday(row["date"])
     _average(rows)
+    persons = [{g.persons: row[g.persons] for g in _GUARDS} for row in rows]
     withhold(rows, [replace(g, within=("week",)) for g in _GUARDS])
+    for at, (new, now) in enumerate(zip(rows, persons, strict=True)):
+        old, key, row = shop.former.row(DAY_TABLE, new["date"]), new["date"], _ordered(DAY_TABLE, new)
+        if old is not None:
+            was, closed = shop.former.persons(DAY_TABLE, key), shop.former.row(WEEK_TABLE, new["week"]) is not None
+            if not settled(old, was, row, now, _BEHIND, closed=closed):
+                row, now = old, dict(was)  # noqa: PLW2901
+        rows[at] = row
+        shop.former.tell(DAY_TABLE, key, row, now)
     return _filled(shop, DAY_TABLE, rows)
 
 
-def week(shop: Shop) -> Filled:
-    """Every complete week, with its change from the week before."""
+def week(shop: Shop, days: Filled) -> Filled:
+    """Every complete week, with its change from the week before: the sum of its days, where all of them are told."""
     last = shop.week.last
     first = last - shop.weeks * WEEK + timedelta(days=1)
     rows = shop.rows(_by(_MONDAY), first=date_key(first), last=date_key(last)) if shop.weeks else []
     for row in rows:
         row["week"] = row.pop("bucket")
-        # Longer periods are blocks of four weeks counted back from the newest.
-        row["block"] = (last - _day(row["week"])).days // 28
     _average(rows)
-    withhold(rows, [replace(g, within=("block",)) for g in _GUARDS])
+    withhold(rows, [replace(g, within=("week",)) for g in _GUARDS])
+    for row in rows:
+        old = shop.former.row(WEEK_TABLE, row["week"])
+        own = [d for d in days.rows if d["week"] == row["week"]]
+        for column in _SUMS:
+            _sum_up(shop, row, column, own, old)
+        row["revenue_net"] = _net(row)
+        if old is not None:
+            row[NOTES] = old[NOTES]  # a new note would tell that somebody came or went
+        _conversion(shop, row, own, old)
+        _average([row])
     blank: Row = {}
     for before, row in zip([blank, *rows], rows, strict=False):
-        row.pop("block")
         for column in ("revenue_gross", "sessions", "orders"):
             row[f"{column}_change"] = change(before.get(column), row[column])
+        shop.former.tell(WEEK_TABLE, row["week"], _ordered(WEEK_TABLE, row), {})
     return _filled(shop, WEEK_TABLE, rows)
+
+
+def _sum_up(shop: Shop, row: Row, column: str, days: Sequence[Row], old: Row | None) -> None:
+    """A week's figure: of its days; where some are not told, as told before, or with ten persons in what is not."""
+    hidden = [d["date"] for d in days if d[column] is None]
+    if not hidden:
+        row[column] = sum((d[column] for d in days), row[column] * 0 if row[column] is not None else 0)
+    elif old is not None:
+        row[column] = old[column]
+    elif row[column] is not None and 0 < shop.persons(_BEHIND[column], hidden) < MINIMUM:
+        row[column] = None
+        note(row, f"its days that are blank are of fewer than {MINIMUM}: {column}")
+
+
+def _conversion(shop: Shop, row: Row, days: Sequence[Row], old: Row | None) -> None:
+    """The same of a share: what its days say of visits with an order adds up."""
+    visited = [d for d in days if d["sessions"] != 0]
+    hidden = [d["date"] for d in visited if d["conversion"] is None]
+    if not hidden and row["sessions"]:
+        row["conversion"] = round(sum(round(d["conversion"] * d["sessions"]) for d in visited) / row["sessions"], 6)
+    elif old is not None:
+        row["conversion"] = old["conversion"]
+    elif hidden and any(0 < shop.persons(k, hidden) < MINIMUM for k in ("k_bought", "k_looked")):
+        row["conversion"] = None
+
+
+def _net(row: Row) -> Value:
+    parts = (row["revenue_gross"], row["refunds"], row["other_lines"])
+    return None if None in parts else parts[0] - parts[1] + parts[2]
+
+
+def told_of(weeks: Filled, span: Span, column: str) -> Any:
+    """What the weeks tell of a period; None where one of them does not."""
+    values = [w[column] for w in weeks.rows if span.first <= w["week"] <= span.last]
+    return None if None in values or not values else sum(values)
+
+
+def tells_of_few(shop: Shop, days: Filled, weeks: Filled, span: Span, column: str) -> bool:
+    """Whether a period's total, less all weeks and days that are told, is of one to nine persons."""
+    blank = {w["week"] for w in weeks.rows if w[column] is None}
+    hidden = [d["date"] for d in days.rows
+              if d["week"] in blank and span.first <= d["date"] <= span.last and d[column] is None]  # fmt: skip
+    behind = ("k_bought", "k_looked") if column == "conversion" else (_BEHIND[column],)
+    return bool(hidden) and any(0 < shop.persons(b, hidden) < MINIMUM for b in behind)
 
 
 def key_figures(shop: Shop, weeks: Filled) -> Filled:
@@ -173,7 +249,7 @@ def key_figures(shop: Shop, weeks: Filled) -> Filled:
 
 
 def bridges(shop: Shop, weeks: Filled) -> Filled:
-    """Why revenue changed, by week and by four weeks; blank where a period is not there or of too few customers."""
+    """Why revenue changed, by week and by four weeks: of what the weeks tell, so that it tells no more than they."""
     if not shop.has_any("has_price"):
         return Filled(BRIDGE_TABLE, (), {"": shop.why_not("has_price")})
     rows: list[Row] = []
@@ -182,43 +258,32 @@ def bridges(shop: Shop, weeks: Filled) -> Filled:
         if not there:
             continue
         why = f"one of the periods has fewer than {MINIMUM} buyers"
-        people = [_people(shop, s) for s in (span.before, span)]
-        if name == "week":
-            for found, row in zip(people, weeks.rows[-2:], strict=True):
-                _as_withheld(found, row)
-        if all(p["sale"] >= MINIMUM for p in people):
-            rows += _steps(name, span, *_told(shop, span, people))
+        ends = [[w for w in weeks.rows if s.first <= w["week"] <= s.last] for s in (span.before, span)]
+        if all(w[c] is not None for end in ends for w in end for c in ("orders", "units", "revenue_gross")):
+            rows += _steps(name, span, *_told(shop, weeks, ends))
     return Filled(BRIDGE_TABLE, tuple(rows), {} if rows else {"": why})
 
 
-def _people(shop: Shop, span: Span) -> dict[str, int]:
-    """How many customers stand behind each type of line."""
-    found = shop.con.execute(
-        "SELECT line_type, count(DISTINCT customer_key) FROM fact_sales WHERE date_key BETWEEN $first AND $last "
-        "GROUP BY 1", {"first": date_key(span.first), "last": date_key(span.last)},
-    ).fetchall()  # fmt: skip
-    others = [n for kind, n in found if kind not in {"sale", "refund"}]
-    known = dict(found)
-    # Which of the other lines may be told apart: all, if none is of too few.
-    return {"sale": known.get("sale", 0), "refund": known.get("refund", 0), "each": min(others, default=0),
-            "others": max(others, default=0)}  # fmt: skip
+def _told(shop: Shop, weeks: Filled, ends: Sequence[Sequence[Row]]) -> tuple[str, Bridge]:
+    """The bridge, and what it is of: gross revenue where refunds or other lines are not told."""
+    others = "other_lines" not in weeks.blank
 
+    def total(rows: Sequence[Row], column: str) -> Any:
+        values = [w[column] for w in rows]
+        return None if None in values else sum(values)
 
-def _as_withheld(people: dict[str, int], row: Row) -> None:
-    """What the weeks do not tell, the bridge of two weeks does not either."""
-    for column, kind in (("revenue_gross", "sale"), ("refunds", "refund"), ("other_lines", "others")):
-        if row[column] is None and people[kind]:
-            people[kind] = 1
-
-
-def _told(shop: Shop, span: Span, people: Sequence[dict[str, int]]) -> tuple[str, Bridge]:
-    """The bridge, and what it is of: gross revenue where refunds are not known, or refunds or others of too few."""
-    ends = [totals(shop.con, s.first, s.last) for s in (span.before, span)]
-    if not shop.has_any("has_refunds") or any(0 < p[kind] < MINIMUM for p in people for kind in ("refund", "others")):
-        return "gross revenue", bridge(*(e.sales() for e in ends))
-    if any(0 < p["each"] < MINIMUM for p in people):
-        ends = [Totals(e.sessions, e.orders, e.units, e.gross, e.refunds, other_lines=e.others) for e in ends]
-    return "net revenue", bridge(*ends)
+    visits = [total(rows, "sessions") for rows in ends]
+    counted = shop.has("has_views") and None not in visits
+    whole = not shop.rows("SELECT 1 FROM fact_sales WHERE line_type = 'sale' AND quantity IS NULL LIMIT 1")
+    extras = [(total(r, "refunds"), total(r, "other_lines") if others else Decimal(0)) for r in ends]
+    found = [
+        Totals(seen if counted else None, total(rows, "orders"), total(rows, "units") if whole else None,
+               Decimal(total(rows, "revenue_gross")), refunds or Decimal(0), other_lines=other or Decimal(0))
+        for rows, seen, (refunds, other) in zip(ends, visits, extras, strict=True)
+    ]  # fmt: skip
+    if not shop.has_any("has_refunds") or any(None in e for e in extras):
+        return "gross revenue", bridge(*(e.sales() for e in found))
+    return "net revenue", bridge(*found)
 
 
 def _steps(name: str, span: Span, revenue: str, told: Bridge) -> list[Row]:
@@ -262,7 +327,8 @@ def _day(value: Value) -> date:
 
 def _average(rows: list[Row]) -> None:
     for row in rows:
-        row["average_order"] = cents(row["revenue_gross"] / row["orders"]) if row["orders"] else None
+        known = row["orders"] and row["revenue_gross"] is not None
+        row["average_order"] = cents(row["revenue_gross"] / row["orders"]) if known else None
 
 
 def _ordered(table: Table, row: Row) -> Row:

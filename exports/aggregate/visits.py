@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from exports.aggregate.declare import Filled, Row, declared
-from exports.aggregate.guard import LABEL, Guard, keep_members, withhold
+from exports.aggregate.declare import Filled, Row, Table, declared
+from exports.aggregate.former import carry
+from exports.aggregate.guard import LABEL, MINIMUM, OTHER, Guard, keep_members, nearly_alike, withhold
 from exports.aggregate.shop import Shop, Span
+from exports.aggregate.trade import tells_of_few, told_of
 
 # Stage: what a session must have, and the flag without which nobody can tell.
 STAGES = {
@@ -36,13 +38,37 @@ CARTS = declared("cart_outcomes", "What became of carts", "one outcome of items 
 """, {"value": "has_price"})  # fmt: skip
 
 
+_NAMES = ("last four weeks", "four weeks before")
+
+
 def _periods(shop: Shop) -> list[tuple[str, Span]]:
     """The last four complete weeks and those before, as far as the data reach back."""
-    found = [("last four weeks", shop.month, shop.has_month), ("four weeks before", shop.month.before, shop.compares)]
+    found = [(_NAMES[0], shop.month, shop.has_month), (_NAMES[1], shop.month.before, shop.compares)]
     return [(name, span) for name, span, there in found if there]
 
 
-def funnel(shop: Shop) -> Filled:
+def paths(shop: Shop, days: Filled, weeks: Filled) -> tuple[Filled, ...]:
+    """Stages and carts: told of four weeks once; the four weeks before as they were told then."""
+    few = shop.has_month and any(tells_of_few(shop, days, weeks, span, column)
+                                 for _, span in _periods(shop) for column in ("sessions", "conversion"))  # fmt: skip
+    return shop.former.once(shop.month.first if shop.has_month else None, [FUNNEL.name, CARTS.name],
+                            lambda: (_few() if few else _funnel(shop, weeks), _carts(shop)))  # fmt: skip
+
+
+def _few() -> Filled:
+    return Filled(FUNNEL, (), {"": "the rest of a week that is not told would be of fewer than ten visitors"})
+
+
+def _as_told(shop: Shop, table: Table, rows: list[Row]) -> list[Row]:
+    """With the four weeks before as they were told then, if they were."""
+    then = shop.former.period(table, shop.month.before.first)
+    if then is None:
+        return rows
+    now, before = _NAMES
+    return [*(r for r in rows if r["period"] == now), *(r | {"period": before} for r in then if r["period"] == now)]
+
+
+def _funnel(shop: Shop, weeks: Filled) -> Filled:
     """Sessions by stage: of all, by device, by channel."""
     if not shop.has_any("has_views"):
         return Filled(FUNNEL, (), {"": shop.why_not("has_views")})
@@ -54,13 +80,45 @@ def funnel(shop: Shop) -> Filled:
             if dimension != "all" and not shop.has_any(f"has_{dimension}"):
                 blank[f"by {dimension}"] = shop.why_not(f"has_{dimension}")
                 continue
+            found = _stages(shop, span, dimension, known)
+            if dimension == "channel" and _near_devices(shop, rows, name, found, known):
+                blank["by channel"] = f"beside the devices it would tell of fewer than {MINIMUM} visitors"
+                continue
             rows += [{"period": name, "first": span.first, "last": span.last, "dimension": dimension, **r}
-                     for r in _stages(shop, span, dimension, known)]  # fmt: skip
-    withhold(rows, [Guard("k", ("sessions",), "visitors", ("period", "dimension", "step"))])
+                     for r in found]  # fmt: skip
+    alike = ("period", "dimension", "step")
+    withhold(rows, [Guard("k", ("sessions",), "visitors", alike),
+                    Guard("k_without", ("sessions",), "visitors without it", alike),
+                    Guard("k_lost", ("sessions",), "visitors who were in the stage before", alike)])  # fmt: skip
+    _carry(shop, weeks, rows)
     _shares(rows)
+    rows = _as_told(shop, FUNNEL, rows)
     if not rows:
         blank = {"": "there are no four complete weeks yet"}
     return Filled(FUNNEL, tuple({c.name: r.get(c.name) for c in FUNNEL.columns} for r in rows), blank)
+
+
+def _near_devices(shop: Shop, rows: list[Row], period: str, found: list[Row], known: dict[str, str]) -> bool:
+    """Whether at some stage the visits of a channel are, but for a few visitors, those of a device."""
+    devices = {r["member"] for r in rows if (r["period"], r["dimension"]) == (period, "device")} - {OTHER}
+    channels = {r["member"] for r in found} - {OTHER}
+    return bool(devices) and any(
+        nearly_alike(shop.con, f"(FROM visits JOIN dim_device USING (device_key) WHERE {test})",
+                     ("device_name", sorted(devices)), ("member", sorted(channels)))
+        for test in known.values()
+    )  # fmt: skip
+
+
+def _carry(shop: Shop, weeks: Filled, rows: list[Row]) -> None:
+    """Make visits, and visits with an order, those of the weeks as told: in all, by device, by channel."""
+    for name, span in _periods(shop):
+        own = [w for w in weeks.rows if span.first <= w["week"] <= span.last]
+        bought = [w["sessions"] and w["conversion"] and round(w["sessions"] * w["conversion"]) for w in own]
+        totals = {"visit": told_of(weeks, span, "sessions"), "order": None if None in bought else sum(bought)}
+        for stage, total in totals.items():
+            for dimension in ("all", "device", "channel"):
+                carry([r for r in rows if (r["period"], r["stage"], r["dimension"]) == (name, stage, dimension)],
+                      "sessions", total)  # fmt: skip
 
 
 def _stages(shop: Shop, span: Span, dimension: str, known: dict[str, str]) -> list[Row]:
@@ -76,8 +134,10 @@ def _stages(shop: Shop, span: Span, dimension: str, known: dict[str, str]) -> li
     keep_members(shop.con, "SELECT member, customer_key, '' AS part, TRUE AS counts FROM visits")
     steps = [
         f"""SELECT {LABEL} AS member, {number} AS step, '{stage}' AS stage, count(*) FILTER ({test}) AS sessions,
-                   count(DISTINCT customer_key) FILTER ({test}) AS k FROM visits GROUP BY 1"""
-        for number, (stage, test) in enumerate(known.items(), 1)
+                   count(DISTINCT customer_key) FILTER ({test}) AS k,
+                   count(DISTINCT customer_key) FILTER (NOT ({test})) AS k_without,
+                   count(DISTINCT customer_key) FILTER (({test}) <> ({before})) AS k_lost FROM visits GROUP BY 1"""
+        for number, ((stage, test), before) in enumerate(zip(known.items(), ["TRUE", *known.values()], strict=False), 1)
     ]
     return shop.rows(" UNION ALL ".join(steps) + " ORDER BY member, step")
 
@@ -97,7 +157,7 @@ def _part(row: Row, whole: Row) -> float | None:
     return round(part / of, 6) if isinstance(part, int) and isinstance(of, int) and of else None
 
 
-def carts(shop: Shop) -> Filled:
+def _carts(shop: Shop) -> Filled:
     """Cart items by outcome."""
     if not shop.has_any("has_cart"):
         return Filled(CARTS, (), {"": shop.why_not("has_cart")})
@@ -114,5 +174,6 @@ def carts(shop: Shop) -> Filled:
         rows += [{"period": name, "first": span.first, "last": span.last, **r,
                   "share": round(r["items"] / total, 6)} for r in found]  # fmt: skip
     withhold(rows, [Guard("k", ("items", "share", "value"), "customers", ("period",))])
+    rows = _as_told(shop, CARTS, rows)
     blank = shop.blank(CARTS, rows) if rows else {"": "there are no four complete weeks with cart items yet"}
     return Filled(CARTS, tuple({c.name: r.get(c.name) for c in CARTS.columns} for r in rows), blank)

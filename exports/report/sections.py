@@ -231,7 +231,7 @@ def deliveries(told: Aggregate) -> Section | None:
     rows = told.rows("data_quality")
     if not rows:
         return None
-    counted = ("rows_in", "accepted", "quarantined", "duplicate", "suppressed", "late")
+    counted = ("rows_in", "accepted", "set_aside", "duplicate", "late")
     total = {n: sum(r[n] for r in rows) for n in counted}
     return {"total": total, "rows": rows[-_LISTED:], "more": max(len(rows) - _LISTED, 0), "newest": rows[-1]["date"]}
 
