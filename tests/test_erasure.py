@@ -342,3 +342,34 @@ def test_models_that_learned_from_a_person_are_stale(chain: Chain) -> None:
         assert is_due(store, recipe, data, overdue=late) or not late
     store.retire(recipe.name, "2024-06-02")
     assert (store.champion(recipe.name), store.stale(recipe.name)) == (None, None)
+
+
+def test_a_shared_browser_stays_with_the_others(tmp_path: Path) -> None:
+    """Events before a login in a browser that only she uses are hers; in a visit that two share each keeps their own."""
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text(MAPPING)
+    rows = [
+        ("10:00", "", "c-ann", "s-1"), ("10:01", "ann", "c-ann", "s-1"),  # her own browser
+        ("11:00", "ann", "c-cafe", "s-2"), ("11:01", "bob", "c-cafe", "s-2"), ("11:02", "", "c-cafe", "s-2"),
+        ("12:00", "bob", "c-bob", "s-3"),
+    ]  # fmt: skip
+    lines = ["at,event,user,client,session,product", *(f"2024-05-30 {at}:00,view,{u},{c},{s},p1" for at, u, c, s in rows)]
+    (tmp_path / "events.csv").write_text("\n".join(lines) + "\n")
+    chain = Chain.at(tmp_path / "home", archive=True)
+    report = chain.ingest([tmp_path / "events.csv"], "generic", mapping)
+    assert [e.accepted for e in report.entries] == [6]
+    again(chain)
+    receipt = erasure(chain, "ann").run()
+    assert receipt["rows"]["bronze/events"] == 3
+    left = chain.rows("bronze/events", "SELECT user_id, client_id, session_id FROM t ORDER BY event_ts_us")
+    assert left == [("bob", "c-cafe", "s-2"), (None, "c-cafe", "s-2"), ("bob", "c-bob", "s-3")]
+    assert chain.rows("silver/sessions", "SELECT events FROM t ORDER BY start_ts_us") == [(2,), (1,)]
+    assert seen(chain.settings.home.root, ["c-ann", "s-1"]) == []
+    assert problems(chain) == []
+
+
+MAPPING = """
+columns: {event_time: at, event_name: event, user_id: user, client_id: client, session_id: session, product_id: product}
+events: {view: view_item}
+time: {format: "%Y-%m-%d %H:%M:%S", zone: UTC}
+"""

@@ -117,7 +117,6 @@ class Erasure:
             lake.recover()
             subjects = Subjects(backend, lake, with_zone(self.settings))
             subjects.resolve(cases.asked_of(self.case))
-            self._remember(subjects)
             tokens = subjects.tokens(load_key(self.settings, "suppression"))
             suppress(self.settings, self.case.name, tokens | self._suppressed_before())
             known = registry()

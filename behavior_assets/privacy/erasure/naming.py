@@ -25,6 +25,7 @@ def name_visits(subjects: Subjects, tables: Mapping[str, LakeTable]) -> list[str
     """Add the keys of sessions to the persons' keys; the days of silver that hold visits which are not theirs alone."""
     con = subjects.con
     events, sessions = tables.get("silver/events"), tables.get("silver/sessions")
+    con.execute("CREATE OR REPLACE TEMP TABLE shared_chain (key BIGINT)")
     days = []
     if events is not None:
         days = takeout.shared_days(con, events, takeout.rows_of(con, events, registry()["silver/events"]))
@@ -33,7 +34,8 @@ def name_visits(subjects: Subjects, tables: Mapping[str, LakeTable]) -> list[str
         con.read_parquet(paths, union_by_name=True).create_view("session", replace=True)
         con.execute("""INSERT INTO gone_key SELECT 'session', session_key FROM session
             WHERE chain_key IN (SELECT key FROM gone_key WHERE kind = 'chain')
-               OR customer_key IN (SELECT key FROM gone_key WHERE kind = 'customer')""")
+               OR (customer_key IN (SELECT key FROM gone_key WHERE kind = 'customer')
+                   AND chain_key NOT IN (FROM shared_chain))""")
     return days
 
 

@@ -150,7 +150,8 @@ class Subjects:
 
     def _rows(self) -> None:
         """Two passes over the events: by the persons' own ids, and by the visits that these were part of."""
-        run, columns = self.con.execute, ", ".join(("filename", "file_row_number", *_EVENTS))
+        run = self.con.execute
+        columns = ", ".join(("filename", "file_row_number", *_EVENTS, '"user"', "client"))
         mine = """("user" IN (SELECT id FROM person)
                    OR ("user" IS NULL AND client IN (SELECT id FROM client)))"""
         run(f"CREATE OR REPLACE TEMP TABLE gone_row AS SELECT {columns} FROM event WHERE {mine}")
@@ -197,9 +198,9 @@ class Subjects:
         return {str(p) for (p,) in self.con.execute("FROM pseudonym").fetchall()}
 
     def texts(self) -> set[str]:
-        """Everything that they are called, as it was delivered, in its normal form, and as pseudonyms."""
+        """Everything that they alone are called, as it was delivered, in its normal form, and as pseudonyms."""
         found = self.con.execute("""SELECT id FROM client UNION SELECT user_id FROM gone_row UNION
-            SELECT client_id FROM gone_row UNION SELECT id FROM visit UNION
+            SELECT client_id FROM gone_row WHERE client IN (SELECT id FROM client) UNION SELECT id FROM visit UNION
             SELECT pseudonym FROM pseudonym""").fetchall()
         return {str(i) for (i,) in found if i}
 
