@@ -329,7 +329,8 @@ def test_models_that_learned_from_a_person_are_stale(chain: Chain) -> None:
     from resources.models import ModelStore
 
     store, recipe = ModelStore(chain.settings.home.models), RECIPES["customer_value"]
-    version = store.save(recipe.name, date(2024, 6, 2), {"data": {"dataset": "a test"}}, {}, {"card.md": b"# A test"})
+    papers = {"card.md": b"# A test", "training.json": b'{"trained_at": "2024-06-02T00:00:00+00:00"}'}
+    version = store.save(recipe.name, date(2024, 6, 2), {"data": {"dataset": "a test"}, "figures": []}, {}, papers)
     store.promote(recipe.name, version)
     receipt = erasure(chain, ANN).run()
     assert receipt["models"] == [recipe.name]
@@ -345,16 +346,16 @@ def test_models_that_learned_from_a_person_are_stale(chain: Chain) -> None:
 
 
 def test_a_shared_browser_stays_with_the_others(tmp_path: Path) -> None:
-    """Events before a login in a browser that only she uses are hers; in a visit that two share each keeps their own."""
+    """What came before a login in her own browser is hers; of a visit that two share each keeps their own."""
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(MAPPING)
     rows = [
-        ("10:00", "", "c-ann", "s-1"), ("10:01", "ann", "c-ann", "s-1"),  # her own browser
+        ("10:00", "", "c-ann-7f3a91", "s-5e1d20"), ("10:01", "ann", "c-ann-7f3a91", "s-5e1d20"),  # her own browser
         ("11:00", "ann", "c-cafe", "s-2"), ("11:01", "bob", "c-cafe", "s-2"), ("11:02", "", "c-cafe", "s-2"),
         ("12:00", "bob", "c-bob", "s-3"),
     ]  # fmt: skip
-    lines = ["at,event,user,client,session,product", *(f"2024-05-30 {at}:00,view,{u},{c},{s},p1" for at, u, c, s in rows)]
-    (tmp_path / "events.csv").write_text("\n".join(lines) + "\n")
+    lines = [f"2024-05-30 {at}:00,view,{user},{client},{session},p1" for at, user, client, session in rows]
+    (tmp_path / "events.csv").write_text("\n".join(["at,event,user,client,session,product", *lines, ""]))
     chain = Chain.at(tmp_path / "home", archive=True)
     report = chain.ingest([tmp_path / "events.csv"], "generic", mapping)
     assert [e.accepted for e in report.entries] == [6]
@@ -364,7 +365,7 @@ def test_a_shared_browser_stays_with_the_others(tmp_path: Path) -> None:
     left = chain.rows("bronze/events", "SELECT user_id, client_id, session_id FROM t ORDER BY event_ts_us")
     assert left == [("bob", "c-cafe", "s-2"), (None, "c-cafe", "s-2"), ("bob", "c-bob", "s-3")]
     assert chain.rows("silver/sessions", "SELECT events FROM t ORDER BY start_ts_us") == [(2,), (1,)]
-    assert seen(chain.settings.home.root, ["c-ann", "s-1"]) == []
+    assert seen(chain.settings.home.root, ["c-ann-7f3a91", "s-5e1d20"]) == []
     assert problems(chain) == []
 
 
