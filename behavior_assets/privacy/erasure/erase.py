@@ -112,7 +112,7 @@ class Erasure:
 
     def delete(self) -> None:
         """Take the persons' rows out of every table that the registry says holds any."""
-        with self._alone(), engine(with_zone(self.settings), pseudonyms=True) as backend:
+        with self._alone(), shared_views(), engine(with_zone(self.settings), pseudonyms=True) as backend:
             lake = Lake(self.settings.home.lake)
             lake.recover()
             subjects = Subjects(backend, lake, with_zone(self.settings))
