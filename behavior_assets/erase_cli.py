@@ -33,7 +33,8 @@ def erase(
     if list_:
         _list(settings, as_json=as_json)
         return
-    from behavior_assets.privacy.erasure.erase import Erasure, open_case, require_case
+    from behavior_assets.privacy.erasure.case import open_case, require_case
+    from behavior_assets.privacy.erasure.erase import Erasure
     from behavior_assets.repair import by_the_chain
 
     if sum(map(bool, (subject, subjects, resume))) != 1:
@@ -67,7 +68,7 @@ def asked_for(subject: str, subjects: Path | None, kind: IdKind) -> list[Asked]:
 
 
 def _list(settings: Settings, *, as_json: bool) -> None:
-    from behavior_assets.privacy.erasure.erase import states
+    from behavior_assets.privacy.erasure.case import states
 
     found = states(settings, datetime.now(UTC))
     if as_json:

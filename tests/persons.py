@@ -14,7 +14,8 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from behavior_assets.privacy.erasure.erase import Erasure, open_case
+from behavior_assets.privacy.erasure.case import open_case
+from behavior_assets.privacy.erasure.erase import Erasure
 from behavior_assets.privacy.erasure.subjects import Asked, IdKind
 from behavior_assets.privacy.registry import registry
 from behavior_assets.tables import all_tables

@@ -15,7 +15,8 @@ import pytest
 
 from behavior_assets.ingestion.ledger import read_ledger, read_removed, sums_of
 from behavior_assets.privacy.erasure import case as cases
-from behavior_assets.privacy.erasure.erase import NotErasedError, states
+from behavior_assets.privacy.erasure.case import states
+from behavior_assets.privacy.erasure.erase import NotErasedError
 from behavior_assets.privacy.erasure.proof import is_signed
 from behavior_assets.privacy.erasure.subjects import IdKind
 from behavior_assets.verification import verify_home

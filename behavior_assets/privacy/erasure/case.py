@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from behavior_assets.privacy.erasure.subjects import Asked, IdKind
+from behavior_assets.privacy.suppression import case_id, token
 from resources.disk import disk_errors, draft_of, make_folder
+from resources.errors import UsageError
 from resources.failpoints import reach
-from resources.keys import open_private
-from resources.settings import Home
+from resources.keys import load_key, open_private
+from resources.settings import Home, Settings
 
 REQUESTED, SUPPRESSED, EXECUTED, VERIFIED = STATES = ("requested", "suppressed", "executed", "verified")
 _CASE, _IDS = "case.json", "ids.json"
@@ -145,6 +147,38 @@ def read_receipts(home: Home) -> Iterator[dict[str, Any]]:
     """Every receipt, oldest first."""
     found = [json.loads(p.read_text("utf-8")) for p in receipts(home).glob("*.json")]
     yield from sorted(found, key=lambda r: str(r["reached"][REQUESTED]))
+
+
+def open_case(settings: Settings, asked: Iterable[Asked], now: datetime) -> Case:
+    """A case for these ids: the open one, where somebody asked for the same before."""
+    asked = sorted(set(asked), key=lambda a: (a.kind, a.id))
+    key = load_key(settings, "suppression")
+    tokens = [token(key, str(a.kind), a.id) for a in asked]
+    for known in open_cases(settings.home):
+        if {token(key, str(a.kind), a.id) for a in asked_of(known)} == set(tokens):
+            return known
+    return begin(settings.home, case_id(tokens, now.isoformat()), asked, now)
+
+
+def states(settings: Settings, now: datetime) -> list[dict[str, Any]]:
+    """Every case, of whom nothing is told: its state, when it came to it, and whether it is overdue."""
+    days = settings.erase_within_days
+    found: list[dict[str, Any]] = [
+        {"case": c.name, "persons": c.persons, "state": c.state, "reached": c.reached, "overdue": c.overdue(now, days)}
+        for c in open_cases(settings.home)
+    ]
+    done = [{"case": r["case"], "persons": r["persons"], "state": VERIFIED, "reached": r["reached"], "overdue": False}
+            for r in read_receipts(settings.home)]  # fmt: skip
+    return sorted([*done, *found], key=lambda c: str(c["reached"][REQUESTED]))
+
+
+def require_case(settings: Settings, name: str) -> Case:
+    """An open case. Raises UsageError where there is none of that name."""
+    case = read(settings.home, name)
+    if case is None:
+        msg = f"case {name}: no such case is open; `behavior erase --list` has them."
+        raise UsageError(msg)
+    return case
 
 
 def _write(path: Path, told: Any) -> None:

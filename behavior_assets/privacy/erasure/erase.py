@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,16 +22,16 @@ from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure import takeout
-from behavior_assets.privacy.erasure.case import EXECUTED, REQUESTED, SUPPRESSED, VERIFIED, Called, Case
+from behavior_assets.privacy.erasure.case import EXECUTED, SUPPRESSED, VERIFIED, Called, Case
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
 from behavior_assets.privacy.erasure.naming import name_visits, source_of
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
 from behavior_assets.privacy.erasure.republish import can_republish, republish
-from behavior_assets.privacy.erasure.subjects import Asked, Subjects
+from behavior_assets.privacy.erasure.subjects import Subjects
 from behavior_assets.privacy.key_guard import key_in_force, silver_keys
 from behavior_assets.privacy.registry import Purge, registry
 from behavior_assets.privacy.silver import SILVER_EVENTS
-from behavior_assets.privacy.suppression import PERSON, case_id, read_suppression, suppress, token
+from behavior_assets.privacy.suppression import PERSON, read_suppression, suppress, token
 from behavior_assets.privacy.vault import forget
 from behavior_assets.recipes import RECIPES
 from behavior_assets.repair import DAMAGED
@@ -39,7 +39,7 @@ from behavior_assets.tables import all_tables
 from exports.snapshot import collect, read_manifest
 from exports.tombstones import bury
 from resources.engine import engine
-from resources.errors import BehaviorError, UsageError
+from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.keys import load_key
 from resources.lake import Lake, LakeTable, shared_views
@@ -282,35 +282,3 @@ class Erasure:
             for folder in (self.settings.home.dagster, self.settings.home.lake):
                 stack.enter_context(exclusive(folder))
             yield
-
-
-def open_case(settings: Settings, asked: Iterable[Asked], now: datetime) -> Case:
-    """A case for these ids: the open one, where somebody asked for the same before."""
-    asked = sorted(set(asked), key=lambda a: (a.kind, a.id))
-    key = load_key(settings, "suppression")
-    tokens = [token(key, str(a.kind), a.id) for a in asked]
-    for known in cases.open_cases(settings.home):
-        if {token(key, str(a.kind), a.id) for a in cases.asked_of(known)} == set(tokens):
-            return known
-    return cases.begin(settings.home, case_id(tokens, now.isoformat()), asked, now)
-
-
-def states(settings: Settings, now: datetime) -> list[dict[str, Any]]:
-    """Every case, of whom nothing is told: its state, when it came to it, and whether it is overdue."""
-    days = settings.erase_within_days
-    found: list[dict[str, Any]] = [
-        {"case": c.name, "persons": c.persons, "state": c.state, "reached": c.reached, "overdue": c.overdue(now, days)}
-        for c in cases.open_cases(settings.home)
-    ]
-    done = [{"case": r["case"], "persons": r["persons"], "state": VERIFIED, "reached": r["reached"], "overdue": False}
-            for r in cases.read_receipts(settings.home)]  # fmt: skip
-    return sorted([*done, *found], key=lambda c: str(c["reached"][REQUESTED]))
-
-
-def require_case(settings: Settings, name: str) -> Case:
-    """An open case. Raises UsageError where there is none of that name."""
-    case = cases.read(settings.home, name)
-    if case is None:
-        msg = f"case {name}: no such case is open; `behavior erase --list` has them."
-        raise UsageError(msg)
-    return case
