@@ -19,8 +19,7 @@ from behavior_assets.ingestion.quarantine import replays
 from behavior_assets.ingestion.sources import load_source
 from behavior_assets.quality import QUALITY_DAYS
 from behavior_assets.verification import verify_home
-from exports.assets import data_through
-from exports.snapshot import publish, write_duckdb
+from exports.snapshot import data_through, publish, write_duckdb
 from resources.engine import engine
 from resources.journal import Journal
 from resources.settings import read_settings
@@ -79,7 +78,8 @@ def bring_up_to_date(chain: Chain) -> list[str]:
     row = {"table_name": "silver/events", "day": "2024-05-01", "content": "c", "held": False, "breaches": "{}"}
     verdicts.commit([verdicts.write("silver-events", "days", [pa.Table.from_pylist([row], QUALITY_DAYS.schema)])])
     with engine(chain.settings) as backend:
-        publish(chain.lake, chain.settings, backend.con, data_through(chain.lake), datetime.now(UTC), synthetic=False)
+        through = data_through(chain.table("silver/sessions"), chain.settings.home.exports)
+        publish(chain.lake, chain.settings, backend.con, through, datetime.now(UTC), synthetic=False)
     return []
 
 
