@@ -12,6 +12,7 @@ import typer
 from behavior_assets import terminal
 from behavior_assets.models_cli import HomeOption, JsonOption
 from behavior_assets.privacy.erasure.subjects import Asked, IdKind
+from behavior_assets.privacy.normal import normal_id
 from resources.errors import UsageError
 from resources.settings import Settings, existing_settings
 
@@ -54,13 +55,13 @@ def asked_for(subject: str, subjects: Path | None, kind: IdKind) -> list[Asked]:
     """The ids of a command. Raises UsageError, naming lines and no id, for what is none."""
     if subjects is not None:
         try:
-            lines = subjects.read_text("utf-8").splitlines()
+            lines = subjects.read_text("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             msg = f"--subjects {subjects}: cannot be read ({type(error).__name__}). It is a text file, an id per line."
             raise UsageError(msg) from error
     else:
         lines = [sys.stdin.readline()] if subject == "-" else [subject]
-    asked = [Asked(line.strip(), kind) for line in lines if line.strip()]
+    asked = [Asked(line.strip(), kind) for line in lines if normal_id(line)]
     if not asked:
         msg = "--subject: an id is not to be empty." if subjects is None else f"--subjects {subjects}: it has no id."
         raise UsageError(msg)

@@ -61,7 +61,7 @@ class Disk:
         self._leave(self.root.stat().st_ino, target)
 
     def _leave(self, folder: int, target: Path) -> None:
-        target.mkdir()
+        target.mkdir(mode=0o700)  # as the keys folder must be
         for name, (inode, is_folder) in self.names.get(folder, {}).items():
             if is_folder:
                 self._leave(inode, target / name)

@@ -298,7 +298,7 @@ def test_nobody_races_past_an_erasure(tmp_path: Path, seed: int) -> None:
 
 
 POISON = {
-    "control characters": "\x01\x02{}", "a formula": "=HYPERLINK({})", "a long text": "{}" + "x" * 5000,
+    "control characters": "\x01\x02{}", "a formula": "=HYPERLINK({})", "a long text": "{} " + "x" * 5000,
     "an escape": "%22{}%22", "a tag": "<b>{}</b>",
 }  # fmt: skip
 
@@ -346,7 +346,8 @@ def test_models_that_learned_from_a_person_are_stale(chain: Chain) -> None:
     assert (store.champion(recipe.name), store.stale(recipe.name)) == (None, None)
 
 
-def test_a_shared_browser_stays_with_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["", "privacy.taken:eio@6", "privacy.taken:eio@9", "parquet.write:eio@8"])
+def test_a_shared_browser_stays_with_the_others(tmp_path: Path, place: str) -> None:
     """What came before a login in her own browser is hers; of a visit that two share each keeps their own."""
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(MAPPING)
@@ -361,6 +362,13 @@ def test_a_shared_browser_stays_with_the_others(tmp_path: Path) -> None:
     report = chain.ingest([tmp_path / "events.csv"], "generic", mapping)
     assert [e.accepted for e in report.entries] == [6]
     again(chain)
+    if place:  # and where it was interrupted
+        failpoints.arm(place)
+        try:
+            with pytest.raises(Exception, match=r"."):
+                erasure(chain, "ann").run()
+        finally:
+            failpoints.arm("")
     receipt = erasure(chain, "ann").run()
     assert receipt["rows"]["bronze/events"] == 3
     left = chain.rows("bronze/events", "SELECT user_id, client_id, session_id FROM t ORDER BY event_ts_us")
@@ -375,3 +383,66 @@ columns: {event_time: at, event_name: event, user_id: user, client_id: client, s
 events: {view: view_item}
 time: {format: "%Y-%m-%d %H:%M:%S", zone: UTC}
 """
+
+
+@pytest.mark.parametrize(("asked", "others"), [
+    (ANN, ("joann.long@example.org", "ann.long@example.org.uk", "x-ann.long@example.org")),
+    ("customer-1", ("customer-12", "mycustomer-1")), ("user_77.a", ("user_77.ab", "buser_77.a")),
+    ("12345678", ("123456789", "912345678", "a12345678")),
+])  # fmt: skip
+def test_an_id_within_another_is_not_that_person(tmp_path: Path, asked: str, others: tuple[str, ...]) -> None:
+    chain = Chain.at(tmp_path / "home", archive=True)
+    rows = [row for n, user in enumerate((asked, *others)) for row in visit(user, DAYS[0], f"{n}e5510{n}-0")]
+    chain.ingest([write_rees46(tmp_path / "in" / "alike.csv", rows)], "rees46")
+    again(chain)
+    receipt = erasure(chain, asked).run()
+    assert receipt["rows"]["bronze/events"] == 3
+    left = chain.rows("bronze/events", "SELECT DISTINCT user_id FROM t ORDER BY 1")
+    assert left == sorted((o,) for o in others)
+
+
+def test_the_last_customer_can_leave(tmp_path: Path) -> None:
+    """What was published of her is a tombstone; an empty star is published."""
+    chain = Chain.at(tmp_path / "home", archive=True)
+    chain.ingest([write_rees46(tmp_path / "in" / "one.csv", visit(ANN, DAYS[0], "a11a11a1-0"))], "rees46")
+    again(chain)
+    receipt = erasure(chain, ANN).run()
+    assert len(receipt["tombstones"]) == 1
+    assert seen(chain.settings.home.root, ANNS) == []
+    assert chain.rows("gold/fact_sales", "SELECT count(*) FROM t") == [(0,)]
+
+
+def test_a_file_that_is_delivered_again_brings_nobody_back(tmp_path: Path) -> None:
+    """Where the archive lacked its original: it is kept now, without her records."""
+    from dataclasses import replace
+
+    chain = Chain.at(tmp_path / "home", archive=True)
+    rows = [*visit(ANN, DAYS[0], "a11a11a1-0"), *visit(BOB, DAYS[0], "b0b0b0b0-0")]
+    file = write_rees46(tmp_path / "in" / "a.csv", rows)
+    Chain(replace(chain.settings, archive=False)).ingest([file], "rees46")
+    again(chain)
+    erasure(chain, ANN).run()
+    assert chain.ingest([file], "rees46").repeated == ["a.csv"]
+    assert list((chain.settings.home.archive / "rees46").iterdir())
+    assert seen(chain.settings.home.root, ANNS) == []
+    assert problems(chain) == []
+
+
+def test_a_bad_row_in_another_spelling_is_erased(chain: Chain, tmp_path: Path) -> None:
+    bad = rees46_row("2024-06-02 11:00:00", "view", "p1", ANN.upper(), price="dear")
+    rows = [bad, *visit(BOB, DAYS[3], "b0b0b0b0-9")]
+    chain.ingest([write_rees46(tmp_path / "in" / "capitals.csv", rows)], "rees46")
+    erasure(chain, ANN).run()
+    assert seen(chain.settings.home.root, (ANN, ANN.upper())) == []
+
+
+def test_a_refused_file_that_nobody_can_open_goes(chain: Chain, tmp_path: Path) -> None:
+    import gzip
+
+    cut = tmp_path / "in" / "cut.csv.gz"
+    cut.parent.mkdir(exist_ok=True)
+    cut.write_bytes(gzip.compress(random.Random(5).randbytes(3000))[:1500])  # noqa: S311 - no secret
+    assert chain.ingest([cut], "rees46").refused
+    assert list(chain.settings.home.refused.glob("*.gz"))
+    assert erasure(chain, ANN).run()["refused_lines"] == 1
+    assert not list(chain.settings.home.refused.glob("*.gz"))

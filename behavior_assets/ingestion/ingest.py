@@ -71,6 +71,7 @@ class Ingestion:
         self.now_us = now_us
         # One file is written while the next rows are parsed.
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="bronze-writer")
+        self._again: list[str] = []  # keys of deliveries that the archive may have lost and got again
         self._settled: set[int] = set()  # deliveries (by identity) whose fate is decided
         self.suppression = Suppression(set(), b"")
         self._earlier: list[FileEntry] | None = None  # the ledger as this ingestion found it
@@ -120,6 +121,11 @@ class Ingestion:
             self._commit(batch, known, report)
         if self.settings.archive:
             archive.keep_missed_notes(self.settings.home, entries, self.settings.timezone)
+            if self.suppression and self._again:
+                from behavior_assets.privacy.erasure.originals import blank_again
+
+                blank_again(self.settings, self.con, self._again)
+                self._again = []
 
     def _prepared(
         self, deliveries: Iterable[Delivery], known: Container[str], arrived: int
@@ -147,6 +153,8 @@ class Ingestion:
             # First of all: undoing a file by its key must not undo the one with the same bytes before it.
             if staged is not None and (staged.delivered_before(known) or staged.key in batch.sources):
                 report.repeated.append(delivery.path.name)
+                if staged.delivered_before(known) and delivery.replay is None:
+                    self._again.append(staged.key)
                 landed_path = delivery.path if delivery.from_landing else None
                 landing.archive(staged, landed_path, self.settings.home,
                                 keep=self.settings.archive and staged.delivered_before(known)

@@ -152,14 +152,17 @@ def record_ids(source: Source, header: str, text: str) -> tuple[str | None, str 
         return None
     if fields is None:
         return None
-    found = []
+    found: list[str | None] = []
+    named = False
     for name in _IDS:
         sql = source.fields.get(name, "")
-        values = [str(v) for key, v in fields if v not in (None, "") and re.search(rf"\b{re.escape(key)}\b", sql)]
+        columns = [(key, v) for key, v in fields if re.search(rf"\b{re.escape(key)}\b", sql)]
+        named |= bool(columns)
+        values = [str(v) for _, v in columns if v not in (None, "")]
         if len(values) > 1:
             return None
         found.append(_FRACTION.sub("", values[0]) if values else None)  # what spreadsheets make of a number
-    return found[0], found[1], found[2]
+    return (found[0], found[1], found[2]) if named else None
 
 
 def _csv_fields(source: Source, header: str, text: str) -> list[tuple[str, Any]] | None:

@@ -19,6 +19,7 @@ from typing import Any
 from exports.aggregate.declare import Filled, Row, Table
 from exports.aggregate.guard import MINIMUM, OTHER
 from resources.disk import disk_errors, draft_of
+from resources.failpoints import reach
 
 FILE = "told.json"
 _PERSONS = "persons"
@@ -105,6 +106,7 @@ def read_former(exports: Path) -> Former:
 def remember(exports: Path, now: Mapping[str, Any]) -> None:
     """Keep what is told, before it is told: a figure that was noted and not published is only older."""
     with disk_errors(exports), draft_of(exports / FILE) as draft:
+        reach("outlet.note")
         draft.write_text(json.dumps(now, indent=0), "utf-8")
 
 

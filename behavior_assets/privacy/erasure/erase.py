@@ -13,18 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ibis.backends.duckdb import Backend
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
+from behavior_assets.ingestion.ledger import FileEntry
+from behavior_assets.ingestion.sources.base import Source
 from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.case import EXECUTED, SUPPRESSED, VERIFIED, Called, Case
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
-from behavior_assets.privacy.erasure.naming import name_visits, source_of
+from behavior_assets.privacy.erasure.naming import name_visits, source_as_read
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
 from behavior_assets.privacy.erasure.republish import can_republish, republish
 from behavior_assets.privacy.erasure.subjects import Subjects
@@ -105,7 +108,8 @@ class Erasure:
         """Nothing of the persons is taken in from here on. What a run has open is waited for by ``delete``."""
         asked = cases.asked_of(self.case)
         key = load_key(self.settings, "suppression")
-        suppress(self.settings, self.case.name, {token(key, PERSON, a.id) for a in asked if a.kind != "session"})
+        tokens = {token(key, PERSON, a.id) for a in asked if a.kind != "session"}
+        suppress(self.settings, self.case.name, tokens | self._suppressed_before())
         self._reach(SUPPRESSED)
 
     # Delete
@@ -121,42 +125,50 @@ class Erasure:
             suppress(self.settings, self.case.name, tokens | self._suppressed_before())
             known = registry()
             tables = {spec.name: lake.table(spec) for spec in all_tables() if lake.table(spec).exists()}
-            counts = self.case.told.setdefault("rows", {})
+            told = self.case.told
+            counts, base = told.setdefault("rows", {}), dict(told.get("rows_before", {}))
 
             def count(name: str, rows: int) -> None:
-                counts[name] = counts.get(name, 0) + rows
+                """Before the rows go, so that who dies after it has told; a round that is made again finds fewer."""
+                counts[name] = max(counts.get(name, 0), base.get(name, 0) + rows)
+                cases.keep(self.settings.home, self.case)
                 self.tell(name, rows)
 
             afresh = self._name_visits(subjects, tables)
             fresh = self._fresh_facts(backend, lake)
+            self._mark_models(taught=subjects.has_rows())
             for name in reversed(tables):
                 holding = known[name]
                 if takeout.is_by_keys(holding) and holding.purge is Purge.filter:
                     rows = takeout.rows_of(backend.con, tables[name], holding)
                     days = afresh if "event_key" in holding.columns else ()
-                    count(name, takeout.take_out(tables[name], rows, afresh=days))
+                    count(name, takeout.number_of(rows))
+                    takeout.take_out(tables[name], rows, afresh=days)
                     reach("privacy.taken")
             if CONSENTS.name in tables:
                 rows = takeout.consents_of(backend.con, tables[CONSENTS.name])
-                count(CONSENTS.name, takeout.take_out(tables[CONSENTS.name], rows))
+                count(CONSENTS.name, takeout.number_of(rows))
+                takeout.take_out(tables[CONSENTS.name], rows)
             forget(self.settings, subjects.pseudonyms())
             if QUARANTINE_EVENTS.name in tables:
                 count(QUARANTINE_EVENTS.name, self._quarantine(tables))
             reach("privacy.taken")
             if BRONZE_EVENTS.name in tables:
-                gone, days = takeout.take_out_of_bronze(backend.con, tables[BRONZE_EVENTS.name], self.case.name)
-                count(BRONZE_EVENTS.name, gone)
-                self.case.told["days"] = sorted({*self.case.told.get("days", ()), *days})
+                rows = takeout.rows_of_bronze(backend.con, tables[BRONZE_EVENTS.name])
+                held = {Path(path).parent.name.removeprefix("event_date=") for path in rows}
+                told["days"] = sorted({*told.get("days", ()), *held})
+                count(BRONZE_EVENTS.name, takeout.number_of(rows))
+                takeout.take_out_of_bronze(backend.con, tables[BRONZE_EVENTS.name], rows, self.case.name)
             keep_facts(backend, lake, with_zone(self.settings), fresh)
-            self._mark_models()
+            self._mark_models(taught=any(counts.values()))  # bronze may not have told of all
+            told["rows_before"] = dict(counts)
             cases.keep(self.settings.home, self.case)
 
-    def _mark_models(self) -> None:
-        """Whoever was in the tables that a model learns from may have taught it."""
-        store, rows = ModelStore(self.settings.home.models), self.case.told["rows"]
-        for recipe in RECIPES.values():
-            if any(rows.get(table.name) for table in recipe.tables):
-                store.mark_stale(recipe.name, f"case {self.case.name}", self.now().astimezone(UTC).isoformat())
+    def _mark_models(self, *, taught: bool) -> None:
+        """Whoever did anything may have taught every model that serves."""
+        store = ModelStore(self.settings.home.models)
+        for name in RECIPES if taught else ():
+            store.mark_stale(name, f"case {self.case.name}", self.now().astimezone(UTC).isoformat())
         self.case.told["models"] = sorted(name for name in RECIPES if store.stale(name))
 
     def _fresh_facts(self, backend: Backend, lake: Lake) -> dict[str, list[str]]:
@@ -170,9 +182,14 @@ class Erasure:
 
     def _name_visits(self, subjects: Subjects, tables: dict[str, LakeTable]) -> list[str]:
         """Add the keys of sessions to the persons' keys, and return the days of silver that are to be made again."""
-        days = name_visits(subjects, tables)
+        told = self.case.told
+        days = name_visits(subjects, tables, told.get("shared", ()))
+        # What later attempts cannot see any more: visits that were of others, too.
+        told["shared"] = sorted(set(told.get("shared", ())) | subjects.shared_chains())
+        told["afresh"] = sorted({*told.get("afresh", ()), *days})
+        cases.keep(self.settings.home, self.case)
         self._remember(subjects)
-        return days
+        return list(told["afresh"])
 
     def _remember(self, subjects: Subjects) -> None:
         """Keep what they are called, before anything that tells it is gone; and take up what was known before."""
@@ -188,12 +205,13 @@ class Erasure:
 
     def _quarantine(self, tables: dict[str, LakeTable]) -> int:
         suppression = read_suppression(self.settings)
-        sources: dict[str, Any] = {}
+        sources: dict[str, Source] = {}
 
-        def is_theirs(source: str, header: str, raw: bytes) -> bool:
-            if source not in sources:
-                sources[source] = source_of(self.settings.home, source)
-            return suppression.record(sources[source], header, raw)
+        def is_theirs(entry: FileEntry | None, source: str, header: str, raw: bytes) -> bool:
+            contract = entry.contract if entry else ""
+            if source + contract not in sources:
+                sources[source + contract] = source_as_read(self.settings.home, entry, source)
+            return suppression.record(sources[source + contract], header, raw)
 
         return takeout.take_out_of_quarantine(
             tables[QUARANTINE_EVENTS.name], tables[BRONZE_EVENTS.name], self.case.name, is_theirs

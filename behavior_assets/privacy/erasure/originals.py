@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from behavior_assets.privacy.normal import normal_id
 from behavior_assets.privacy.suppression import Suppression, read_suppression, words
 from resources.disk import disk_errors, draft_of
 from resources.errors import InputRefusedError, IntegrityError
+from resources.failpoints import reach
 from resources.integrity import sha256_of
 from resources.lake import Lake
 from resources.settings import Home, Settings, with_zone
@@ -48,18 +50,27 @@ def blank_originals(
     A file is read as it was when it came, so that whose a record is is told as it was for bronze. Raises
     IntegrityError for a file that may hold such records and cannot be read.
     """
-    settings = with_zone(settings)
-    suppression, home, done = read_suppression(settings), settings.home, Blanked()
+    suppression = read_suppression(settings)
     suppression.among = {n for t in texts if (n := normal_id(t))}
+    return _blank(settings, con, suppression, None, texts, tell)
+
+
+def _blank(
+    settings: Settings, con: duckdb.DuckDBPyConnection, suppression: Suppression, keys: set[str] | None,
+    texts: Collection[str] | None, tell: Callable[[str, int], None],
+) -> Blanked:  # fmt: skip
+    """``keys``: of these deliveries only; ``texts``: only files that may hold one of them."""
+    settings = with_zone(settings)
+    home, done = settings.home, Blanked()
     entries = read_ledger(Lake(home.lake).table(BRONZE_EVENTS))
     originals = Originals(settings, con, {e.key: e for e in entries})
     by_path: dict[Path, list[FileEntry]] = defaultdict(list)
     for entry in entries:
         path = None if entry.replay_of else original_of(home, entry.source, entry.file_sha256)
-        if path is not None:
+        if path is not None and (keys is None or entry.key in keys):
             by_path[path].append(entry)
     for path, told in by_path.items():
-        if not _may_name(path, texts):
+        if texts is not None and not _may_name(path, texts):
             continue
         rows, source = set[int](), None
         before: set[int] = set()
@@ -74,6 +85,12 @@ def blank_originals(
             done.records += len(rows - before)
             tell("archive", len(rows - before))
     return done
+
+
+def blank_again(settings: Settings, con: duckdb.DuckDBPyConnection, keys: Collection[str]) -> None:
+    """Blank the records of all suppressed persons in originals that were delivered once more."""
+    _blank(settings, con, read_suppression(settings), set(keys), None, lambda _what, _rows: None)
+    shutil.rmtree(settings.home.staging / "reload", ignore_errors=True)  # second names of what they were
 
 
 def _records_of(
@@ -103,13 +120,13 @@ def _may_name(path: Path, texts: Collection[str]) -> bool:
     kind, compression = kind_of(path)
     if kind == "parquet" or len(texts) > _FEW or not all(t.isascii() and t.isprintable() for t in texts):
         return True
-    wanted = [t.encode() for t in texts]
+    wanted = [t.lower().encode() for t in texts]
     overlap = max(map(len, wanted), default=1)
     rest = b""
     with opened(path, compression) as reader:
         while data := reader.read(_BLOCK):
-            block = rest + data
-            if any(w in block for w in wanted):
+            block = (rest + data).lower()
+            if any(w in block for w in wanted) or (kind == "jsonl" and b"\\" in block):  # escapes may hide one
                 return True
             rest = block[-overlap:]
     return False
@@ -140,15 +157,17 @@ def _without_lines(path: Path, texts: set[str]) -> int:
         except (OSError, EOFError, ValueError):
             return _drop(path, texts)
         plain = bytes(data)
-        if not any(part in plain for part in _ways(texts)):
+        low = plain.lower()
+        if not any(part in low for part in _ways(texts)):
             return 0
         lines = plain.splitlines(keepends=True)
-        kept = [line for line in lines if texts.isdisjoint(words(line.decode("utf-8", "replace")))]
+        kept = [line for line in lines if not _names(line, texts)]
         gone = len(lines) - len(kept)
         if gone:
             stamp = path.stat()
             with draft_of(path) as draft, packed(draft, compression) as writer:
                 writer.write(b"".join(kept))
+                reach("privacy.redact")
             os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     return gone
 
@@ -157,15 +176,20 @@ def _ways(texts: set[str]) -> list[bytes]:
     """What must stand somewhere in a file for any of its words to be one of the texts, also behind percent signs."""
     if len(texts) > _FEW:
         return [b""]
-    return sorted({b"%25", *(t.encode() for t in texts), *(quote(t, safe="").encode() for t in texts)})
+    low = [t.lower() for t in texts]
+    return sorted({b"%25", b"\\u", *(t.encode() for t in low), *(quote(t, safe="").lower().encode() for t in low)})
+
+
+def _names(line: bytes, texts: set[str]) -> bool:
+    """Whether a line holds one of the texts as a word, in any spelling that is the same id."""
+    text = line.decode("utf-8", "replace")
+    found = words(text) | (words(text.encode().decode("unicode_escape", "replace")) if "\\u" in text else set())
+    return not texts.isdisjoint(found) or not texts.isdisjoint({normal_id(w) or "" for w in found})
 
 
 def _drop(path: Path, texts: set[str]) -> int:
     """Remove a file that cannot be taken apart, if it may name a person."""
-    raw = path.read_bytes()
-    if not any(t.encode() in raw for t in texts) and path.suffix != ".parquet":
-        return 0
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet":  # what cannot be unpacked cannot be proven to name nobody
         import pyarrow.parquet as pq
 
         try:
@@ -174,5 +198,6 @@ def _drop(path: Path, texts: set[str]) -> int:
             cells = set(texts)
         if cells.isdisjoint(texts):
             return 0
+    reach("privacy.redact")
     path.unlink()
     return 1

@@ -29,7 +29,7 @@ def look(settings: Settings, case: Case) -> list[tuple[str, str]]:
     home = settings.home
     called = cases.called_in(home, case)
     keys = {key for found in called.keys.values() for key in found}
-    apart = (settings.key_path.parent, cases.folder(home) / case.name)
+    apart = (settings.key_path.parent, cases.folder(home))
 
     def leave(relative: Path) -> bool:
         path = home.root / relative

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
-from behavior_assets.privacy.marks import read_marks
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.staleness import stale_days
 from behavior_assets.star.build import StarBuilder
@@ -23,8 +22,7 @@ from resources.settings import Settings, with_zone
 def can_republish(settings: Settings) -> bool:
     """Whether nothing but sums waits to be made again; else the whole chain has to run."""
     lake = Lake(settings.home.lake)
-    published = read_manifest(settings.home.exports) is not None and lake.table(SILVER_SESSIONS).rows() > 0
-    return published and not stale_days(lake, with_zone(settings))
+    return read_manifest(settings.home.exports) is not None and not stale_days(lake, with_zone(settings))
 
 
 def republish(settings: Settings, tell: Callable[[str, int], None]) -> None:
@@ -37,7 +35,7 @@ def republish(settings: Settings, tell: Callable[[str, int], None]) -> None:
             tell(f"gold/{name}", 0)
             build_table(builder, name)
         synthetic = any(e.capabilities.get("is_synthetic") for e in read_ledger(lake.table(BRONZE_EVENTS)))
-        through = data_through(lake.table(SILVER_SESSIONS), exports, expired=bool(read_marks(settings.home).silver))
+        through = data_through(lake.table(SILVER_SESSIONS), exports, expired=True)  # nobody may be left
         publish(lake, settings, backend.con, through, datetime.now(UTC), synthetic=synthetic)
     manifest = current_manifest(exports)
     tell("outlets", 0)

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import unquote
 
 import duckdb
 import ibis
@@ -35,13 +36,14 @@ _EVENTS = ("source", "user_id", "client_id", "session_id", "transaction_id", "ev
 
 
 _TELLING = 8  # characters; a shorter id stands in others by chance
+_OF_IDS = "0-9A-Za-z._%+@-"  # what ids are made of
 _FEW = 200  # persons; of more, spoilt spellings are left to the scan
 
 
 def is_within(value: str, text: str) -> bool:
-    """Whether a text holds an id: one of digits alone only with nothing of a word beside it."""
-    alone = rf"(?<![0-9A-Za-z]){re.escape(value)}(?![0-9A-Za-z])"
-    return value in text if not value.isdigit() else re.search(alone, text) is not None
+    """Whether a text holds an id with nothing beside it that could make another id of it, like joann@ of ann@."""
+    alone = rf"(?<![{_OF_IDS}]){re.escape(value)}(?![{_OF_IDS}])"
+    return any(re.search(alone, t, re.IGNORECASE) for t in (text, unquote(text)))
 
 
 class IdKind(StrEnum):
@@ -168,7 +170,10 @@ class Subjects:
     def _keys(self) -> None:
         """The keys under which silver and gold know them."""
         ids = [i for (i,) in self.con.execute("SELECT id FROM client").fetchall()]
-        known = {pseudonym(v.secret, "customer", i) for v in key_versions(self.settings) for i in ids}
+        versions = key_versions(self.settings)
+        known = {pseudonym(v.secret, "customer", i) for v in versions for i in ids}
+        for _ in versions[1:]:  # a day that bronze had lost was re-keyed: a pseudonym of the former pseudonym
+            known |= {pseudonym(v.secret, "customer", p) for v in versions for p in known}
         self._table("pseudonym", [("pseudonym", pa.string())], [(p,) for p in sorted(known)])
         people, rows = self.backend.table("pseudonym"), self.backend.table("gone_row")
         # With and without consent, as an event may have been before its person decided otherwise.
@@ -186,6 +191,20 @@ class Subjects:
         """Add keys that an earlier attempt had found, when bronze still told them."""
         self._table("known_key", [("kind", pa.string()), ("key", pa.int64())], known)
         self.con.execute("INSERT INTO gone_key FROM known_key EXCEPT FROM gone_key")
+
+    def has_rows(self) -> bool:
+        """Whether bronze holds anything of them."""
+        return bool(self.con.execute("SELECT count(*) FROM gone_row").fetchall()[0][0])
+
+    def share(self, chains: Iterable[int]) -> None:
+        """Note visits that others were part of: their keys are no keys of the persons."""
+        self._table("more_shared", [("key", pa.int64())], [(c,) for c in chains])
+        self.con.execute("INSERT INTO shared_chain FROM more_shared EXCEPT FROM shared_chain")
+        self.con.execute("DELETE FROM gone_key WHERE kind = 'chain' AND key IN (FROM shared_chain)")
+
+    def shared_chains(self) -> set[int]:
+        """Visits that others were part of."""
+        return {int(k) for (k,) in self.con.execute("FROM shared_chain").fetchall()}
 
     def tokens(self, key: bytes) -> set[bytes]:
         """What keeps them out from now on."""

@@ -22,14 +22,15 @@ import pyarrow.parquet as pq
 
 from behavior_assets.ingestion.audit import batch_of
 from behavior_assets.ingestion.canonical import QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import REMOVED_KEY, Removed, read_ledger
+from behavior_assets.ingestion.ledger import REMOVED_KEY, FileEntry, Removed, read_ledger
 from behavior_assets.privacy.normal import normal_id
 from behavior_assets.privacy.registry import Holding, Subject
 from resources.lake import LakeTable
 from resources.parquet import DataFile
 
 # Columns that tell a person's rows, with the kind of key that stands in them.
-_KEYS = {"customer_key": "customer", "event_key": "event", "chain_key": "chain", "session_key": "session"}
+_KEYS = {"customer_key": "customer", "event_key": "event", "chain_key": "chain", "session_key": "session",
+         "user_key": "customer", "any_key": "customer"}  # fmt: skip
 Rows = Mapping[str, "np.ndarray[Any, np.dtype[np.int64]]"]  # by path in the table, numbers of rows from 0
 
 
@@ -132,11 +133,18 @@ def places_of_events(con: duckdb.DuckDBPyConnection, table: LakeTable) -> Rows:
     return _grouped(con, "SELECT filename, file_row_number FROM gone_row", table)
 
 
-def take_out_of_bronze(con: duckdb.DuckDBPyConnection, table: LakeTable, case: str) -> tuple[int, list[str]]:
-    """Bronze without ``gone_row``: how many rows went, and of which days. The commit tells how many of each batch."""
-    rows = places_of_events(con, table)
-    if not rows:
-        return 0, []
+def number_of(rows: Rows) -> int:
+    """How many rows they are."""
+    return sum(len(numbers) for numbers in rows.values())
+
+
+def rows_of_bronze(con: duckdb.DuckDBPyConnection, table: LakeTable) -> Rows:
+    """Where the rows in ``gone_row`` lie in bronze."""
+    return _grouped(con, "SELECT filename, file_row_number FROM gone_row", table)
+
+
+def take_out_of_bronze(con: duckdb.DuckDBPyConnection, table: LakeTable, rows: Rows, case: str) -> None:
+    """Bronze without the rows in ``gone_row``. The commit tells how many of each batch went."""
     by_path = {f.path: f for f in table.files()}
     events: dict[str, int] = defaultdict(int)
     for path, numbers in rows.items():
@@ -144,24 +152,25 @@ def take_out_of_bronze(con: duckdb.DuckDBPyConnection, table: LakeTable, case: s
     counted = con.execute(
         "SELECT batch_id, count(DISTINCT (source, coalesce(record_id, event_id))) FROM gone_row GROUP BY batch_id"
     ).fetchall()
-    removed = Removed("erased", case, dict(events), {str(b): int(n) for b, n in counted})
-    return take_out(table, rows, removed=removed), sorted({by_path[path].part for path in rows})
+    take_out(table, rows, removed=Removed("erased", case, dict(events), {str(b): int(n) for b, n in counted}))
 
 
 def take_out_of_quarantine(
-    table: LakeTable, bronze: LakeTable, case: str, is_theirs: Callable[[str, str, bytes], bool]
+    table: LakeTable, bronze: LakeTable, case: str, is_theirs: Callable[[FileEntry | None, str, str, bytes], bool]
 ) -> int:
-    """Quarantine without the records of whom ``is_theirs`` (source, header, bytes) tells; how many went."""
-    keys = {name: e.key for e in read_ledger(bronze) for name in (e.file_sha256, e.key)}
+    """Quarantine without the records of whom ``is_theirs`` (delivery, source, header, bytes) tells; how many went."""
+    known = {name: e for e in read_ledger(bronze) for name in (e.file_sha256, e.key)}
     found: dict[str, Any] = {}
     counts: dict[str, int] = defaultdict(int)
     for file in table.files():
         told = pq.read_table(table.absolute([file])[0], columns=["source", "header", "raw"],
                              schema=QUARANTINE_EVENTS.schema)  # fmt: skip
-        hit = [n for n, r in enumerate(told.to_pylist()) if is_theirs(r["source"], r["header"] or "", r["raw"] or b"")]
+        entry = known.get(file.part)
+        hit = [n for n, r in enumerate(told.to_pylist())
+               if is_theirs(entry, r["source"], r["header"] or "", r["raw"] or b"")]  # fmt: skip
         if hit:
             found[file.path] = np.array(hit, dtype=np.int64)
-            counts[keys.get(file.part, file.part)] += len(hit)
+            counts[entry.key if entry else file.part] += len(hit)
     return take_out(table, found, removed=Removed("erased", case, quarantined=dict(counts))) if found else 0
 
 

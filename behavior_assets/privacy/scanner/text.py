@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from behavior_assets.privacy.scanner.labels import Columns, Labels, label_before, stands_alone
 from behavior_assets.privacy.scanner.matcher import Matcher
-from behavior_assets.privacy.scanner.needles import Grade
+from behavior_assets.privacy.scanner.needles import Grade, Pattern
 
 _DEPTH = 3  # escapes of escapes
 _ESCAPED = 12  # bytes that one sign may take: \ud83d\ude00
@@ -58,7 +58,9 @@ class Search:
         """Every needle that counts, first where it stands plainly."""
         high = len(piece.data) if piece.high < 0 else piece.high
         for start, end, pattern in self._matcher.hits(piece.data):
-            if piece.low <= start < high and self._counts(piece, start, end, pattern.grade):
+            if piece.low <= start < high and self._counts(piece, start, end, pattern.grade) and _whole(
+                piece.data, start, end, pattern
+            ):
                 how = pattern.how
                 if how == "bytes" and pattern.folded != piece.data[start:end] == piece.data[start:end].upper():
                     how = "upper case"
@@ -96,13 +98,35 @@ class Search:
         for name, undone in _undone(data, self.reach):
             spelling = f"{how}, {name}" if how else name
             for start, end, pattern in self._matcher.hits(undone):
-                if pattern.grade is Grade.anywhere or (
+                if (pattern.grade is Grade.anywhere and _whole(undone, start, end, pattern)) or (
                     stands_alone(undone, start, end) and self.labels.personal(label_before(undone, start))
                 ):
                     plain = "" if pattern.how == "bytes" else f", {pattern.how}"
                     yield Hit(pattern.needle, spelling + plain, -1)
             if depth > 1:
                 yield from self._in_escapes(undone, spelling, depth - 1)
+
+
+_WORD = re.compile(rb"[0-9A-Za-z]")
+_BEFORE = re.compile(rb"[0-9A-Za-z][._%+-]$")  # of an address: the beginning of a longer one
+_AFTER = re.compile(rb"[.-][0-9A-Za-z]")
+_ESCAPE = re.compile(rb"%[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[nrt]")
+_HEX_ID = re.compile(rb"[0-9a-f-]{32,36}")
+
+
+def _whole(data: bytes, start: int, end: int, pattern: Pattern) -> bool:
+    """Whether an id as it is written is not a part of a longer one: customer-1 of customer-12, ann@ of joann@.
+
+    Of pseudonyms and UUIDs none is a part of another; what stands in a packed or escaped form is taken as it is.
+    """
+    if pattern.how != "bytes" or _HEX_ID.fullmatch(pattern.folded):
+        return True
+    before, after = data[max(start - 2, 0) : start], data[end : end + 2]
+    escaped = any(_ESCAPE.fullmatch(data[start - n : start]) for n in (2, 3, 6) if n <= start)
+    begins = escaped or not _WORD.match(before[-1:])
+    if b"@" in pattern.folded:
+        return begins and not _BEFORE.search(before) and not _WORD.match(after) and not _AFTER.match(after)
+    return begins and not _WORD.match(after)
 
 
 def _json(data: bytes) -> bytes:
