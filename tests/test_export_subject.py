@@ -210,7 +210,8 @@ def test_about_tells_what_for_whom_and_how_long(chain: Chain, tmp_path: Path) ->
     assert "secret" not in text
     assert "joe" not in text
     assert json.loads((tmp_path / "out" / "about.json").read_text()) == told
-    assert {*told["retention"]} == {"landing", "archive", "bronze", "quarantine", "silver", "gold", "models", "exports"}
+    assert {*told["retention"]} == {
+        "landing", "archive", "bronze", "decisions", "quarantine", "silver", "gold", "models", "exports"}  # fmt: skip
     assert told["snapshot"] == json.loads((home / "exports" / "current.json").read_text())["snapshot"]
     columns = {f["table"]: f["columns"] for f in told["files"]}
     assert columns["gold/fact_session"]["duration_s"] == {

@@ -9,11 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
+
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure.case import Case
 from behavior_assets.privacy.scanner import Needles, scan
 from exports.snapshot import read_manifest
 from resources.keys import load_key
+from resources.lake import Lake
 from resources.settings import Settings
 
 SIGNED_WITH = "audit"
@@ -36,8 +41,23 @@ def look(settings: Settings, case: Case) -> list[tuple[str, str]]:
         waiting = home.landing in path.parents and not (path == home.refused or home.refused in path.parents)
         return waiting or any(path.is_relative_to(place) for place in apart)
 
-    found = scan(home.root, Needles(frozenset(called.texts), frozenset(keys)), leave=leave)
+    needles = Needles(frozenset(called.texts), frozenset(keys), _alike(settings, called.texts))
+    found = scan(home.root, needles, leave=leave)
     return [(f"{f.path.as_posix()}{f' ({f.place})' if f.place else ''}", f.how) for f in found]
+
+
+def _alike(settings: Settings, texts: set[str]) -> frozenset[str]:
+    """Ids of others, as bronze has them, that hold one of these."""
+    bronze = Lake(settings.home.lake).table(BRONZE_EVENTS)
+    if not bronze.files():
+        return frozenset()
+    with duckdb.connect(":memory:") as con:
+        con.read_parquet(bronze.absolute(bronze.files()), union_by_name=True).create_view("events")
+        con.register("called", pa.table({"text": sorted(t.lower() for t in texts)}))
+        found = con.execute("""SELECT DISTINCT id FROM (SELECT user_id AS id FROM events UNION
+            SELECT client_id FROM events UNION SELECT session_id FROM events) o
+            WHERE EXISTS (SELECT 1 FROM called WHERE lower(o.id) <> text AND contains(lower(o.id), text))""").fetchall()
+    return frozenset(str(i) for (i,) in found) - texts
 
 
 def receipt_of(settings: Settings, case: Case, seconds: Mapping[str, float]) -> dict[str, Any]:

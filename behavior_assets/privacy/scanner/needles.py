@@ -23,10 +23,14 @@ _UUID_DIGITS = 32
 
 @dataclass(frozen=True)
 class Needles:
-    """A person's ids: ``texts`` are raw ids and pseudonyms, ``keys`` are int64 surrogates."""
+    """A person's ids: ``texts`` are raw ids and pseudonyms, ``keys`` are int64 surrogates.
+
+    ``besides`` are ids of others that hold one of the texts: where one of these stands, its part is no find.
+    """
 
     texts: frozenset[str]
     keys: frozenset[int] = frozenset()
+    besides: frozenset[str] = frozenset()
 
     def named(self) -> dict[str, str]:
         """Every needle as text, by the name that a Find gives it: the place in the sorted list and never the id."""

@@ -33,7 +33,7 @@ def scan(
     ``leave`` is given paths relative to ``root``: what it says yes to is left out, with all below it. ``personal`` are
     further names of columns that tell of persons (a mapping's); the registry's and the input formats' are known.
     """
-    search = Search(Matcher(patterns(needles)), Labels(personal))
+    search = Search(Matcher(patterns(needles)), Labels(personal), needles.besides)
     containers = Containers(needles, search, _headerless())
     finds: list[Find] = []
     same: dict[tuple[int, int], list[tuple[Path, Path]]] = defaultdict(list)

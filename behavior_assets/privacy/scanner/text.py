@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -50,16 +50,17 @@ class Piece:
 class Search:
     """Finds the needles in texts."""
 
-    def __init__(self, matcher: Matcher, labels: Labels) -> None:
+    def __init__(self, matcher: Matcher, labels: Labels, besides: Iterable[str] = ()) -> None:
         self._matcher, self.labels = matcher, labels
+        self._besides = [text.lower().encode() for text in besides]
         self.reach = max(1024, _ESCAPED * matcher.longest)  # context that a needle's spelling and name may need
 
     def hits(self, piece: Piece) -> Iterator[Hit]:
         """Every needle that counts, first where it stands plainly."""
         high = len(piece.data) if piece.high < 0 else piece.high
         for start, end, pattern in self._matcher.hits(piece.data):
-            if piece.low <= start < high and self._counts(piece, start, end, pattern.grade) and _whole(
-                piece.data, start, end, pattern
+            if piece.low <= start < high and self._counts(piece, start, end, pattern.grade) and not self._other(
+                piece.data, start, pattern
             ):
                 how = pattern.how
                 if how == "bytes" and pattern.folded != piece.data[start:end] == piece.data[start:end].upper():
@@ -85,6 +86,16 @@ class Search:
             label = label_before(piece.data, start, since)
         return self.labels.counts(grade, label)
 
+    def _other(self, data: bytes, start: int, pattern: Pattern) -> bool:
+        """Whether it is but a part of somebody else's id, which stands there: ann@ of joann@."""
+        if pattern.how != "bytes":
+            return False
+        for other in self._besides:
+            at = other.find(pattern.folded)
+            if at >= 0 and start >= at and data[start - at : start - at + len(other)].lower() == other:
+                return True
+        return False
+
     def masked(self, path: str) -> tuple[str, list[Hit]]:
         """The last part of a path, without ids, and the needles in it; what stands before tells what it is."""
         folder, _, name = path.rpartition("/")
@@ -98,35 +109,13 @@ class Search:
         for name, undone in _undone(data, self.reach):
             spelling = f"{how}, {name}" if how else name
             for start, end, pattern in self._matcher.hits(undone):
-                if (pattern.grade is Grade.anywhere and _whole(undone, start, end, pattern)) or (
+                if (pattern.grade is Grade.anywhere and not self._other(undone, start, pattern)) or (
                     stands_alone(undone, start, end) and self.labels.personal(label_before(undone, start))
                 ):
                     plain = "" if pattern.how == "bytes" else f", {pattern.how}"
                     yield Hit(pattern.needle, spelling + plain, -1)
             if depth > 1:
                 yield from self._in_escapes(undone, spelling, depth - 1)
-
-
-_WORD = re.compile(rb"[0-9A-Za-z]")
-_BEFORE = re.compile(rb"[0-9A-Za-z][._%+-]$")  # of an address: the beginning of a longer one
-_AFTER = re.compile(rb"[.-][0-9A-Za-z]")
-_ESCAPE = re.compile(rb"%[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\[nrt]")
-_HEX_ID = re.compile(rb"[0-9a-f-]{32,36}")
-
-
-def _whole(data: bytes, start: int, end: int, pattern: Pattern) -> bool:
-    """Whether an id as it is written is not a part of a longer one: customer-1 of customer-12, ann@ of joann@.
-
-    Of pseudonyms and UUIDs none is a part of another; what stands in a packed or escaped form is taken as it is.
-    """
-    if pattern.how != "bytes" or _HEX_ID.fullmatch(pattern.folded):
-        return True
-    before, after = data[max(start - 2, 0) : start], data[end : end + 2]
-    escaped = any(_ESCAPE.fullmatch(data[start - n : start]) for n in (2, 3, 6) if n <= start)
-    begins = escaped or not _WORD.match(before[-1:])
-    if b"@" in pattern.folded:
-        return begins and not _BEFORE.search(before) and not _WORD.match(after) and not _AFTER.match(after)
-    return begins and not _WORD.match(after)
 
 
 def _json(data: bytes) -> bytes:
