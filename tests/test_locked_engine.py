@@ -287,7 +287,7 @@ MAY = {
     "behavior_assets/privacy/scanner/databases.py: duckdb.connect": "a copy of a database, locked to it",
     "behavior_assets/privacy/scanner/databases.py: ParquetFile": "looks for ids in whatever lies in the home",
     "behavior_assets/consent_cli.py: duckdb.connect": OWN,
-    "behavior_assets/ingestion/redaction.py: ParquetFile": "an original that was read before, as it is kept in the archive",
+    "behavior_assets/ingestion/redaction.py: ParquetFile": "an original that was read before",
     "behavior_assets/privacy/access/about.py: read_table": OWN,
     "behavior_assets/privacy/access/held.py: read_parquet": OWN,
     "behavior_assets/privacy/access/others.py: read_table": OWN,
