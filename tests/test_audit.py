@@ -89,9 +89,9 @@ def test_heads_that_are_gone_or_edited_are_told(tmp_path: Path) -> None:
     heads = [log.path.parent / "audit-head.json", tmp_path / "keys" / "audit-head.json"]
     heads[0].write_text(heads[0].read_text().replace('"count":5', '"count":4'))
     assert "was edited" in log.verify().problems[0]
-    for head in heads:
+    for head in heads:  # one of them is enough
         head.unlink()
-    assert "the head is gone" in log.verify().problems[0]
+        assert "a head is gone" in log.verify().problems[0]
 
 
 @pytest.mark.parametrize("place", ["audit.append", "audit.head"])
