@@ -423,7 +423,7 @@ BREACHES: dict[str, tuple[str, str, set[str]]] = {
         "UPDATE gold_fact_sales_forecast SET horizon_days = 2", "gold/fact_sales_forecast", {"days_lie_ahead"},
     ),
     "an order without its own number": (
-        "UPDATE gold_fact_sales SET order_number = 2", "gold/fact_sales", {"orders_are_numbered"},
+        "UPDATE gold_fact_sales SET order_number = 0", "gold/fact_sales", {"orders_are_numbered"},
     ),
     "a band out of order": (
         "UPDATE gold_dim_product SET price_band_number = 0", "gold/dim_product", {"price_bands_are_in_order"},
