@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resources.settings import Home
 
 
 @contextmanager
@@ -18,4 +22,11 @@ def exclusive(folder: Path) -> Iterator[None]:
         return
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def alone(home: Home) -> Iterator[None]:
+    """Nobody else runs the chain of a home or writes to its lake; whoever does is waited for."""
+    with exclusive(home.dagster), exclusive(home.lake):
         yield

@@ -9,11 +9,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of on
 
 import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import duckdb
 import pytest
@@ -38,6 +38,9 @@ from resources.engine import engine
 from resources.lake import Lake, LakeTable, shared_views
 from resources.lock import exclusive
 from resources.settings import Settings, create_home
+
+if TYPE_CHECKING:
+    from tests.zygote import Zygote
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SUBSTRATE = (
@@ -287,3 +290,25 @@ def whole(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = copied(made, tmp_path_factory.mktemp("whole") / "copy")
     assert not broken(home)
     return home
+
+
+@pytest.fixture(scope="session")
+def persons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a shop of a few persons, published; tests take a copy of it."""
+    from tests.persons import shop
+
+    folder = tmp_path_factory.mktemp("persons")
+    shop(folder)
+    return folder / "home"
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    """A warm process whose children run, and may be killed."""
+    from tests.zygote import Zygote
+
+    warm = Zygote()
+    try:
+        yield warm
+    finally:
+        warm.close()

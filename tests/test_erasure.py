@@ -24,10 +24,9 @@ from resources import failpoints
 from resources.errors import UsageError
 from resources.lock import exclusive
 from tests.conftest import Chain, rees46_row, write_rees46
-from tests.persons import ANN, BOB, DAYS, EVE, Lake, again, erasure, seen, shop, visit
+from tests.persons import ANN, BOB, DAYS, EVE, Lake, again, erasure, seen, visit
 
 ANNS = (ANN, "a11a11a1-0", "a11a11a1-2")
-NAMES_OF_CASES = ("keys", "in", "privacy/cases")
 
 
 def called(chain: Chain) -> set[str]:
@@ -46,13 +45,6 @@ def problems(chain: Chain) -> list[Any]:
     return [p for p in told if p["where"] != "quality/days"]  # the chain of tests asks no rules
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    shop(folder)
-    return folder / "home"
-
-
 @pytest.fixture(autouse=True)
 def _no_outlets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made for people of a snapshot takes seconds, and test_erase_command.py looks at it."""
@@ -62,8 +54,8 @@ def _no_outlets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def chain(base: Path, tmp_path: Path) -> Chain:
-    shutil.copytree(base, tmp_path / "home")
+def chain(persons: Path, tmp_path: Path) -> Chain:
+    shutil.copytree(persons, tmp_path / "home")
     return Chain.at(tmp_path / "home", archive=True)
 
 
@@ -179,10 +171,10 @@ PLACES = [
 
 
 @pytest.fixture(scope="module")
-def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+def undisturbed(persons: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The rows of every table after an erasure that nothing got in the way of."""
     home = tmp_path_factory.mktemp("undisturbed") / "home"
-    shutil.copytree(base, home)
+    shutil.copytree(persons, home)
     chain = Chain.at(home, archive=True)
     erasure(chain, ANN).run()
     return Lake.of(chain).rows

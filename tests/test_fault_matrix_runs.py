@@ -220,7 +220,6 @@ EXEMPT = {
     "behavior_assets/privacy/scanner/containers.py: _unpacked": "a temporary copy, outside of the home",
     "behavior_assets/privacy/scanner/databases.py: _copied": "a temporary copy, outside of the home",
     "behavior_assets/ingestion/redaction.py: unpacked": "a draft that goes again",
-    "behavior_assets/ingestion/redaction.py: draft_beside": "a draft that goes again",
     "behavior_assets/ingestion/redaction.py: packed": "its callers come by privacy.redact",
     "behavior_assets/ingestion/redaction.py: _redact_parquet": "redact, its caller, comes by privacy.redact",
     "behavior_assets/repair.py: _mend_originals": "removes the staging folder",

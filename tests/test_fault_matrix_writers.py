@@ -37,16 +37,6 @@ from tests.zygote import Zygote
 DAYS = ("2024-05-01", "2024-05-02", "2024-05-03")
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """A warm process whose children run."""
-    warm = Zygote()
-    try:
-        yield warm
-    finally:
-        warm.close()
-
-
 # Real processes on one home
 
 

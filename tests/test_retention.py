@@ -35,23 +35,16 @@ from resources.lock import exclusive
 from resources.models import ModelStore
 from resources.settings import Settings
 from tests.conftest import Chain, rees46_row, run_cli, write_rees46
-from tests.persons import ANN, BOB, DAYS, EVE, again, deliveries, seen, shop, visit
+from tests.persons import ANN, BOB, DAYS, EVE, again, deliveries, seen, visit
 from tests.test_erasure import ANNS, called, problems
 
 FIRST, SECOND, THIRD, LAST = DAYS
 NOON = datetime(2024, 6, 3, 12, tzinfo=UTC)  # the day after the last
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    shop(folder)
-    return folder / "home"
-
-
 @pytest.fixture
-def chain(base: Path, tmp_path: Path) -> Chain:
-    shutil.copytree(base, tmp_path / "home")
+def chain(persons: Path, tmp_path: Path) -> Chain:
+    shutil.copytree(persons, tmp_path / "home")
     chain = Chain.at(tmp_path / "home", archive=True)
     manifest = read_manifest(chain.settings.home.exports)
     assert manifest is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -204,16 +203,6 @@ def test_a_person_whom_bronze_forgot_is_told_by_the_old_pseudonym(chain: Chain) 
 
 
 # Kills
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    """A warm process whose children are killed."""
-    warm = Zygote()
-    try:
-        yield warm
-    finally:
-        warm.close()
 
 
 RENEWED = b"2" * 32  # the new key in children, so that what it gives can be compared

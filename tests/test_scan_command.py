@@ -10,19 +10,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import Chain, Result, run_cli
-from tests.persons import ANN, BOB, EVE, erasure, shop
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scan")
-    shop(folder)
-    return folder / "home"
+from tests.persons import ANN, BOB, EVE, erasure
 
 
 @pytest.fixture
-def chain(base: Path, tmp_path: Path) -> Chain:
-    shutil.copytree(base, tmp_path / "home")
+def chain(persons: Path, tmp_path: Path) -> Chain:
+    shutil.copytree(persons, tmp_path / "home")
     return Chain.at(tmp_path / "home", archive=True)
 
 

@@ -178,7 +178,7 @@ def _require_utf8(path: Path, plain: Path) -> None:
 def _unpack(path: Path, packed: Path, plain: Path, compression: str, max_bytes: int) -> None:
     written = 0
     try:
-        with _open_packed(packed, compression) as reader, plain.open("wb") as writer:
+        with open_packed(packed, compression) as reader, plain.open("wb") as writer:
             while data := reader.read(_COPY):
                 written += len(data)
                 if written > max_bytes:
@@ -198,10 +198,11 @@ def _unpack(path: Path, packed: Path, plain: Path, compression: str, max_bytes: 
         raise InputRefusedError(msg)
 
 
-def _open_packed(packed: Path, compression: str) -> BinaryIO:
+def open_packed(packed: Path, compression: str) -> BinaryIO:
+    """The plain bytes of a file as a stream; ``compression`` as ``kind_of`` tells it."""
     if compression == ".gz":
         return gzip.open(packed, "rb")  # type: ignore[return-value]
-    return pa.input_stream(str(packed), compression="zstd")  # type: ignore[no-any-return]
+    return pa.input_stream(str(packed), compression="zstd" if compression else None)  # type: ignore[no-any-return]
 
 
 def archive(staged: Staged, landed_path: Path | None, home: Home, *, keep: bool) -> None:

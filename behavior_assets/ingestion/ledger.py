@@ -133,6 +133,10 @@ class Removed:
     records: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, int] = field(default_factory=dict)
 
+    def noted(self) -> dict[str, str]:
+        """As the metadata of the commit that takes it out; ``removed_by`` reads it back."""
+        return {REMOVED_KEY: json.dumps(asdict(self))}
+
 
 def removed_by(info: Mapping[str, Any]) -> list[Removed]:
     """What a commit with this metadata took out. Raises ValueError where it is not as we wrote it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,16 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from behavior_assets.ingestion import records
-from behavior_assets.ingestion.landing import kind_of
+from behavior_assets.ingestion.landing import kind_of, open_packed
 from behavior_assets.ingestion.reading import FileReading
 from behavior_assets.ingestion.sources.base import Source
-from resources.disk import disk_errors, draft_of, make_folder, sync_path
+from resources.disk import disk_errors, draft_in, draft_of, make_folder, sync_path
 from resources.failpoints import reach
 from resources.integrity import sha256_of
 from resources.settings import Home
 
 REDACTED = "redacted"  # the folder of the notes below archive/
 _DIGITS = 16
+_BLOCK = 4 * 2**20
 _LEVEL = 6  # of gzip: a third of the time of the best one, for hardly larger files
 
 
@@ -155,28 +156,13 @@ def unpacked(path: Path, compression: str) -> Iterator[Path]:
     if not compression:
         yield path
         return
-    with draft_beside(path) as plain:
-        with opened(path, compression) as reader, plain.open("wb") as writer:
-            while data := reader.read(4 * 2**20):
-                writer.write(data)
-        yield plain
-
-
-@contextmanager
-def draft_beside(path: Path) -> Iterator[Path]:
-    """A place for bytes that go again."""
-    plain = path.with_name(f".{path.name[:_DIGITS]}-{os.getpid()}.tmp")
+    plain = draft_in(path.parent)
     try:
+        with open_packed(path, compression) as reader, plain.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, _BLOCK)
         yield plain
     finally:
         plain.unlink(missing_ok=True)
-
-
-def opened(path: Path, compression: str) -> Any:
-    """A file's plain bytes as a stream."""
-    if compression == ".gz":
-        return gzip.open(path, "rb")
-    return pa.input_stream(str(path), compression="zstd" if compression else None)
 
 
 @contextmanager

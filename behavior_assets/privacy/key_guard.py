@@ -41,6 +41,12 @@ def silver_keys(silver: LakeTable) -> dict[str, str]:
     return keys_by_day(silver.files(), silver.recorded(KEY_ID))
 
 
+def carries_former_key(settings: Settings, silver: LakeTable) -> bool:
+    """Whether a new key is in force that the next run has still to carry out."""
+    key = key_in_force(settings)
+    return key is not None and bool({*silver_keys(silver).values()} - {key.id})
+
+
 def require_key(settings: Settings, silver: LakeTable) -> dict[str, str]:
     """Metadata that names the key in force, for silver's commits; the key is made where silver was not made yet.
 

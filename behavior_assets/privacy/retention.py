@@ -6,12 +6,10 @@ run that was interrupted is finished by the next.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,10 +18,11 @@ import duckdb
 from behavior_assets.ingestion.audit import batch_of, part_names
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.landing import REASON
-from behavior_assets.ingestion.ledger import REMOVED_KEY, Removed, read_ledger
+from behavior_assets.ingestion.ledger import Removed, read_ledger
 from behavior_assets.ingestion.redaction import Redaction, keep_redaction, redaction_of
 from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.due import Clock, Due, due
+from behavior_assets.privacy.erasure.takeout import records_by_batch
 from behavior_assets.privacy.marks import EXPIRED_KEY, PUBLISH, PURGE, keep_marks, read_marks
 from behavior_assets.privacy.registry import Layer
 from behavior_assets.privacy.silver import SILVER_EVENTS
@@ -34,7 +33,7 @@ from exports.tombstones import bury
 from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.lake import Lake, LakeTable, shared_views
-from resources.lock import exclusive
+from resources.lock import alone
 from resources.models import ModelStore
 from resources.parquet import DataFile
 from resources.settings import Settings, with_zone
@@ -74,7 +73,7 @@ class Retention:
 
         Raises NotExpiredError where the star could not be made again.
         """
-        with self._alone():
+        with alone(self.home), shared_views():
             self.lake.recover()
             found = due(self.settings, self.now())
             begun = read_marks(self.home).begun
@@ -87,7 +86,7 @@ class Retention:
         if begun == PUBLISH:
             self._publish()
         if begun:
-            with self._alone():
+            with alone(self.home), shared_views():
                 self._purge(everything=begun == PUBLISH)
                 keep_marks(self.home, replace(read_marks(self.home), begun=""))
         open_audit(self.settings).append("retain", **self._noted())
@@ -102,15 +101,6 @@ class Retention:
     def _noted(self) -> dict[str, float | str | list[str]]:
         return {**{name: float(count) for name, count in self.told["expired"].items()},
                 "tombstones": list(self.told["tombstones"]), "overdue": list(self.told["overdue"])}  # fmt: skip
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else runs the chain or writes to the lake; whoever does is waited for."""
-        with ExitStack() as stack:
-            for folder in (self.home.dagster, self.home.lake):
-                stack.enter_context(exclusive(folder))
-            stack.enter_context(shared_views())
-            yield
 
     # What leaves
 
@@ -143,16 +133,14 @@ class Retention:
                 events[batch_of(file)] += file.rows
             with duckdb.connect() as con:
                 con.read_parquet(table.absolute(files), union_by_name=True).create_view("gone")
-                counted = con.execute("""SELECT batch_id, count(DISTINCT (source, coalesce(record_id, event_id)))
-                    FROM gone GROUP BY batch_id""").fetchall()
-            removed = Removed("expired", events=dict(events), records={str(b): int(n) for b, n in counted})
-            return {REMOVED_KEY: json.dumps(asdict(removed)), EXPIRED_KEY: found.marks.bronze}
+                removed = Removed("expired", events=dict(events), records=records_by_batch(con, "gone"))
+            return {**removed.noted(), EXPIRED_KEY: found.marks.bronze}
         if table.spec is QUARANTINE_EVENTS:
             keys = part_names(read_ledger(self.lake.table(BRONZE_EVENTS)))
             rows: Counter[str] = Counter()
             for file in files:
                 rows[keys[file.part]] += file.rows
-            return {REMOVED_KEY: json.dumps(asdict(Removed("expired", quarantined=dict(rows))))}
+            return Removed("expired", quarantined=dict(rows)).noted()
         return None
 
     # What was made of it

@@ -15,7 +15,7 @@ from behavior_assets.privacy.scanner.needles import grade
 from behavior_assets.privacy.suppression import folder as tokens_of
 from resources.engine import engine
 from resources.lake import Lake, shared_views
-from resources.lock import exclusive
+from resources.lock import alone
 from resources.settings import Settings, with_zone
 
 _ROOT = "home"  # the layer of what lies directly in it
@@ -26,7 +26,7 @@ def look_for(settings: Settings, asked: Sequence[Asked]) -> dict[str, Any]:
     """Places by layer, none with an id; nobody else writes to the home meanwhile."""
     home = settings.home
     apart = [p for p in (settings.key_path.parent, cases.folder(home)) if p.is_relative_to(home.root) and p.exists()]
-    with exclusive(home.dagster), exclusive(home.lake):
+    with alone(home):
         needles, known = _called(with_zone(settings), asked)
         finds = scan(home.root, needles, leave=lambda relative: any(
             (home.root / relative).is_relative_to(place) for place in apart))  # fmt: skip
@@ -53,7 +53,7 @@ def _called(settings: Settings, asked: Sequence[Asked]) -> tuple[Needles, bool]:
         subjects = Subjects(backend, lake, settings)
         subjects.resolve(asked)
         name_visits(subjects, tables_of(lake))
-        known = bool(subjects.con.execute("SELECT count(*) FROM gone_row").fetchall()[0][0])
+        known = subjects.has_rows()
         texts = subjects.texts() | {a.id for a in asked}
         return Needles(frozenset(texts), frozenset(subjects.keys())), known
 

@@ -27,7 +27,7 @@ from behavior_assets.ingestion.sources.base import Source
 from behavior_assets.privacy.normal import normal_id
 from resources.disk import disk_errors, make_folder, write_whole
 from resources.errors import IntegrityError
-from resources.keys import load_key
+from resources.keys import SUPPRESSION, load_key
 from resources.settings import Home, Settings
 
 TOKEN_BYTES = 16
@@ -51,12 +51,15 @@ def folder(home: Home) -> Path:
 
 
 def suppress(settings: Settings, case: str, tokens: Iterable[bytes]) -> None:
-    """From now on keep out what these tokens name. Doing it again for a case replaces its tokens."""
+    """From now on keep out what these tokens name, besides what a case has named before."""
     place = folder(settings.home)
     with disk_errors(place):
         make_folder(place.parent, 0o700)
         make_folder(place, 0o700)
-    write_whole(place / f"{case}.txt", "".join(f"{t.hex()}\n" for t in sorted(set(tokens))), "privacy.suppress")
+    path = place / f"{case}.txt"
+    known = path.read_text("ascii").splitlines() if path.exists() else []
+    lines = {*known, *(t.hex() for t in tokens)}
+    write_whole(path, "".join(f"{line}\n" for line in sorted(lines)), "privacy.suppress")
 
 
 def read_suppression(settings: Settings) -> Suppression:
@@ -71,7 +74,7 @@ def read_suppression(settings: Settings) -> Suppression:
                 )
                 raise IntegrityError(msg)
             found.add(bytes.fromhex(line))
-    return Suppression(found, load_key(settings, "suppression") if found else b"")
+    return Suppression(found, load_key(settings, SUPPRESSION) if found else b"")
 
 
 @dataclass

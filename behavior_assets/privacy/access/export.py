@@ -15,13 +15,13 @@ from behavior_assets.privacy.access.held import Held, held
 from behavior_assets.privacy.access.others import Others
 from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.erasure.subjects import Asked, Subjects
-from behavior_assets.privacy.key_guard import key_in_force, silver_keys
+from behavior_assets.privacy.key_guard import carries_former_key
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from resources.disk import disk_errors
 from resources.engine import engine
 from resources.errors import UsageError
 from resources.lake import Lake, shared_views
-from resources.lock import exclusive
+from resources.lock import alone
 from resources.settings import Settings, with_zone
 
 
@@ -32,7 +32,7 @@ def export_subject(settings: Settings, asked: Sequence[Asked], out: Path, now: d
     """
     folder = require_place(out, settings.home.root)
     try:
-        with exclusive(settings.home.dagster), exclusive(settings.home.lake), disk_errors(folder):
+        with alone(settings.home), disk_errors(folder):
             return _export(with_zone(settings), asked, folder, now)
     except BaseException:  # half an export would be taken for a whole one
         for path in folder.iterdir():
@@ -44,8 +44,7 @@ def export_subject(settings: Settings, asked: Sequence[Asked], out: Path, now: d
 
 def require_key_carried_out(settings: Settings, lake: Lake) -> None:
     """Raise UsageError while a new key is in force that silver does not carry yet."""
-    key, carried = key_in_force(settings), set(silver_keys(lake.table(SILVER_EVENTS)).values())
-    if key is not None and carried - {key.id}:
+    if carries_former_key(settings, lake.table(SILVER_EVENTS)):
         msg = "the pseudonym key was rotated, and silver still carries the former one: `behavior run` first."
         raise UsageError(msg)
 

@@ -20,7 +20,7 @@ from behavior_assets.privacy.suppression import case_id, token
 from resources.disk import disk_errors, draft_of, make_folder
 from resources.errors import UsageError
 from resources.failpoints import reach
-from resources.keys import load_key, open_private
+from resources.keys import SUPPRESSION, load_key, open_private
 from resources.settings import Home, Settings
 
 REQUESTED, SUPPRESSED, EXECUTED, VERIFIED = STATES = ("requested", "suppressed", "executed", "verified")
@@ -152,7 +152,7 @@ def read_receipts(home: Home) -> Iterator[dict[str, Any]]:
 def open_case(settings: Settings, asked: Iterable[Asked], now: datetime) -> Case:
     """A case for these ids: the open one, where somebody asked for the same before."""
     asked = sorted(set(asked), key=lambda a: (a.kind, a.id))
-    key = load_key(settings, "suppression")
+    key = load_key(settings, SUPPRESSION)
     tokens = [token(key, str(a.kind), a.id) for a in asked]
     for known in open_cases(settings.home):
         if {token(key, str(a.kind), a.id) for a in asked_of(known)} == set(tokens):

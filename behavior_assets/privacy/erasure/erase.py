@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,26 +27,25 @@ from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.case import EXECUTED, SUPPRESSED, VERIFIED, Called, Case
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
-from behavior_assets.privacy.erasure.naming import name_visits, source_as_read
+from behavior_assets.privacy.erasure.naming import name_visits, source_as_read, tables_of
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
 from behavior_assets.privacy.erasure.republish import can_republish, republish
 from behavior_assets.privacy.erasure.subjects import Subjects
-from behavior_assets.privacy.key_guard import key_in_force, silver_keys
+from behavior_assets.privacy.key_guard import carries_former_key
 from behavior_assets.privacy.registry import Purge, registry
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.privacy.suppression import PERSON, read_suppression, suppress, token
 from behavior_assets.privacy.vault import forget
 from behavior_assets.recipes import RECIPES
 from behavior_assets.repair import DAMAGED
-from behavior_assets.tables import all_tables
 from exports.snapshot import collect, read_manifest
 from exports.tombstones import bury
 from resources.engine import engine
 from resources.errors import BehaviorError
 from resources.failpoints import reach
-from resources.keys import load_key
+from resources.keys import SUPPRESSION, load_key
 from resources.lake import Lake, LakeTable, shared_views
-from resources.lock import exclusive
+from resources.lock import alone
 from resources.models import ModelStore
 from resources.settings import Settings, with_zone
 
@@ -75,8 +74,8 @@ class Erasure:
         """Bring the case to its end and return the receipt. Raises NotErasedError where something is left."""
         with self._timed("suppress"):
             self.suppress()
-        if self._rotated():  # whom silver knows under a former key is not to be looked for under both
-            self._chain()
+        if carries_former_key(self.settings, Lake(self.settings.home.lake).table(SILVER_EVENTS)):
+            self._chain()  # so that silver knows nobody under both keys
         for _ in range(_ROUNDS):
             with self._timed("delete"):
                 self.delete()
@@ -107,24 +106,24 @@ class Erasure:
     def suppress(self) -> None:
         """Nothing of the persons is taken in from here on. What a run has open is waited for by ``delete``."""
         asked = cases.asked_of(self.case)
-        key = load_key(self.settings, "suppression")
+        key = load_key(self.settings, SUPPRESSION)
         tokens = {token(key, PERSON, a.id) for a in asked if a.kind != "session"}
-        suppress(self.settings, self.case.name, tokens | self._suppressed_before())
+        suppress(self.settings, self.case.name, tokens)
         self._reach(SUPPRESSED)
 
     # Delete
 
     def delete(self) -> None:
         """Take the persons' rows out of every table that the registry says holds any."""
-        with self._alone(), shared_views(), engine(with_zone(self.settings), pseudonyms=True) as backend:
+        with alone(self.settings.home), shared_views(), engine(with_zone(self.settings), pseudonyms=True) as backend:
             lake = Lake(self.settings.home.lake)
             lake.recover()
             subjects = Subjects(backend, lake, with_zone(self.settings))
             subjects.resolve(cases.asked_of(self.case))
-            tokens = subjects.tokens(load_key(self.settings, "suppression"))
-            suppress(self.settings, self.case.name, tokens | self._suppressed_before())
+            tokens = subjects.tokens(load_key(self.settings, SUPPRESSION))
+            suppress(self.settings, self.case.name, tokens)
             known = registry()
-            tables = {spec.name: lake.table(spec) for spec in all_tables() if lake.table(spec).exists()}
+            tables = tables_of(lake)
             told = self.case.told
             counts, base = told.setdefault("rows", {}), dict(told.get("rows_before", {}))
 
@@ -199,10 +198,6 @@ class Erasure:
         before = [(kind, key) for kind, keys in known.keys.items() for key in keys]
         subjects.add_keys(before)
 
-    def _suppressed_before(self) -> set[bytes]:
-        path = self.settings.home.root / "privacy" / "suppressed" / f"{self.case.name}.txt"
-        return {bytes.fromhex(line) for line in path.read_text("ascii").splitlines()} if path.exists() else set()
-
     def _quarantine(self, tables: dict[str, LakeTable]) -> int:
         suppression = read_suppression(self.settings)
         sources: dict[str, Source] = {}
@@ -221,25 +216,20 @@ class Erasure:
 
     def publish(self) -> None:
         """Make the aggregates again and publish; every snapshot from before becomes a tombstone."""
-        with self._alone(), shared_views():
+        with alone(self.settings.home), shared_views():
             direct = can_republish(self.settings)
             if direct:
                 republish(self.settings, self.tell)
         if not direct:
             self._chain()
         exports = self.settings.home.exports
-        with self._alone():
+        with alone(self.settings.home):
             current = read_manifest(exports)
             if current is not None:
                 buried = bury(exports, current["snapshot"], "erased", self.case.name, self.now())
                 collect(exports, self.settings.snapshots_kept, current["snapshot"])
                 self.case.told["tombstones"] = sorted({*self.case.told.get("tombstones", ()), *buried})
         self._reach(EXECUTED)
-
-    def _rotated(self) -> bool:
-        """Whether a new key is in force that the next run has still to carry out."""
-        key, silver = key_in_force(self.settings), Lake(self.settings.home.lake).table(SILVER_EVENTS)
-        return key is not None and bool({*silver_keys(silver).values()} - {key.id})
 
     def _chain(self) -> None:
         problems = self.chain(self.settings, self.tell)
@@ -254,7 +244,7 @@ class Erasure:
 
     def purge(self) -> None:
         """What no table names any more, and what never was in one: old files, originals, refused files."""
-        with self._alone(), engine(with_zone(self.settings)) as backend, shared_views():
+        with alone(self.settings.home), engine(with_zone(self.settings)) as backend, shared_views():
             shutil.rmtree(self.settings.home.staging, ignore_errors=True)
             called = cases.called_in(self.settings.home, self.case)
             done = blank_originals(self.settings, backend.con, called.texts, self.tell)
@@ -292,11 +282,3 @@ class Erasure:
         if state not in self.case.reached:
             open_audit(self.settings).append(f"erase.{state}", case=self.case.name, persons=self.case.persons)
         cases.reach_state(self.settings.home, self.case, state, self.now())
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Nobody else runs the chain or writes to the lake; whoever does is waited for."""
-        with ExitStack() as stack:
-            for folder in (self.settings.home.dagster, self.settings.home.lake):
-                stack.enter_context(exclusive(folder))
-            yield

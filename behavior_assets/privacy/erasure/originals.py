@@ -14,9 +14,9 @@ import duckdb
 
 from behavior_assets.ingestion.archive import original_of
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.ingestion.landing import COMPRESSIONS, kind_of
+from behavior_assets.ingestion.landing import COMPRESSIONS, kind_of, open_packed
 from behavior_assets.ingestion.ledger import FileEntry, read_ledger
-from behavior_assets.ingestion.redaction import opened, packed, redact, redaction_of
+from behavior_assets.ingestion.redaction import packed, redact, redaction_of
 from behavior_assets.ingestion.reload import UNREADABLE, Originals
 from behavior_assets.ingestion.sift import sift
 from behavior_assets.ingestion.sources.base import Source
@@ -123,7 +123,7 @@ def _may_name(path: Path, texts: Collection[str]) -> bool:
     wanted = [t.lower().encode() for t in texts]
     overlap = max(map(len, wanted), default=1)
     rest = b""
-    with opened(path, compression) as reader:
+    with open_packed(path, compression) as reader:
         while data := reader.read(_BLOCK):
             block = (rest + data).lower()
             if any(w in block for w in wanted) or (kind == "jsonl" and b"\\" in block):  # escapes may hide one
@@ -152,7 +152,7 @@ def _without_lines(path: Path, texts: set[str]) -> int:
     gone = 0
     with disk_errors(path.parent):
         try:
-            with opened(path, compression) as reader:
+            with open_packed(path, compression) as reader:
                 data = reader.read()
         except (OSError, EOFError, ValueError):
             return _drop(path, texts)

@@ -17,11 +17,10 @@ from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure.case import Case
 from behavior_assets.privacy.scanner import Needles, scan
 from exports.snapshot import read_manifest
-from resources.keys import load_key
+from resources.keys import AUDIT, load_key
 from resources.lake import Lake
 from resources.settings import Settings
 
-SIGNED_WITH = "audit"
 # What erasure does not reach, in the words of docs/privacy.md.
 NOT_COVERED = (
     "files in landing/ that no run has taken in yet: their records are suppressed when one does",
@@ -78,7 +77,7 @@ def receipt_of(settings: Settings, case: Case, seconds: Mapping[str, float]) -> 
 def signature(settings: Settings, told: Mapping[str, Any]) -> str:
     """HMAC-SHA256 of a receipt without its signature, by the key of the audit log."""
     text = json.dumps({k: v for k, v in told.items() if k != "signature"}, sort_keys=True)
-    return hmac.new(load_key(settings, SIGNED_WITH), text.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(load_key(settings, AUDIT), text.encode(), hashlib.sha256).hexdigest()
 
 
 def is_signed(settings: Settings, receipt: Mapping[str, Any]) -> bool:

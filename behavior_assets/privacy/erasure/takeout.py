@@ -6,12 +6,10 @@ Every other row of these files stays as it is and in its order. A new file keeps
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ import pyarrow.parquet as pq
 
 from behavior_assets.ingestion.audit import batch_of
 from behavior_assets.ingestion.canonical import QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import REMOVED_KEY, FileEntry, Removed, read_ledger
+from behavior_assets.ingestion.ledger import FileEntry, Removed, read_ledger
 from behavior_assets.privacy.normal import normal_id
 from behavior_assets.privacy.registry import Holding, Subject
 from resources.lake import LakeTable
@@ -107,7 +105,7 @@ def rewritten(table: LakeTable, rows: Rows, *, afresh: Iterable[str] = ()) -> tu
 def take_out(table: LakeTable, rows: Rows, *, afresh: Iterable[str] = (), removed: Removed | None = None) -> int:
     """Commit a table without some rows; how many it were. ``removed`` goes with the commit."""
     new, old = rewritten(table, rows, afresh=afresh)
-    told = {REMOVED_KEY: json.dumps(asdict(removed))} if removed is not None else None
+    told = removed.noted() if removed is not None else None
     if old:
         table.commit(new, replace=False, remove=old, metadata=told)
     return sum(len(r) for r in rows.values())
@@ -149,10 +147,15 @@ def take_out_of_bronze(con: duckdb.DuckDBPyConnection, table: LakeTable, rows: R
     events: dict[str, int] = defaultdict(int)
     for path, numbers in rows.items():
         events[batch_of(by_path[path])] += len(numbers)
+    take_out(table, rows, removed=Removed("erased", case, dict(events), records_by_batch(con, "gone_row")))
+
+
+def records_by_batch(con: duckdb.DuckDBPyConnection, events: str) -> dict[str, int]:
+    """How many records of each batch the rows of bronze in a table or view of the connection are."""
     counted = con.execute(
-        "SELECT batch_id, count(DISTINCT (source, coalesce(record_id, event_id))) FROM gone_row GROUP BY batch_id"
+        f"SELECT batch_id, count(DISTINCT (source, coalesce(record_id, event_id))) FROM {events} GROUP BY batch_id"
     ).fetchall()
-    take_out(table, rows, removed=Removed("erased", case, dict(events), {str(b): int(n) for b, n in counted}))
+    return {str(batch): int(count) for batch, count in counted}
 
 
 def take_out_of_quarantine(
