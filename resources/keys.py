@@ -73,6 +73,13 @@ def key_versions(settings: Settings, purpose: str = PSEUDONYM) -> list[KeyVersio
     return _read(path) if path.exists() else []
 
 
+def was_destroyed(settings: Settings) -> bool:
+    """Whether every version of the pseudonym key was destroyed: nobody can be found under a pseudonym any more."""
+    path = key_path(settings, PSEUDONYM)
+    in_file = not os.environ.get(variable(PSEUDONYM)) and path.exists()
+    return in_file and path.read_bytes().startswith(DESTROYED.encode())
+
+
 def load_key(settings: Settings, purpose: str) -> bytes:
     """The 32 secret bytes in force for a purpose, made at the first use. Raises UsageError as ``key_versions`` does."""
     if os.environ.get(variable(purpose)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,10 +18,10 @@ from behavior_assets.privacy.erasure.case import states
 from behavior_assets.privacy.erasure.erase import NotErasedError
 from behavior_assets.privacy.erasure.proof import is_signed
 from behavior_assets.privacy.erasure.subjects import IdKind
+from behavior_assets.privacy.rotation import destroy_all
 from behavior_assets.verification import verify_home
 from resources import failpoints
 from resources.errors import UsageError
-from resources.lock import exclusive
 from tests.conftest import Chain, rees46_row, write_rees46
 from tests.persons import ANN, BOB, DAYS, EVE, Lake, again, erasure, seen, visit
 
@@ -262,33 +261,6 @@ def test_a_session_of_two_persons_names_nobody(chain: Chain, tmp_path: Path) -> 
     assert "5ha5ed" not in str(told.value)
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_nobody_races_past_an_erasure(tmp_path: Path, seed: int) -> None:
-    """P4: ten times ten deliveries of a person's rows meet that person's erasure; none survives, no other is lost."""
-    chain, draw = Chain.at(tmp_path / "home", archive=True), random.Random(seed)  # noqa: S311 - no secret
-    home, persons, suppressed = chain.settings.home, [f"racer-{n:03d}@example.org" for n in range(10)], []
-    for n, person in enumerate(persons):
-        chain.ingest([write_rees46(tmp_path / "in" / f"{n}a.csv", visit(person, DAYS[0], f"s{n:03d}-a"))], "rees46")
-        rows = [*visit(person, DAYS[1], f"s{n:03d}-b"), *visit(f"other-{n:03d}", DAYS[1], f"o{n:03d}")]
-        late = write_rees46(tmp_path / "in" / f"{n}b.csv", rows)
-
-        def deliver(late: Path = late, wait: float = draw.uniform(0, 0.1)) -> None:
-            threading.Event().wait(wait)
-            with exclusive(home.lake):  # as the asset does
-                suppressed.append(chain.ingest([late], "rees46").entries[0].suppressed)
-
-        racing = erasure(chain, person)
-        thread = threading.Thread(target=deliver)
-        thread.start()
-        racing.suppress()
-        racing.delete()
-        thread.join()  # it began to take in either before the suppression, and was waited for, or after it
-        racing.purge()
-    assert seen(home.root, persons, ("keys", "privacy/cases")) == []
-    assert chain.table("bronze/events").rows() == 10 * 3
-    assert set(suppressed) <= {0, 3}
-
-
 POISON = {
     "control characters": "\x01\x02{}", "a formula": "=HYPERLINK({})", "a long text": "{} " + "x" * 5000,
     "an escape": "%22{}%22", "a tag": "<b>{}</b>",
@@ -418,6 +390,18 @@ def test_a_file_that_is_delivered_again_brings_nobody_back(tmp_path: Path) -> No
     assert list((chain.settings.home.archive / "rees46").iterdir())
     assert seen(chain.settings.home.root, ANNS) == []
     assert problems(chain) == []
+
+
+def test_after_the_key_was_destroyed_raw_rows_still_go(chain: Chain) -> None:
+    """What is pseudonymous leads to nobody then and stays; bronze, quarantine and archive name her as before."""
+    before = Lake.of(chain)
+    destroy_all(chain.settings)
+    receipt = erasure(chain, ANN).run()
+    assert receipt["rows"] == {"bronze/events": 6, "quarantine/events": 1}
+    assert any("key was destroyed" in told for told in receipt["not_covered"])
+    assert seen(chain.settings.home.root, ANNS) == []
+    after = Lake.of(chain)
+    assert {n for n in before.rows if before.rows[n] != after.rows[n]} == {"bronze/events", "quarantine/events"}
 
 
 def test_a_bad_row_in_another_spelling_is_erased(chain: Chain, tmp_path: Path) -> None:

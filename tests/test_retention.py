@@ -221,6 +221,18 @@ def test_refused_files_are_kept_from_their_refusal(chain: Chain, late: int, left
     assert {p.name for p in refused.iterdir()} == left
 
 
+@pytest.mark.parametrize(("late", "left"), [(0, 2), (1, 1)])
+def test_what_a_repair_put_aside_is_kept_like_refused_files(chain: Chain, late: int, left: int) -> None:
+    damaged = chain.settings.home.root / "damaged"
+    for moment in (NOON, NOON + timedelta(days=1)):
+        folder = damaged / f"{moment:%Y%m%dT%H%M%S%fZ}" / "lake"
+        folder.mkdir(parents=True)
+        (folder / "part.parquet").write_text(ANN)
+    told = retain(chain, NOON + timedelta(days=7, seconds=late), keep_landing_days=7)
+    assert len(list(damaged.iterdir())) == left
+    assert told["expired"].get("damaged", 0) == 2 - left
+
+
 def test_versions_that_do_not_serve_are_kept_from_the_last_day_of_their_data(chain: Chain) -> None:
     store = ModelStore(chain.settings.home.models)
     name = "sales_forecast"

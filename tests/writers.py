@@ -19,7 +19,9 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
 from resources import failpoints
 from resources.lake import Lake
+from resources.lock import exclusive
 from tests import matrix
+from tests.conftest import Chain
 
 HELD_SECONDS = 2.0  # so long the ingestion holds the lake once it has said so
 
@@ -68,6 +70,11 @@ def sleeps(base: str, home: str, place: str, number: int) -> None:
     """A run that stops at a place until somebody wakes it; meanwhile others may have done its work."""
     shutil.copytree(Path(base) / "second", home)
     without_locks()
+    _stop_at(place, number)
+    matrix.advance(home, attempt=1)
+
+
+def _stop_at(place: str, number: int = 1) -> None:
     hits: Counter[str] = Counter()
 
     def fire(name: str) -> None:
@@ -76,7 +83,22 @@ def sleeps(base: str, home: str, place: str, number: int) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     failpoints._fire = fire
-    matrix.advance(home, attempt=1)
+
+
+def delivers(home: str, file: str, place: str, wait: float, *, whole: bool) -> int:
+    """A file is taken in, and built and published if ``whole``, after a while and with a sleep at a place."""
+    from tests.persons import again
+
+    time.sleep(wait)
+    if place:
+        failpoints.arm(f"{place}:kill")  # else no place is looked at
+        _stop_at(place)
+    made = Chain.at(Path(home), archive=True)
+    with exclusive(made.settings.home.dagster), exclusive(made.settings.home.lake):  # as the assets do
+        suppressed = made.ingest([Path(file)], "rees46").entries[0].suppressed
+        if whole:
+            again(made)
+    return suppressed
 
 
 def takes_over(home: str) -> None:

@@ -24,6 +24,7 @@ from behavior_assets.ingestion.landing import REASON
 from behavior_assets.ingestion.ledger import read_ledger
 from behavior_assets.privacy.marks import EXPIRED_KEY, Marks, read_marks
 from behavior_assets.privacy.registry import Layer, registry
+from behavior_assets.repair import DAMAGED
 from behavior_assets.tables import all_tables
 from exports.snapshot import read_manifest
 from exports.tombstones import is_tombstone, read_tombstone
@@ -67,6 +68,7 @@ class Due:
     gold: dict[str, int] = field(default_factory=dict)
     originals: list[tuple[str, str, Path]] = field(default_factory=list)  # source, sha256, where
     refused: list[Path] = field(default_factory=list)
+    damaged: list[Path] = field(default_factory=list)  # folders of what repairs put aside
     models: dict[str, list[str]] = field(default_factory=dict)
     snapshots: list[str] = field(default_factory=list)
     overdue: list[str] = field(default_factory=list)  # what serves is only told
@@ -79,7 +81,7 @@ class Due:
     def counts(self) -> dict[str, int]:
         """By layer or table: rows of tables, and files, versions or snapshots of the rest. What is 0 is left away."""
         told = {name: sum(f.rows for f in files) for name, files in self.files.items()} | self.gold
-        told |= {"landing": len(self.refused), "archive": len(self.originals),
+        told |= {"landing": len(self.refused), "damaged": len(self.damaged), "archive": len(self.originals),
                  "models": sum(map(len, self.models.values())), "exports": len(self.snapshots)}  # fmt: skip
         return {name: count for name, count in sorted(told.items()) if count}
 
@@ -106,9 +108,15 @@ def due(settings: Settings, now: datetime) -> Due:
             found.files[table.spec.name] = files
     found.originals = list(_originals(home, lake, clock.moment(Layer.archive)))
     found.refused = [p for p in _refused(home) if _put_there(p) < clock.moment(Layer.landing).timestamp()]
+    found.damaged = sorted(p for p in (home.root / DAMAGED).glob("*") if p.name < stamp(clock.moment(Layer.landing)))
     _models(found, home, clock.first_day(Layer.models))
-    _snapshots(found, home, f"{clock.moment(Layer.exports):%Y%m%dT%H%M%S%fZ}")
+    _snapshots(found, home, stamp(clock.moment(Layer.exports)))
     return found
+
+
+def stamp(moment: datetime) -> str:
+    """A moment as snapshots and the folders of repairs are named by it."""
+    return f"{moment:%Y%m%dT%H%M%S%fZ}"
 
 
 def _tables(lake: Lake) -> Iterator[tuple[LakeTable, Layer]]:

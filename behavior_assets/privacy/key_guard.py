@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from resources.errors import UsageError
-from resources.keys import PSEUDONYM, KeyVersion, key_place, key_versions, load_key
+from resources.keys import PSEUDONYM, KeyVersion, key_place, key_versions, load_key, was_destroyed
 from resources.lake import LakeTable
 from resources.parquet import DataFile
 from resources.settings import Settings
@@ -43,7 +43,7 @@ def silver_keys(silver: LakeTable) -> dict[str, str]:
 
 def carries_former_key(settings: Settings, silver: LakeTable) -> bool:
     """Whether a new key is in force that the next run has still to carry out."""
-    key = key_in_force(settings)
+    key = None if was_destroyed(settings) else key_in_force(settings)
     return key is not None and bool({*silver_keys(silver).values()} - {key.id})
 
 

@@ -8,6 +8,7 @@ text (``tests/test_keys.py``), which is why neither leaves anything to an engine
 from __future__ import annotations
 
 import string
+from enum import StrEnum
 
 import ibis.expr.types as ir
 
@@ -16,6 +17,14 @@ _SPACE = (
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+class IdOf(StrEnum):
+    """What an id is of. Short ones of different kinds may be the same number."""
+
+    person = "person"
+    visit = "visit"
+    order = "order"
 
 
 def normal_id(value: str) -> str | None:

@@ -21,7 +21,7 @@ from behavior_assets.ingestion.landing import REASON
 from behavior_assets.ingestion.ledger import Removed, read_ledger
 from behavior_assets.ingestion.redaction import Redaction, keep_redaction, redaction_of
 from behavior_assets.privacy.audit_log import open_audit
-from behavior_assets.privacy.due import Clock, Due, due
+from behavior_assets.privacy.due import Clock, Due, due, stamp
 from behavior_assets.privacy.erasure.takeout import records_by_batch
 from behavior_assets.privacy.marks import EXPIRED_KEY, PUBLISH, PURGE, keep_marks, read_marks
 from behavior_assets.privacy.registry import Layer
@@ -121,6 +121,9 @@ class Retention:
         for path in found.refused:
             path.unlink(missing_ok=True)
             path.with_name(path.name + REASON).unlink(missing_ok=True)
+        for path in found.damaged:
+            shutil.rmtree(path)
+            reach("privacy.expire")
         for name, versions in found.models.items():
             ModelStore(self.home.models).remove(name, versions)
             reach("privacy.expire")
@@ -161,7 +164,7 @@ class Retention:
         """Older snapshots, pseudonyms of persons of whom no day is left, and files that no table names any more."""
         current = read_manifest(self.home.exports)
         if current is not None:
-            moment, before = self.now(), f"{Clock(self.settings, self.now()).moment(Layer.exports):%Y%m%dT%H%M%S%fZ}"
+            moment, before = self.now(), stamp(Clock(self.settings, self.now()).moment(Layer.exports))
             case = f"retain {moment:%Y-%m-%d}"
             self.told["tombstones"] = bury(self.home.exports, current["snapshot"], "expired", case, moment,
                                            "" if everything else before)  # fmt: skip

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.privacy.erasure import case as cases
-from behavior_assets.privacy.erasure.naming import name_visits, tables_of
-from behavior_assets.privacy.erasure.subjects import Asked, Subjects
+from behavior_assets.privacy.erasure.naming import name_keys, needles_of, tables_of
+from behavior_assets.privacy.erasure.subjects import Asked, IdKind, open_subjects
+from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.scanner import Find, Needles, scan
 from behavior_assets.privacy.scanner.needles import grade
 from behavior_assets.privacy.suppression import folder as tokens_of
-from resources.engine import engine
-from resources.lake import Lake, shared_views
 from resources.lock import alone
 from resources.settings import Settings, with_zone
 
@@ -47,15 +47,13 @@ def look_for(settings: Settings, asked: Sequence[Asked]) -> dict[str, Any]:
 
 def _called(settings: Settings, asked: Sequence[Asked]) -> tuple[Needles, bool]:
     """Raw ids, pseudonyms under every version of the key, and surrogate keys; and whether any event is theirs."""
-    lake = Lake(settings.home.lake)
-    lake.recover()
-    with engine(settings, pseudonyms=True) as backend, shared_views():
-        subjects = Subjects(backend, lake, settings)
-        subjects.resolve(asked)
-        name_visits(subjects, tables_of(lake))
-        known = subjects.has_rows()
-        texts = subjects.texts() | {a.id for a in asked}
-        return Needles(frozenset(texts), frozenset(subjects.keys())), known
+    with open_subjects(settings, asked) as subjects:
+        lake = subjects.lake
+        name_keys(subjects, tables_of(lake))
+        texts = subjects.texts()
+        for a in asked:
+            texts[IdOf.visit if a.kind is IdKind.session else IdOf.person].add(a.id)
+        return needles_of(texts, subjects.keys(), lake.table(BRONZE_EVENTS)), subjects.has_rows()
 
 
 def layer_of(path: Path) -> str:

@@ -3,7 +3,8 @@
 A token is HMAC-SHA256, by a key of its own, over an id in its normal form. It is the only thing that stays of an erased
 person, and what it takes to keep later deliveries, and the archive's originals, from bringing that person back.
 
-A row is of the person that its user id names; else of the client; else, where it has neither, of its visit.
+A row is of the person that its user id names; else of the client; else, where it has neither, of whom its visit or
+its order is: a refund often has nothing but the number of the order.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from behavior_assets.ingestion.sources.base import Source
-from behavior_assets.privacy.normal import normal_id
+from behavior_assets.privacy.normal import IdOf, normal_id
 from resources.disk import disk_errors, make_folder, write_whole
 from resources.errors import IntegrityError
 from resources.keys import SUPPRESSION, load_key
 from resources.settings import Home, Settings
 
 TOKEN_BYTES = 16
-PERSON, VISIT = "person", "visit"
 _FOLDER = "suppressed"  # below <home>/privacy: a file per erasure, a token per line
 _TOKEN = re.compile(rf"[0-9a-f]{{{2 * TOKEN_BYTES}}}")
-_IDS = ("user_id", "client_id", "session_id")
+_IDS = {"user_id": IdOf.person, "client_id": IdOf.person, "session_id": IdOf.visit, "transaction_id": IdOf.order}
+_ORDER = "transaction_id"
 _FRACTION = re.compile(r"(?<=[0-9])\.0+$")
 _PLAIN = re.compile(r"[0-9.,:\-]*")
 _WORDS = re.compile(r"[^\s,;|\t\"'{}\[\]()<>=&?/#]+")
 
 
 def token(key: bytes, kind: str, value: str, source: str = "") -> bytes:
-    """What stands for an id: of a person whatever the source, of a visit within its source."""
+    """What stands for an id: of a person whatever the source, of a visit or order within its source."""
     return hmac.digest(key, "\x1f".join((kind, source, normal_id(value) or "")).encode(), "sha256")[:TOKEN_BYTES]
 
 
@@ -89,35 +90,28 @@ class Suppression:
         """Whether anybody is."""
         return bool(self.tokens)
 
-    def names(self, kind: str, value: str, source: str = "") -> bool:
-        """Whether an id is one of a person (or visit) that is suppressed."""
+    def names(self, kind: IdOf, value: str, source: str) -> bool:
+        """Whether an id of a source is one of a person, visit or order that is suppressed."""
         if self.among is not None and normal_id(value) not in self.among:
             return False
-        return token(self.key, kind, value, source) in self.tokens
-
-    def of(self, source: str, user: str | None, client: str | None, session: str | None) -> bool:
-        """Whether a row with these ids is of somebody who is suppressed."""
-        if user:
-            return self.names(PERSON, user)
-        if client:
-            return self.names(PERSON, client)
-        return bool(session) and self.names(VISIT, str(session), source)
+        return token(self.key, kind, value, "" if kind is IdOf.person else source) in self.tokens
 
     def mask(self, rows: pa.Table, source: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which rows [n] of a parsed file are of somebody who is suppressed."""
-        user, client, session = (rows[n] if n in rows.column_names else None for n in _IDS)
         found = np.zeros(rows.num_rows, dtype=bool)
         open_ = np.ones(rows.num_rows, dtype=bool)  # rows that no id before has told the person of
-        for kind, column in ((PERSON, user), (PERSON, client), (VISIT, session)):
-            if column is None:
+        for name, kind in _IDS.items():
+            if name not in rows.column_names:
                 continue
+            column = rows[name]
             there = pc.fill_null(pc.not_equal(column, ""), fill_value=False).to_numpy(zero_copy_only=False) & open_
             if there.any():
-                found[there] = self._hits(column.filter(pa.array(there)), kind, source if kind == VISIT else "")
-            open_ &= ~there
+                found[there] |= self._hits(column.filter(pa.array(there)), kind, source)
+            if kind is IdOf.person:
+                open_ &= ~there
         return found
 
-    def _hits(self, column: pa.ChunkedArray, kind: str, source: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _hits(self, column: pa.ChunkedArray, kind: IdOf, source: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
         values = pc.unique(column)
         mine = [v for v in values.to_pylist() if v and self.names(kind, v, source)]
         if not mine:
@@ -130,14 +124,14 @@ class Suppression:
     def record(self, source: Source, header: str, raw: bytes) -> bool:
         """Whether a record that could not be accepted is of somebody who is suppressed: any of its ids, wherever.
 
-        A word of digits alone may be a price as well: it counts only where ids stand, or where nobody can tell where
-        they do.
+        A word of digits alone may be a price as well, or an order of the same number: it counts only where an id of
+        its kind stands, or where nobody can tell where they do.
         """
         text = raw.decode("utf-8", "replace")
         ids = record_ids(source, header, text)
-        told = {i for i in ids or () if i}
-        told |= {w for w in words(text) if ids is None or not _PLAIN.fullmatch(w)}
-        return any(self.names(PERSON, i) or self.names(VISIT, i, source.name) for i in told)
+        said = {w for w in words(text) if ids is None or not _PLAIN.fullmatch(w)}
+        told = {(kind, w) for kind in IdOf for w in said} | {(_IDS[name], i) for name, i in (ids or {}).items()}
+        return any(self.names(kind, value, source.name) for kind, value in told)
 
 
 def words(text: str) -> set[str]:
@@ -147,25 +141,29 @@ def words(text: str) -> set[str]:
     return found | set(_WORDS.findall(plain))
 
 
-def record_ids(source: Source, header: str, text: str) -> tuple[str | None, str | None, str | None] | None:
-    """User, client and session of a delivered record; None where it cannot be taken apart as the source says."""
+def record_ids(source: Source, header: str, text: str) -> dict[str, str] | None:
+    """The ids that a delivered record has, by canonical name; None where it cannot be taken apart as the source says.
+
+    The number of an order only where the source has one, not what it makes of other ids.
+    """
     try:
         fields = _json_fields(text) if text.lstrip().startswith("{") else _csv_fields(source, header, text)
     except (ValueError, csv.Error):
         return None
     if fields is None:
         return None
-    found: list[str | None] = []
+    found: dict[str, str] = {}
     named = False
     for name in _IDS:
-        sql = source.fields.get(name, "")
+        sql = source.fields.get(name, "") if name != _ORDER else source.order_column
         columns = [(key, v) for key, v in fields if re.search(rf"\b{re.escape(key)}\b", sql)]
         named |= bool(columns)
         values = [str(v) for _, v in columns if v not in (None, "")]
         if len(values) > 1:
             return None
-        found.append(_FRACTION.sub("", values[0]) if values else None)  # what spreadsheets make of a number
-    return (found[0], found[1], found[2]) if named else None
+        if values:
+            found[name] = _FRACTION.sub("", values[0])  # what spreadsheets make of a number
+    return found if named else None
 
 
 def _csv_fields(source: Source, header: str, text: str) -> list[tuple[str, Any]] | None:

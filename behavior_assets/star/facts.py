@@ -82,6 +82,11 @@ def with_product(fact: ir.Table, products: ir.Table, day: str) -> ir.Table:
     ).drop("version_of", "valid_from", "valid_to")
 
 
+def order_key(lines: ir.Table) -> ir.IntegerColumn:
+    """The key of the order of each line of ``silver/commerce_events``."""
+    return surrogate_key("order", ibis.coalesce(lines.transaction_id, "event " + lines.event_key.cast("string")))
+
+
 def fact_sales(commerce: ir.Table, sessions: ir.Table, first_orders: ir.Table, dims: Dimensions) -> ir.Table:
     """One row per order line.
 
@@ -106,8 +111,7 @@ def fact_sales(commerce: ir.Table, sessions: ir.Table, first_orders: ir.Table, d
     lines = with_product(lines, dims.product, "event_date")
     lines = _all_keys(lines, dims)
     lines = lines.left_join(first_orders, "customer_key").drop("customer_key_right")
-    order = surrogate_key("order", ibis.coalesce(lines.transaction_id, "event " + lines.event_key.cast("string")))
-    lines = lines.mutate(order_key=order)
+    lines = lines.mutate(order_key=order_key(lines))
     in_order = ibis.window(
         group_by=["order_key", "event_date"], order_by=["transaction_line", "product_id", "event_ts_us", "event_key"]
     )

@@ -29,6 +29,7 @@ class Source:
     occurrence) instead of one event. ``explode`` is SQL for the list of a record's items, or empty. ``contract``
     stands for what the user said about reading the rows (a mapping), and is empty where the name says it all.
 
+    ``order_column`` is the delivered column, or parameter, that holds the number of an order, where one does.
     Of typed files: ``decimals`` are the columns that may be numbers with a fraction, ``flags`` those that may be true
     or false; a JSON object of a ``sparse`` source may leave away what it has no value for.
     """
@@ -50,6 +51,7 @@ class Source:
     ignored: tuple[str, ...] = ()
     contract: str = ""
     mapping: str = ""  # the text that ``contract`` stands for
+    order_column: str = ""
     decimals: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     sparse: bool = False

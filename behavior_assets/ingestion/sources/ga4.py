@@ -206,6 +206,7 @@ SOURCE = Source(
     },
     identity="line",
     own_id="nullif(r.event_id, '')",
+    order_column="transaction_id",
     checks=(
         Check("malformed", "record", "r IS NULL", "not a JSON object"),
         Check("wrong_type", "record", _of(_LISTS, _no_list, "ARRAY"), "event_params or items is not a list"),

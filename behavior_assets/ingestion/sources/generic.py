@@ -121,6 +121,7 @@ def source_from_mapping(raw: dict[str, Any], where: str) -> Source:
                   "not named under events in the mapping"),
             *checks,
         ),
+        order_column=columns.get("transaction_id", ""),
         decimals=tuple(columns[c] for c in ("price",) if c in columns),
         flags=tuple(columns[c] for c in ("is_bot", "consent", "gpc") if c in columns),
         sparse=True,

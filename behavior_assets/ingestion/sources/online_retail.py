@@ -53,6 +53,7 @@ SOURCE = Source(
         Check("wrong_type", "Quantity", f"({_QUANTITY}) IS NULL", "not a whole number"),
         *money_checks("UnitPrice", negative=f"({_LINE_TYPE}) IN ('bad_debt', 'adjustment', 'fee')"),
     ),
+    order_column="InvoiceNo",
     decimals=("UnitPrice", "CustomerID"),
     capabilities={"has_price": True, "has_sessions": False, "has_views": False, "has_cart": False,
                   "has_country": True, "has_refunds": True},

@@ -14,13 +14,12 @@ from behavior_assets.privacy.access.files import require_place, write_rows, writ
 from behavior_assets.privacy.access.held import Held, held
 from behavior_assets.privacy.access.others import Others
 from behavior_assets.privacy.audit_log import open_audit
-from behavior_assets.privacy.erasure.subjects import Asked, Subjects
+from behavior_assets.privacy.erasure.subjects import Asked, open_subjects
 from behavior_assets.privacy.key_guard import carries_former_key
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from resources.disk import disk_errors
-from resources.engine import engine
 from resources.errors import UsageError
-from resources.lake import Lake, shared_views
+from resources.lake import Lake
 from resources.lock import alone
 from resources.settings import Settings, with_zone
 
@@ -50,12 +49,8 @@ def require_key_carried_out(settings: Settings, lake: Lake) -> None:
 
 
 def _export(settings: Settings, asked: Sequence[Asked], folder: Path, now: datetime) -> dict[str, Any]:
-    lake = Lake(settings.home.lake)
-    lake.recover()
-    require_key_carried_out(settings, lake)
-    with engine(settings, pseudonyms=True) as backend, shared_views():
-        subjects = Subjects(backend, lake, settings)
-        subjects.resolve(asked)
+    require_key_carried_out(settings, Lake(settings.home.lake))
+    with open_subjects(settings, asked) as subjects:
         others = Others(subjects)
         found = held(subjects, others)
         told = [h for h in found if h.count()]

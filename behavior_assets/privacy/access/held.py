@@ -13,7 +13,7 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.privacy.access.others import Others, records_of
 from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.erasure import takeout
-from behavior_assets.privacy.erasure.naming import name_visits, tables_of
+from behavior_assets.privacy.erasure.naming import name_keys, tables_of
 from behavior_assets.privacy.erasure.subjects import Subjects
 from behavior_assets.privacy.erasure.takeout import Rows
 from behavior_assets.privacy.registry import Holding, Kind, registry
@@ -58,7 +58,7 @@ class Held:
 def held(subjects: Subjects, others: Others) -> list[Held]:
     """What every table holds of the persons. The subjects' keys are completed on the way."""
     tables = tables_of(subjects.lake)
-    name_visits(subjects, tables)
+    name_keys(subjects, tables)
     known = registry()
     return [_held(subjects, others, table, known[name]) for name, table in tables.items() if known[name].personal]
 

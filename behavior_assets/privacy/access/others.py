@@ -90,20 +90,20 @@ class Record:
 
     row: dict[str, Any]
     text: str
-    ids: tuple[str | None, str | None, str | None] | None
+    ids: dict[str, str] | None
 
     @property
     def said(self) -> set[str]:
         """Words that would be ids: of a record that cannot be taken apart all, else those that hardly are else."""
-        return {i for i in self.ids if i} | telling(self.text) if self.ids else named_in(self.text)
+        return {*self.ids.values()} | telling(self.text) if self.ids is not None else named_in(self.text)
 
     def is_of_another(self, own: Collection[str | None]) -> bool:
         """Whether it is of somebody else, or perhaps also of somebody whom no event tells of."""
         if self.ids is None:
             addresses = {w for w in named_in(self.text) if "@" in w}
             return "\n" in self.text.strip() or any(normal_id(a) not in own for a in addresses)
-        user, client, _session = self.ids
-        return (user or client) is not None and normal_id(user or client or "") not in own
+        person = self.ids.get("user_id") or self.ids.get("client_id")
+        return person is not None and normal_id(person) not in own
 
 
 def records_of(others: Others, home: Home, table: LakeTable) -> tuple[list[dict[str, Any]], int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from behavior_assets.privacy.erasure.subjects import Asked, IdKind
+from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.suppression import case_id, token
 from resources.disk import disk_errors, draft_of, make_folder
 from resources.errors import UsageError
@@ -54,10 +55,15 @@ class Case:
 
 @dataclass
 class Called:
-    """What the persons of a case are called: raw ids and pseudonyms, and their surrogate keys by kind."""
+    """What the persons of a case are called: raw ids and pseudonyms, and surrogate keys, each by kind."""
 
-    texts: set[str] = field(default_factory=set, repr=False)
+    texts: dict[IdOf, set[str]] = field(default_factory=dict, repr=False)
     keys: dict[str, set[int]] = field(default_factory=dict, repr=False)
+
+    @property
+    def all_texts(self) -> set[str]:
+        """Of every kind."""
+        return set().union(*self.texts.values())
 
 
 def folder(home: Home) -> Path:
@@ -115,10 +121,11 @@ def open_cases(home: Home) -> list[Case]:
 def remember(home: Home, case: Case, called: Called) -> Called:
     """Add what persons are called to what a case knows, and return all of it."""
     known = called_in(home, case)
-    known.texts |= called.texts
+    for of, texts in called.texts.items():
+        known.texts.setdefault(of, set()).update(texts)
     for kind, keys in called.keys.items():
         known.keys.setdefault(kind, set()).update(keys)
-    told = {"texts": sorted(known.texts), "keys": {kind: sorted(k) for kind, k in known.keys.items()}}
+    told = {name: {kind: sorted(found) for kind, found in getattr(known, name).items()} for name in ("texts", "keys")}
     reach("privacy.keys")
     _write(folder(home) / case.name / _IDS, told)
     return known
@@ -130,7 +137,8 @@ def called_in(home: Home, case: Case) -> Called:
     if not path.exists():
         return Called()
     told = json.loads(path.read_text("utf-8"))
-    return Called(set(told["texts"]), {kind: set(keys) for kind, keys in told["keys"].items()})
+    return Called({IdOf(of): set(texts) for of, texts in told["texts"].items()},
+                  {kind: set(keys) for kind, keys in told["keys"].items()})  # fmt: skip
 
 
 def close(home: Home, case: Case, receipt: dict[str, Any]) -> Path:

@@ -27,14 +27,15 @@ from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.case import EXECUTED, SUPPRESSED, VERIFIED, Called, Case
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
-from behavior_assets.privacy.erasure.naming import name_visits, source_as_read, tables_of
+from behavior_assets.privacy.erasure.naming import name_keys, source_as_read, tables_of
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
 from behavior_assets.privacy.erasure.republish import can_republish, republish
-from behavior_assets.privacy.erasure.subjects import Subjects
+from behavior_assets.privacy.erasure.subjects import Subjects, open_subjects
 from behavior_assets.privacy.key_guard import carries_former_key
+from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.registry import Purge, registry
 from behavior_assets.privacy.silver import SILVER_EVENTS
-from behavior_assets.privacy.suppression import PERSON, read_suppression, suppress, token
+from behavior_assets.privacy.suppression import read_suppression, suppress, token
 from behavior_assets.privacy.vault import forget
 from behavior_assets.recipes import RECIPES
 from behavior_assets.repair import DAMAGED
@@ -43,7 +44,7 @@ from exports.tombstones import bury
 from resources.engine import engine
 from resources.errors import BehaviorError
 from resources.failpoints import reach
-from resources.keys import SUPPRESSION, load_key
+from resources.keys import SUPPRESSION, load_key, was_destroyed
 from resources.lake import Lake, LakeTable, shared_views
 from resources.lock import alone
 from resources.models import ModelStore
@@ -107,7 +108,7 @@ class Erasure:
         """Nothing of the persons is taken in from here on. What a run has open is waited for by ``delete``."""
         asked = cases.asked_of(self.case)
         key = load_key(self.settings, SUPPRESSION)
-        tokens = {token(key, PERSON, a.id) for a in asked if a.kind != "session"}
+        tokens = {token(key, IdOf.person, a.id) for a in asked if a.kind != "session"}
         suppress(self.settings, self.case.name, tokens)
         self._reach(SUPPRESSED)
 
@@ -115,11 +116,8 @@ class Erasure:
 
     def delete(self) -> None:
         """Take the persons' rows out of every table that the registry says holds any."""
-        with alone(self.settings.home), shared_views(), engine(with_zone(self.settings), pseudonyms=True) as backend:
-            lake = Lake(self.settings.home.lake)
-            lake.recover()
-            subjects = Subjects(backend, lake, with_zone(self.settings))
-            subjects.resolve(cases.asked_of(self.case))
+        with alone(self.settings.home), open_subjects(self.settings, cases.asked_of(self.case)) as subjects:
+            backend, lake = subjects.backend, subjects.lake
             tokens = subjects.tokens(load_key(self.settings, SUPPRESSION))
             suppress(self.settings, self.case.name, tokens)
             known = registry()
@@ -182,7 +180,7 @@ class Erasure:
     def _name_visits(self, subjects: Subjects, tables: dict[str, LakeTable]) -> list[str]:
         """Add the keys of sessions to the persons' keys, and return the days of silver that are to be made again."""
         told = self.case.told
-        days = name_visits(subjects, tables, told.get("shared", ()))
+        days = name_keys(subjects, tables, told.get("shared", ()))
         # What later attempts cannot see any more: visits that were of others, too.
         told["shared"] = sorted(set(told.get("shared", ())) | subjects.shared_chains())
         told["afresh"] = sorted({*told.get("afresh", ()), *days})
@@ -215,7 +213,13 @@ class Erasure:
     # Publish
 
     def publish(self) -> None:
-        """Make the aggregates again and publish; every snapshot from before becomes a tombstone."""
+        """Make the aggregates again and publish; every snapshot from before becomes a tombstone.
+
+        Where the pseudonym key was destroyed nothing of what is published was touched, and nothing can be made anew.
+        """
+        if was_destroyed(self.settings):
+            self._reach(EXECUTED)
+            return
         with alone(self.settings.home), shared_views():
             direct = can_republish(self.settings)
             if direct:
@@ -246,9 +250,9 @@ class Erasure:
         """What no table names any more, and what never was in one: old files, originals, refused files."""
         with alone(self.settings.home), engine(with_zone(self.settings)) as backend, shared_views():
             shutil.rmtree(self.settings.home.staging, ignore_errors=True)
-            called = cases.called_in(self.settings.home, self.case)
-            done = blank_originals(self.settings, backend.con, called.texts, self.tell)
-            refused = blank_refused(self.settings, called.texts)
+            called = cases.called_in(self.settings.home, self.case).all_texts
+            done = blank_originals(self.settings, backend.con, called, self.tell)
+            refused = blank_refused(self.settings, called)
             told = self.case.told
             told["originals"] = told.get("originals", 0) + done.files
             told["original_records"] = told.get("original_records", 0) + done.records

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
+
+import duckdb
+import ibis
 
 from behavior_assets.ingestion import archive
 from behavior_assets.ingestion.archive import MAPPINGS
@@ -12,7 +17,12 @@ from behavior_assets.ingestion.sources import load_source
 from behavior_assets.ingestion.sources.base import Source
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.subjects import Subjects
+from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.registry import registry
+from behavior_assets.privacy.scanner import Needles
+from behavior_assets.privacy.scanner.matcher import Matcher
+from behavior_assets.privacy.scanner.needles import patterns
+from behavior_assets.star.facts import order_key
 from behavior_assets.tables import all_tables
 from resources.errors import InputRefusedError
 from resources.lake import Lake, LakeTable
@@ -24,8 +34,10 @@ def tables_of(lake: Lake) -> dict[str, LakeTable]:
     return {spec.name: lake.table(spec) for spec in all_tables() if lake.table(spec).exists()}
 
 
-def name_visits(subjects: Subjects, tables: Mapping[str, LakeTable], shared: Iterable[int] = ()) -> list[str]:
-    """Add the keys of sessions to the persons' keys; the days of silver that hold visits which are not theirs alone.
+def name_keys(subjects: Subjects, tables: Mapping[str, LakeTable], shared: Iterable[int] = ()) -> list[str]:
+    """Add the keys of sessions, orders and carts to the persons' keys.
+
+    Returns the days of silver that hold visits which are not theirs alone.
 
     ``shared``: keys of such visits that are known already.
     """
@@ -36,6 +48,7 @@ def name_visits(subjects: Subjects, tables: Mapping[str, LakeTable], shared: Ite
     if events is not None:
         days = takeout.shared_days(con, events, takeout.rows_of(con, events, registry()["silver/events"]))
     subjects.share(shared)
+    _name_orders(subjects, tables)
     if sessions is not None and sessions.files():
         paths = sessions.absolute(sessions.files())
         con.read_parquet(paths, union_by_name=True).create_view("session", replace=True)
@@ -44,6 +57,44 @@ def name_visits(subjects: Subjects, tables: Mapping[str, LakeTable], shared: Ite
                OR (customer_key IN (SELECT key FROM gone_key WHERE kind = 'customer')
                    AND chain_key NOT IN (FROM shared_chain))""")
     return days
+
+
+def _name_orders(subjects: Subjects, tables: Mapping[str, LakeTable]) -> None:
+    """Orders whose every line is theirs, and carts of theirs."""
+    con = subjects.con
+    commerce, carts = tables.get("silver/commerce_events"), tables.get("gold/fact_cart_item")
+    if commerce is not None and commerce.files():
+        lines = subjects.backend.read_parquet(commerce.absolute(commerce.files()), table_name="order_line")
+        keyed = lines.filter(lines.line_type.notnull()).select("event_key", order_key=order_key(lines))
+        mine = "event_key IN (SELECT key FROM gone_key WHERE kind = 'event')"
+        con.execute(f"""CREATE OR REPLACE TEMP TABLE their_order AS SELECT order_key AS key
+            FROM ({ibis.to_sql(keyed, dialect="duckdb")}) GROUP BY order_key HAVING bool_and({mine})""")
+        con.execute("INSERT INTO gone_key SELECT 'order', key FROM their_order")
+    if carts is not None and carts.files():
+        con.read_parquet(carts.absolute(carts.files()), union_by_name=True).create_view("cart", replace=True)
+        con.execute("""INSERT INTO gone_key SELECT DISTINCT 'cart', cart_key FROM cart
+            WHERE customer_key IN (SELECT key FROM gone_key WHERE kind = 'customer')""")
+
+
+def needles_of(texts: Mapping[IdOf, Iterable[str]], keys: Iterable[int], bronze: LakeTable) -> Needles:
+    """What to look for in a home, with what looks like it and is others'."""
+    needles = Needles.by_kind(texts, keys)
+    return Needles.by_kind(texts, keys, _alike(needles.texts, bronze))
+
+
+def _alike(texts: frozenset[str], bronze: LakeTable) -> set[str]:
+    """Ids of others, as bronze has them, that hold one of these: joann@ of ann@."""
+    if not bronze.files() or not texts:
+        return set()
+    with duckdb.connect(":memory:") as con:
+        con.read_parquet(bronze.absolute(bronze.files()), union_by_name=True).create_view("events")
+        names = ("user_id", "client_id", "session_id", "transaction_id")
+        every = " UNION ".join(f"SELECT {name} AS id FROM events WHERE {name} IS NOT NULL" for name in names)
+        ids = [str(i) for (i,) in con.execute(every).fetchall()]
+    ends = [*accumulate(len(i.encode()) + 1 for i in ids)]
+    plain = Matcher(p for p in patterns(Needles(texts)) if p.how == "bytes")
+    found = {ids[bisect_right(ends, start)] for start, _, _ in plain.hits("\0".join(ids).encode())}
+    return found - texts
 
 
 def source_of(home: Home, name: str) -> Source:

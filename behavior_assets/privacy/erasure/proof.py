@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
-import pyarrow as pa
-
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure.case import Case
-from behavior_assets.privacy.scanner import Needles, scan
+from behavior_assets.privacy.erasure.naming import needles_of
+from behavior_assets.privacy.scanner import scan
 from exports.snapshot import read_manifest
-from resources.keys import AUDIT, load_key
+from resources.keys import AUDIT, load_key, was_destroyed
 from resources.lake import Lake
 from resources.settings import Settings
 
@@ -28,11 +26,15 @@ NOT_COVERED = (
 )
 
 
+_KEY_DESTROYED = "rows under pseudonyms whose key was destroyed: nothing in the home leads from them to anybody"
+
+
 def look(settings: Settings, case: Case) -> list[tuple[str, str]]:
     """Where in the home anything is that the persons of a case are called: (place, how)."""
     home = settings.home
     called = cases.called_in(home, case)
     keys = {key for found in called.keys.values() for key in found}
+    needles = needles_of(called.texts, keys, Lake(home.lake).table(BRONZE_EVENTS))
     apart = (settings.key_path.parent, cases.folder(home))
 
     def leave(relative: Path) -> bool:
@@ -40,23 +42,8 @@ def look(settings: Settings, case: Case) -> list[tuple[str, str]]:
         waiting = home.landing in path.parents and not (path == home.refused or home.refused in path.parents)
         return waiting or any(path.is_relative_to(place) for place in apart)
 
-    needles = Needles(frozenset(called.texts), frozenset(keys), _alike(settings, called.texts))
     found = scan(home.root, needles, leave=leave)
     return [(f"{f.path.as_posix()}{f' ({f.place})' if f.place else ''}", f.how) for f in found]
-
-
-def _alike(settings: Settings, texts: set[str]) -> frozenset[str]:
-    """Ids of others, as bronze has them, that hold one of these."""
-    bronze = Lake(settings.home.lake).table(BRONZE_EVENTS)
-    if not bronze.files():
-        return frozenset()
-    with duckdb.connect(":memory:") as con:
-        con.read_parquet(bronze.absolute(bronze.files()), union_by_name=True).create_view("events")
-        con.register("called", pa.table({"text": sorted(t.lower() for t in texts)}))
-        found = con.execute("""SELECT DISTINCT id FROM (SELECT user_id AS id FROM events UNION
-            SELECT client_id FROM events UNION SELECT session_id FROM events) o
-            WHERE EXISTS (SELECT 1 FROM called WHERE lower(o.id) <> text AND contains(lower(o.id), text))""").fetchall()
-    return frozenset(str(i) for (i,) in found) - texts
 
 
 def receipt_of(settings: Settings, case: Case, seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -69,7 +56,7 @@ def receipt_of(settings: Settings, case: Case, seconds: Mapping[str, float]) -> 
         "originals": case.told.get("originals", 0), "original_records": case.told.get("original_records", 0),
         "refused_lines": case.told.get("refused_lines", 0), "models": case.told.get("models", []),
         "snapshot": manifest["snapshot"] if manifest else None, "scan": "nothing found",
-        "seconds": dict(seconds), "not_covered": list(NOT_COVERED),
+        "seconds": dict(seconds), "not_covered": [*NOT_COVERED, *([_KEY_DESTROYED] if was_destroyed(settings) else [])],
     }  # fmt: skip
     return {**told, "signature": signature(settings, told)}
 

@@ -2,17 +2,18 @@
 
 A person is known by a user id, or, where an event has none, by a client id (DESIGN §7). Clients that only this user was
 ever seen with are the user's, and so are events of theirs from before a login; events with neither are the user's where
-their visit is nobody else's. A client that several users share is nobody's.
+their visit, or their order, is nobody else's. A client that several users share is nobody's.
 
 All of it is sets in temporary tables of one connection, so a thousand persons cost little more than one:
-``person``, ``client`` (id), ``visit`` (source, id), ``gone_row`` (where a row lies and its ids), ``gone_key`` (kind,
-key).
+``person``, ``client`` (id), ``visit`` and ``purchase`` (source, id of a visit or order that is theirs alone),
+``gone_row`` (where a row lies and its ids), ``gone_key`` (kind, key).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
@@ -23,14 +24,14 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.privacy.normal import normal_id, normal_ids
+from behavior_assets.privacy.normal import IdOf, normal_id, normal_ids
 from behavior_assets.privacy.silver import visits_of
-from behavior_assets.privacy.suppression import PERSON, VISIT, token
-from resources.engine import key_event, surrogate_key
+from behavior_assets.privacy.suppression import token
+from resources.engine import engine, key_event, surrogate_key
 from resources.errors import UsageError
-from resources.keys import key_versions, pseudonym
-from resources.lake import Lake
-from resources.settings import Settings
+from resources.keys import key_versions, pseudonym, was_destroyed
+from resources.lake import Lake, shared_views
+from resources.settings import Settings, with_zone
 
 _EVENTS = ("source", "user_id", "client_id", "session_id", "transaction_id", "event_id", "record_id", "batch_id")
 
@@ -64,7 +65,10 @@ class Asked:
 
 @dataclass
 class Subjects:
-    """The persons of a case, as sets in the connection's temporary tables. ``backend`` needs the pseudonyms."""
+    """The persons of a case, as sets in the connection's temporary tables. ``backend`` needs the pseudonyms.
+
+    Where their key was destroyed they have raw ids only: nothing else leads to them.
+    """
 
     backend: Backend
     lake: Lake
@@ -151,7 +155,7 @@ class Subjects:
         self.con.execute("INSERT INTO person FROM spoilt EXCEPT FROM person")
 
     def _rows(self) -> None:
-        """Two passes over the events: by the persons' own ids, and by the visits that these were part of."""
+        """Passes over the events: by the persons' own ids, by the visits that these were part of, by the orders."""
         run = self.con.execute
         columns = ", ".join(("filename", "file_row_number", *_EVENTS, '"user"', "client"))
         mine = """("user" IN (SELECT id FROM person)
@@ -166,15 +170,26 @@ class Subjects:
         run("""DELETE FROM visit WHERE (source, id) IN (SELECT (source, session_id) FROM beside WHERE NOT nobody)""")
         run(f"""INSERT INTO gone_row SELECT {columns} FROM beside
                 WHERE nobody AND (source, session_id) IN (SELECT (source, id) FROM visit)""")
+        run("""CREATE OR REPLACE TEMP TABLE purchase AS SELECT DISTINCT source, transaction_id AS id FROM gone_row
+               WHERE transaction_id IS NOT NULL""")
+        run(f"""CREATE OR REPLACE TEMP TABLE beside AS
+                SELECT {columns}, coalesce("user", client) IS NULL AS nobody FROM event
+                WHERE transaction_id IN (SELECT id FROM purchase) AND NOT coalesce({mine}, false)""")
+        run("""DELETE FROM purchase WHERE (source, id) IN
+               (SELECT (source, transaction_id) FROM beside WHERE NOT nobody)""")
+        run(f"""INSERT INTO gone_row SELECT {columns} FROM beside ANTI JOIN gone_row USING (filename, file_row_number)
+                WHERE nobody AND (source, transaction_id) IN (SELECT (source, id) FROM purchase)""")
 
     def _keys(self) -> None:
         """The keys under which silver and gold know them."""
+        self._table("gone_key", [("kind", pa.string()), ("key", pa.int64())], [])
         ids = [i for (i,) in self.con.execute("SELECT id FROM client").fetchall()]
-        versions = key_versions(self.settings)
-        known = {pseudonym(v.secret, "customer", i) for v in versions for i in ids}
-        for _ in versions[1:]:  # a day that bronze had lost was re-keyed: a pseudonym of the former pseudonym
-            known |= {pseudonym(v.secret, "customer", p) for v in versions for p in known}
-        self._table("pseudonym", [("pseudonym", pa.string())], [(p,) for p in sorted(known)])
+        orders = [f"{s}|{i}" for s, i in self.con.execute("SELECT source, id FROM purchase").fetchall()]
+        for table, purpose, said in (("pseudonym", "customer", ids), ("order_pseudonym", "transaction", orders)):
+            known = sorted(self._pseudonyms(purpose, said))
+            self._table(table, [("pseudonym", pa.string())], [(p,) for p in known])
+        if was_destroyed(self.settings):
+            return
         people, rows = self.backend.table("pseudonym"), self.backend.table("gone_row")
         # With and without consent, as an event may have been before its person decided otherwise.
         nobody = {n: ibis.null("string") for n in ("user_id", "client_id")}
@@ -185,7 +200,15 @@ class Subjects:
             *(visits_of(r).select(key="chain_key").mutate(kind=ibis.literal("chain")) for r in as_told),
         ]
         sql = " UNION ".join(f"({ibis.to_sql(f.select('kind', 'key'), dialect='duckdb')})" for f in found)
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE gone_key AS {sql}")
+        self.con.execute(f"INSERT INTO gone_key {sql}")
+
+    def _pseudonyms(self, purpose: str, ids: Sequence[str]) -> set[str]:
+        """Under every version of the key."""
+        versions = [] if was_destroyed(self.settings) else key_versions(self.settings)
+        known = {pseudonym(v.secret, purpose, i) for v in versions for i in ids}
+        for _ in versions[1:]:  # a day that bronze had lost was re-keyed: a pseudonym of the former pseudonym
+            known |= {pseudonym(v.secret, purpose, p) for v in versions for p in known}
+        return known
 
     def add_keys(self, known: Sequence[tuple[str, int]]) -> None:
         """Add keys that an earlier attempt had found, when bronze still told them."""
@@ -208,21 +231,39 @@ class Subjects:
 
     def tokens(self, key: bytes) -> set[bytes]:
         """What keeps them out from now on."""
-        people = self.con.execute("SELECT id FROM client").fetchall()
-        visits = self.con.execute("SELECT source, id FROM visit").fetchall()
-        return {token(key, PERSON, i) for (i,) in people} | {token(key, VISIT, i, s) for s, i in visits}
+        known = (
+            *((IdOf.person, "", i) for (i,) in self.con.execute("SELECT id FROM client").fetchall()),
+            *((IdOf.visit, s, i) for s, i in self.con.execute("SELECT source, id FROM visit").fetchall()),
+            *((IdOf.order, s, i) for s, i in self.con.execute("SELECT source, id FROM purchase").fetchall()),
+        )
+        return {token(key, kind, i, source) for kind, source, i in known}
 
     def pseudonyms(self) -> set[str]:
-        """Under every version of the key."""
+        """Theirs, under every version of the key."""
         return {str(p) for (p,) in self.con.execute("FROM pseudonym").fetchall()}
 
-    def texts(self) -> set[str]:
+    def texts(self) -> dict[IdOf, set[str]]:
         """Everything that they alone are called, as it was delivered, in its normal form, and as pseudonyms."""
-        found = self.con.execute("""SELECT id FROM client UNION SELECT user_id FROM gone_row UNION
-            SELECT client_id FROM gone_row WHERE client IN (SELECT id FROM client) UNION SELECT id FROM visit UNION
-            SELECT pseudonym FROM pseudonym""").fetchall()
-        return {str(i) for (i,) in found if i}
+        told = {
+            IdOf.person: """SELECT id FROM client UNION SELECT user_id FROM gone_row UNION SELECT client_id
+                FROM gone_row WHERE client IN (SELECT id FROM client) UNION SELECT pseudonym FROM pseudonym""",
+            IdOf.visit: "SELECT id FROM visit",
+            IdOf.order: "SELECT id FROM purchase UNION SELECT pseudonym FROM order_pseudonym",
+        }
+        return {kind: {str(i) for (i,) in self.con.execute(sql).fetchall() if i} for kind, sql in told.items()}
 
     def keys(self) -> set[int]:
         """Every surrogate key of theirs."""
         return {int(k) for (k,) in self.con.execute("SELECT DISTINCT key FROM gone_key").fetchall()}
+
+
+@contextmanager
+def open_subjects(settings: Settings, asked: Iterable[Asked]) -> Iterator[Subjects]:
+    """The persons that are asked for, resolved; the locks of the home must be held. Raises as ``resolve``."""
+    settings = with_zone(settings)
+    lake = Lake(settings.home.lake)
+    lake.recover()
+    with engine(settings, pseudonyms=not was_destroyed(settings)) as backend, shared_views():
+        subjects = Subjects(backend, lake, settings)
+        subjects.resolve(asked)
+        yield subjects

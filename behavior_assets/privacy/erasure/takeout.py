@@ -28,7 +28,7 @@ from resources.parquet import DataFile
 
 # Columns that tell a person's rows, with the kind of key that stands in them.
 _KEYS = {"customer_key": "customer", "event_key": "event", "chain_key": "chain", "session_key": "session",
-         "user_key": "customer", "any_key": "customer"}  # fmt: skip
+         "user_key": "customer", "any_key": "customer", "order_key": "order", "cart_key": "cart"}  # fmt: skip
 Rows = Mapping[str, "np.ndarray[Any, np.dtype[np.int64]]"]  # by path in the table, numbers of rows from 0
 
 

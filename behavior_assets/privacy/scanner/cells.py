@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.scanner.labels import Columns
-from behavior_assets.privacy.scanner.needles import Grade, Needles, grade
+from behavior_assets.privacy.scanner.needles import ANYTHING, Grade, Needles, grade
 from behavior_assets.privacy.scanner.report import Notes
 from behavior_assets.privacy.scanner.text import CELL, Piece, Search
 
@@ -27,21 +29,21 @@ class Cells:
 
     def __init__(self, needles: Needles, search: Search) -> None:
         self._search = search
-        numbers = {
-            int(text): (name, grade(text))
-            for name, text in needles.named().items()
-            if text.lstrip("-").isdigit() and str(int(text)) == text and int(text) in _INT64
-        }
-        self._needle = {number: name for number, (name, _) in numbers.items()}
+        self._needle: dict[int, str] = {}
+        self._numbers: dict[tuple[Grade, frozenset[IdOf]], list[int]] = defaultdict(list)
+        for name, text in needles.named().items():
+            if text.lstrip("-").isdigit() and str(int(text)) == text and int(text) in _INT64:
+                self._needle[int(text)] = name
+                self._numbers[grade(text), needles.of.get(text, ANYTHING)].append(int(text))
+        self._large = sorted(n for (g, _), of in self._numbers.items() if g is Grade.anywhere for n in of)
         self._fitting: dict[tuple[Any, str], list[int]] = {}
-        self._by_grade = {g: sorted(n for n, (_, of) in numbers.items() if of is g) for g in Grade}
 
     def concerns(self, kind: Any, name: str) -> bool:
         """Whether a column of this type and name may hold a needle at all: most numbers and times need no reading."""
         if pa.types.is_integer(kind):
             return bool(self._wanted(kind, name))
         if pa.types.is_floating(kind):
-            return bool(self._by_grade[Grade.anywhere])
+            return bool(self._large)
         if pa.types.is_decimal(kind):
             return bool(kind.scale <= 0)
         return not (pa.types.is_temporal(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
@@ -79,7 +81,7 @@ class Cells:
         elif pa.types.is_integer(kind):
             self._look_for(array, self._wanted(kind, name), f"{place}column {name}", "int64 key", notes)
         elif pa.types.is_floating(kind):
-            self._look_for(array, self._by_grade[Grade.anywhere], f"{place}column {name}", "float64 cell", notes)
+            self._look_for(array, self._large, f"{place}column {name}", "float64 cell", notes)
         else:
             self._look_at_texts(array, name, place, notes)
 
@@ -90,8 +92,8 @@ class Cells:
         signed = pa.types.is_signed_integer(kind)
         most = 2 ** (kind.bit_width - signed)
         fits = range(-most if signed else 0, most)
-        counted = (g for g in Grade if self._search.labels.counts(g, name))
-        self._fitting[kind, name] = sorted(n for g in counted for n in self._by_grade[g] if n in fits)
+        counted = (n for (g, of), n in self._numbers.items() if self._search.labels.counts(g, name, of))
+        self._fitting[kind, name] = sorted({number for found in counted for number in found if number in fits})
         return self._fitting[kind, name]
 
     def _look_for(self, array: Any, wanted: list[int], place: str, how: str, notes: Notes) -> None:

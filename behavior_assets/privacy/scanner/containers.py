@@ -133,7 +133,7 @@ class Containers:
                 for hit in self._search.hits(Piece(text, len(label) + 1)):
                     notes.found(f"{place}text", hit.needle, hit.how)
             if isinstance(argument, str):
-                label = argument if self._search.labels.personal(argument) else ""
+                label = argument if self._search.labels.tells(argument) else ""
 
     def _member(self, name: str, number: int, place: str, notes: Notes) -> str:
         shown, hits = self._search.masked(name)

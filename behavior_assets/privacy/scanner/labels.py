@@ -6,16 +6,18 @@ import csv
 import re
 from dataclasses import dataclass, field
 
+from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.registry import ALWAYS_PERSONAL, HOLDINGS, Kind
-from behavior_assets.privacy.scanner.needles import Grade
+from behavior_assets.privacy.scanner.needles import ANYTHING, Grade
 
 _KINDS = {Kind.identifier, Kind.pseudonym, Kind.surrogate}
-# As the input formats and the people who write log lines call them.
-_OTHERS = (
-    "user", "uid", "client", "customer", "visitor", "subject", "person", "account", "member", "session", "visit",
-    "order", "invoice", "invoice_no", "transaction", "user_session", "user_pseudo_id", "ga_session_id", "visitor_id",
-    "account_id", "member_id", "order_id", "e_mail", "mail",
-)  # fmt: skip
+# What the lake, the input formats and the people who write log lines call them.
+_OF = {
+    IdOf.person: "user uid client customer visitor subject person account member user_id client_id customer_id "
+    "customer_key user_key any_key user_pseudo_id visitor_id account_id member_id e_mail mail",
+    IdOf.visit: "session visit session_id session_key chain_key user_session ga_session_id",
+    IdOf.order: "order invoice transaction order_id order_key invoice_no transaction_id cart_key",
+}
 _THINGS = frozenset({
     "product", "item", "article", "stock", "sku", "ean", "gtin", "category", "brand", "price", "amount", "revenue",
     "value", "money", "quantity", "qty", "count", "rows", "row", "events", "size", "bytes", "length", "len", "time",
@@ -42,22 +44,26 @@ class Labels:
     """The names that tell of persons: the registry's, the input formats', and those a shop adds (``more``)."""
 
     more: frozenset[str] = frozenset()
-    _names: frozenset[str] = field(init=False)
+    _names: dict[str, frozenset[IdOf]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         declared = {name for h in HOLDINGS for name, kind in h.columns.items() if kind in _KINDS}
-        names = {_simple(n) for n in {*ALWAYS_PERSONAL, *declared, *_OTHERS, *self.more}}
-        object.__setattr__(self, "_names", frozenset(names - {""}))
+        names = {_simple(n): ANYTHING for n in {*ALWAYS_PERSONAL, *declared, *self.more}}
+        names |= {_simple(n): frozenset({kind}) for kind, told in _OF.items() for n in told.split()}
+        object.__setattr__(self, "_names", {name: kinds for name, kinds in names.items() if name})
 
-    def personal(self, label: str) -> bool:
-        """Whether a name tells of a person: it, its last part (``minValues.user_id``) or its last word."""
+    def tells(self, label: str) -> frozenset[IdOf]:
+        """Of what the ids under a name are: by it, its last part (``minValues.user_id``) or its last word."""
         parts = {_simple(part) for part in (label, label.rpartition(".")[2], label.rpartition(" ")[2])}
-        return not self._names.isdisjoint(parts | {part.removesuffix("s") for part in parts})
+        found = (self._names.get(name, frozenset()) for name in parts | {part.removesuffix("s") for part in parts})
+        return frozenset[IdOf]().union(*found)
 
-    def counts(self, grade: Grade, label: str) -> bool:
-        """Whether a needle that stands alone under this name is a find."""
-        if grade is Grade.anywhere or self.personal(label):
+    def counts(self, grade: Grade, label: str, of: frozenset[IdOf] = ANYTHING) -> bool:
+        """Whether a needle that stands alone under this name is a find; ``of``: what it is an id of."""
+        if grade is Grade.anywhere:
             return True
+        if told := self.tells(label):  # an order's number is no find for the customer of the same number
+            return not told.isdisjoint(of)
         last = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", " ".join(label.split()[-2:])).lower())
         return grade is Grade.whole and _THINGS.isdisjoint({*last, *(word.removesuffix("s") for word in last)})
 

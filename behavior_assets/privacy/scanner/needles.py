@@ -8,9 +8,11 @@ import re
 import struct
 import unicodedata
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
+
+from behavior_assets.privacy.normal import IdOf
 
 ANYWHERE_BITS, WHOLE_BITS = 48, 26
 _SIGNS = {"digits": math.log2(10), "hex": 4.0, "letters": 2.0, "mixed": 5.0}  # bits of a sign; words say little
@@ -19,6 +21,7 @@ _EPOCH = re.compile(r"(?:1\d{9}|20\d{8}|1\d{12}|1\d{15})")  # seconds, milliseco
 _HEX = re.compile(r"[0-9a-f-]+")
 _BINARY_KEY = 2**40  # a smaller number is mostly zeros in eight bytes
 _UUID_DIGITS = 32
+ANYTHING = frozenset(IdOf)
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,21 @@ class Needles:
     """A person's ids: ``texts`` are raw ids and pseudonyms, ``keys`` are int64 surrogates.
 
     ``besides`` are ids of others that hold one of the texts: where one of these stands, its part is no find.
+    ``of``: what a text is an id of; a text that is not in it may be of anything.
     """
 
     texts: frozenset[str]
     keys: frozenset[int] = frozenset()
     besides: frozenset[str] = frozenset()
+    of: Mapping[str, frozenset[IdOf]] = field(default_factory=dict)
+
+    @classmethod
+    def by_kind(cls, texts: Mapping[IdOf, Iterable[str]], keys: Iterable[int], besides: Iterable[str] = ()) -> Needles:
+        """Of texts of which it is known what they are ids of."""
+        told: dict[str, frozenset[IdOf]] = {}
+        for kind, found in texts.items():
+            told |= {text: told.get(text, frozenset()) | {kind} for text in found}
+        return cls(frozenset(told), frozenset(keys), frozenset(besides), told)
 
     def named(self) -> dict[str, str]:
         """Every needle as text, by the name that a Find gives it: the place in the sorted list and never the id."""
@@ -55,6 +68,7 @@ class Pattern:
     grade: Grade
     folded: bytes
     exact: bytes | None = None
+    of: frozenset[IdOf] = ANYTHING
 
 
 def grade(text: str) -> Grade:
@@ -83,7 +97,8 @@ def patterns(needles: Needles) -> list[Pattern]:
         if name.startswith("key"):
             spelt += _numbers(int(text))
         for how, data, cased in spelt:
-            pattern = Pattern(name, how, level, data.lower(), data if cased else None)
+            kinds = needles.of.get(text, ANYTHING)
+            pattern = Pattern(name, how, level, data.lower(), data if cased else None, kinds)
             made.setdefault((name, pattern.folded, pattern.exact), pattern)
     return list(made.values())
 

@@ -59,7 +59,7 @@ class Search:
         """Every needle that counts, first where it stands plainly."""
         high = len(piece.data) if piece.high < 0 else piece.high
         for start, end, pattern in self._matcher.hits(piece.data):
-            if piece.low <= start < high and self._counts(piece, start, end, pattern.grade) and not self._other(
+            if piece.low <= start < high and self._counts(piece, start, end, pattern) and not self._other(
                 piece.data, start, pattern
             ):
                 how = pattern.how
@@ -69,8 +69,8 @@ class Search:
         if piece.escapes:
             yield from self._in_escapes(piece.data, "", _DEPTH)
 
-    def _counts(self, piece: Piece, start: int, end: int, grade: Grade) -> bool:
-        if grade is Grade.anywhere:
+    def _counts(self, piece: Piece, start: int, end: int, pattern: Pattern) -> bool:
+        if pattern.grade is Grade.anywhere:
             return True
         if piece.packed or not stands_alone(piece.data, start, end):
             return False
@@ -84,7 +84,7 @@ class Search:
             label = piece.columns.label(piece.data, start, end)
         if label is None:
             label = label_before(piece.data, start, since)
-        return self.labels.counts(grade, label)
+        return self.labels.counts(pattern.grade, label, pattern.of)
 
     def _other(self, data: bytes, start: int, pattern: Pattern) -> bool:
         """Whether it is but a part of somebody else's id, which stands there: ann@ of joann@."""
@@ -110,7 +110,8 @@ class Search:
             spelling = f"{how}, {name}" if how else name
             for start, end, pattern in self._matcher.hits(undone):
                 if (pattern.grade is Grade.anywhere and not self._other(undone, start, pattern)) or (
-                    stands_alone(undone, start, end) and self.labels.personal(label_before(undone, start))
+                    stands_alone(undone, start, end)
+                    and self.labels.counts(Grade.weak, label_before(undone, start), pattern.of)
                 ):
                     plain = "" if pattern.how == "bytes" else f", {pattern.how}"
                     yield Hit(pattern.needle, spelling + plain, -1)
