@@ -392,6 +392,20 @@ def test_a_file_that_is_delivered_again_brings_nobody_back(tmp_path: Path) -> No
     assert problems(chain) == []
 
 
+@pytest.mark.parametrize(("line", "whole"), [(b"x" * 70_000_000, True), (b"x" * 5_000_000, False)])
+def test_a_refused_file_of_any_length_is_looked_at_a_piece_at_a_time(chain: Chain, line: bytes, whole: bool) -> None:
+    """Lines that name her go; of a file with a line that no memory should hold everything does."""
+    import gzip
+
+    refused = chain.settings.home.refused
+    refused.mkdir(parents=True, exist_ok=True)
+    with gzip.open(refused / "long.csv.gz", "wb", 1) as file:
+        file.writelines((b"head\r\n", line, b"\r\n", f"a,{ANN},b\n".encode(), b"tail"))
+    assert erasure(chain, ANN).run()["refused_lines"] == 1
+    left = [gzip.decompress(p.read_bytes()) for p in refused.glob("*.gz")]
+    assert left == ([] if whole else [b"head\r\n" + line + b"\r\ntail"])
+
+
 def test_after_the_key_was_destroyed_raw_rows_still_go(chain: Chain) -> None:
     """What is pseudonymous leads to nobody then and stays; bronze, quarantine and archive name her as before."""
     before = Lake.of(chain)

@@ -29,11 +29,13 @@ from behavior_assets.privacy.erasure.case import EXECUTED, SUPPRESSED, VERIFIED,
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
 from behavior_assets.privacy.erasure.naming import name_keys, source_as_read, tables_of
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
+from behavior_assets.privacy.erasure.proof import left_in, look, receipt_of
 from behavior_assets.privacy.erasure.republish import can_republish, republish
 from behavior_assets.privacy.erasure.subjects import Subjects, open_subjects
 from behavior_assets.privacy.key_guard import carries_former_key
 from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.registry import Purge, registry
+from behavior_assets.privacy.scanner import Find
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.privacy.suppression import read_suppression, suppress, token
 from behavior_assets.privacy.vault import forget
@@ -88,10 +90,9 @@ class Erasure:
                 left = self.scan()
             if not left:
                 return self.close()
-        places = ", ".join(sorted({where for where, _ in left})[:10])
         msg = (
-            f"case {self.case.name}: something of the persons is still in {places} ({len(left)} places). They stay "
-            f"suppressed and the case open: look there, then `behavior erase --resume {self.case.name}`."
+            f"case {self.case.name}: {left_in(left)}. The persons stay suppressed and the case open: look there, then "
+            f"`behavior erase --resume {self.case.name}`."
         )
         raise NotErasedError(msg)
 
@@ -265,16 +266,12 @@ class Erasure:
 
     # Scan and receipt
 
-    def scan(self) -> list[tuple[str, str]]:
-        """Where anything of the persons still is: (place, how). Suppression tokens and the open case tell nobody."""
-        from behavior_assets.privacy.erasure.proof import look
-
+    def scan(self) -> list[Find]:
+        """Where anything of the persons still is, or may be. Suppression tokens and the open case tell nobody."""
         return look(self.settings, self.case)
 
     def close(self) -> dict[str, Any]:
         """The receipt; the case forgets of whom it was."""
-        from behavior_assets.privacy.erasure.proof import receipt_of
-
         open_audit(self.settings).append(f"erase.{VERIFIED}", case=self.case.name, persons=self.case.persons)
         self.case.reached[VERIFIED] = self.now().astimezone(UTC).isoformat(timespec="milliseconds")
         receipt = receipt_of(self.settings, self.case, self.seconds)

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 import duckdb
@@ -30,6 +31,7 @@ from resources.lake import Lake
 from resources.settings import Home, Settings, with_zone
 
 _BLOCK = 4 * 2**20
+_LONGEST = 64 * 2**20  # bytes of a line
 _FEW = 200  # ids; so many are quickly looked for in the bytes of a file before it is read
 _REASON = ".reason.txt"
 
@@ -149,27 +151,47 @@ def _without_lines(path: Path, texts: set[str]) -> int:
     compression = path.suffix if path.suffix in COMPRESSIONS else ""
     if path.stem.endswith(".parquet") or path.suffix == ".parquet":
         return _drop(path, texts)
-    gone = 0
+    ways = _ways(texts)
     with disk_errors(path.parent):
         try:
+            if not _may_hold(path, compression, ways):
+                return 0
             with open_packed(path, compression) as reader:
-                data = reader.read()
+                gone = sum(_names(line, texts, ways) for line in _lines(reader))
         except (OSError, EOFError, ValueError):
             return _drop(path, texts)
-        plain = bytes(data)
-        low = plain.lower()
-        if not any(part in low for part in _ways(texts)):
-            return 0
-        lines = plain.splitlines(keepends=True)
-        kept = [line for line in lines if not _names(line, texts)]
-        gone = len(lines) - len(kept)
         if gone:
             stamp = path.stat()
-            with draft_of(path) as draft, packed(draft, compression) as writer:
-                writer.write(b"".join(kept))
-                reach("privacy.redact")
-            os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+            with draft_of(path) as draft:
+                with open_packed(path, compression) as reader, packed(draft, compression) as writer:
+                    writer.writelines(line for line in _lines(reader) if not _names(line, texts, ways))
+                    reach("privacy.redact")
+                os.utime(draft, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     return gone
+
+
+def _may_hold(path: Path, compression: str, ways: Collection[bytes]) -> bool:
+    """Whether any of these stands in a file; it is read to its end, so that it is known to be readable."""
+    overlap, rest, found = max(map(len, ways), default=1), b"", False
+    with open_packed(path, compression) as reader:
+        while data := reader.read(_BLOCK):
+            if not found:
+                block = (rest + data).lower()
+                found = any(way in block for way in ways)
+                rest = block[-overlap:]
+    return found
+
+
+def _lines(reader: BinaryIO) -> Iterator[bytes]:
+    """The lines of a stream with their ends. Raises ValueError where one is too long to be looked at in memory."""
+    rest = b""
+    while data := reader.read(_BLOCK):
+        *whole, rest = (rest + data).splitlines(keepends=True)
+        yield from whole
+        if len(rest) > _LONGEST:
+            raise ValueError
+    if rest:
+        yield rest
 
 
 def _ways(texts: set[str]) -> list[bytes]:
@@ -180,8 +202,11 @@ def _ways(texts: set[str]) -> list[bytes]:
     return sorted({b"%25", b"\\u", *(t.encode() for t in low), *(quote(t, safe="").lower().encode() for t in low)})
 
 
-def _names(line: bytes, texts: set[str]) -> bool:
+def _names(line: bytes, texts: set[str], ways: Collection[bytes]) -> bool:
     """Whether a line holds one of the texts as a word, in any spelling that is the same id."""
+    low = line.lower()
+    if not any(way in low for way in ways):
+        return False
     text = line.decode("utf-8", "replace")
     found = words(text) | (words(text.encode().decode("unicode_escape", "replace")) if "\\u" in text else set())
     return not texts.isdisjoint(found) or not texts.isdisjoint({normal_id(w) or "" for w in found})

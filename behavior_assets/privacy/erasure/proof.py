@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure.case import Case
 from behavior_assets.privacy.erasure.naming import needles_of
-from behavior_assets.privacy.scanner import scan
+from behavior_assets.privacy.scanner import Find, scan
 from exports.snapshot import read_manifest
 from resources.keys import AUDIT, load_key, was_destroyed
 from resources.lake import Lake
@@ -26,11 +26,12 @@ NOT_COVERED = (
 )
 
 
+_MANY = 10  # places that are named
 _KEY_DESTROYED = "rows under pseudonyms whose key was destroyed: nothing in the home leads from them to anybody"
 
 
-def look(settings: Settings, case: Case) -> list[tuple[str, str]]:
-    """Where in the home anything is that the persons of a case are called: (place, how)."""
+def look(settings: Settings, case: Case) -> list[Find]:
+    """Where in the home anything is that the persons of a case are called, or where that cannot be told."""
     home = settings.home
     called = cases.called_in(home, case)
     keys = {key for found in called.keys.values() for key in found}
@@ -42,8 +43,19 @@ def look(settings: Settings, case: Case) -> list[tuple[str, str]]:
         waiting = home.landing in path.parents and not (path == home.refused or home.refused in path.parents)
         return waiting or any(path.is_relative_to(place) for place in apart)
 
-    found = scan(home.root, needles, leave=leave)
-    return [(f"{f.path.as_posix()}{f' ({f.place})' if f.place else ''}", f.how) for f in found]
+    return scan(home.root, needles, leave=leave)
+
+
+def left_in(found: Sequence[Find]) -> str:
+    """What a scan found, in words: where something is, and where nobody can tell."""
+    told = []
+    for what, unread in (("something of them is still in", False), ("nobody can tell what is in", True)):
+        these = (f for f in found if f.unread is unread)
+        places = sorted({f"{f.path.as_posix()}{f' ({f.place})' if f.place else ''}" for f in these})
+        if places:
+            more = f" and {len(places) - _MANY} more places" if len(places) > _MANY else ""
+            told.append(f"{what} {', '.join(places[:_MANY])}{more}")
+    return "; ".join(told)
 
 
 def receipt_of(settings: Settings, case: Case, seconds: Mapping[str, float]) -> dict[str, Any]:
