@@ -52,6 +52,16 @@ def test_every_row_of_the_fault_matrix_has_tests_of_its_name_where_the_table_say
         assert any(named), number
 
 
+def test_every_promise_of_privacy_is_named_by_a_test_where_the_table_says() -> None:
+    text = (DOCS / "privacy.md").read_text("utf-8").partition("\n## Proofs\n")[2]
+    rows = re.findall(r"^\| ((?:P\d+,? )+)[^|]*\|([^|]+)\|$", text, re.MULTILINE)
+    promises = {name: re.findall(r"`([^`]+)`", files) for names, files in rows for name in re.findall(r"P\d+", names)}
+    assert sorted(int(name[1:]) for name in promises) == [*range(1, 13), 14, 15, 16, 17, 19, 20, 22]
+    for name, files in promises.items():
+        tests = [(REPOSITORY / file).read_text("utf-8") for file in files]
+        assert any(re.search(rf"\b{name}\b", test) for test in tests), name
+
+
 def test_every_direct_dependency_has_its_reason() -> None:
     project = (REPOSITORY / "pyproject.toml").read_text("utf-8")
     block = project.split("\ndependencies = [", 1)[1].split("\n]", 1)[0]

@@ -90,6 +90,7 @@ def test_no_output_holds_a_raw_identifier(poisoned: tuple[Chain, Result]) -> Non
 
 
 def test_addresses_are_truncated_before_bronze(poisoned: tuple[Chain, Result]) -> None:
+    """P10: of a client address no more than a network comes into the lake."""
     chain, _ = poisoned
     kept = chain.rows("bronze/events", "SELECT DISTINCT ip FROM t ORDER BY 1")
     assert kept == [("198.51.100.0",), ("2001:db8:beef::",)]

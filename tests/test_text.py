@@ -1,4 +1,4 @@
-"""What may lead to a person is taken out of texts, as often as the documentation says; harmless texts stay."""
+"""What may lead to a person is taken out of texts, as often as the documentation says; harmless texts stay (P11)."""
 
 from __future__ import annotations
 
