@@ -6,6 +6,12 @@ from exports.sql.publish import SqlPublished
 from resources.settings import Settings
 
 
+def older_copies(settings: Settings) -> list[str]:
+    """Publish the current snapshot, where a database is named; what is left there of older ones, with the reason."""
+    done = publish_to_setting(settings)
+    return [f"{done.database}: {left}" for left in done.left] if done else []
+
+
 def publish_to_setting(settings: Settings) -> SqlPublished | None:
     """Publish the current snapshot to the database of ``publish_to``; None where none is set."""
     if not settings.publish_to:

@@ -1,4 +1,4 @@
-"""Re-identification: what succeeds on the internal profile fails on the aggregate one, and on two releases of it (P17)."""
+"""Re-identification (P17): what succeeds on the internal profile fails on the aggregate one, and on two releases."""
 
 from __future__ import annotations
 

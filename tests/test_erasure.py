@@ -392,7 +392,7 @@ def test_a_file_that_is_delivered_again_brings_nobody_back(tmp_path: Path) -> No
     assert problems(chain) == []
 
 
-@pytest.mark.parametrize(("line", "whole"), [(b"x" * 70_000_000, True), (b"x" * 5_000_000, False)])
+@pytest.mark.parametrize(("line", "whole"), [(b"x" * 80_000_000, True), (b"x" * 5_000_000, False)])
 def test_a_refused_file_of_any_length_is_looked_at_a_piece_at_a_time(chain: Chain, line: bytes, whole: bool) -> None:
     """Lines that name her go; of a file with a line that no memory should hold everything does."""
     import gzip

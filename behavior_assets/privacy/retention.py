@@ -28,6 +28,7 @@ from behavior_assets.privacy.registry import Layer
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.privacy.vault import forget, successors
 from behavior_assets.tables import all_tables
+from exports.database import older_copies
 from exports.snapshot import collect, read_manifest
 from exports.tombstones import bury
 from resources.errors import BehaviorError
@@ -153,6 +154,7 @@ class Retention:
         if not problems and read_manifest(self.home.exports) is not None:
             problems = [f"{name} still holds {rows:,} rows of them." for name, rows in
                         due(self.settings, self.now()).gold.items()]  # fmt: skip
+        problems = problems or older_copies(self.settings)
         if problems:
             msg = (
                 f"what expired has left the tables before gold, but the run did not take it out of gold: {problems[0]} "

@@ -41,6 +41,7 @@ from behavior_assets.privacy.suppression import read_suppression, suppress, toke
 from behavior_assets.privacy.vault import forget
 from behavior_assets.recipes import RECIPES
 from behavior_assets.repair import DAMAGED
+from exports.database import older_copies
 from exports.snapshot import collect, read_manifest
 from exports.tombstones import bury
 from resources.engine import engine
@@ -229,6 +230,12 @@ class Erasure:
             self._chain()
         exports = self.settings.home.exports
         with alone(self.settings.home):
+            if left := older_copies(self.settings):
+                msg = (
+                    f"case {self.case.name}: the database still holds what was published before ({'; '.join(left)}). "
+                    f"The persons stay suppressed: end what reads it, then `behavior erase --resume {self.case.name}`."
+                )
+                raise NotErasedError(msg)
             current = read_manifest(exports)
             if current is not None:
                 buried = bury(exports, current["snapshot"], "erased", self.case.name, self.now())

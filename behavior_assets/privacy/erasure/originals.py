@@ -8,8 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import quote
 
 import duckdb
 
@@ -21,8 +19,9 @@ from behavior_assets.ingestion.redaction import packed, redact, redaction_of
 from behavior_assets.ingestion.reload import UNREADABLE, Originals
 from behavior_assets.ingestion.sift import sift
 from behavior_assets.ingestion.sources.base import Source
+from behavior_assets.privacy.erasure.lines import Finder
 from behavior_assets.privacy.normal import normal_id
-from behavior_assets.privacy.suppression import Suppression, read_suppression, words
+from behavior_assets.privacy.suppression import Suppression, read_suppression
 from resources.disk import disk_errors, draft_of
 from resources.errors import InputRefusedError, IntegrityError
 from resources.failpoints import reach
@@ -31,8 +30,6 @@ from resources.lake import Lake
 from resources.settings import Home, Settings, with_zone
 
 _BLOCK = 4 * 2**20
-_LONGEST = 64 * 2**20  # bytes of a line
-_FEW = 200  # ids; so many are quickly looked for in the bytes of a file before it is read
 _REASON = ".reason.txt"
 
 
@@ -54,14 +51,14 @@ def blank_originals(
     """
     suppression = read_suppression(settings)
     suppression.among = {n for t in texts if (n := normal_id(t))}
-    return _blank(settings, con, suppression, None, texts, tell)
+    return _blank(settings, con, suppression, None, Finder(texts), tell)
 
 
 def _blank(
     settings: Settings, con: duckdb.DuckDBPyConnection, suppression: Suppression, keys: set[str] | None,
-    texts: Collection[str] | None, tell: Callable[[str, int], None],
+    finder: Finder | None, tell: Callable[[str, int], None],
 ) -> Blanked:  # fmt: skip
-    """``keys``: of these deliveries only; ``texts``: only files that may hold one of them."""
+    """``keys``: of these deliveries only; ``finder``: only files in which it finds something."""
     settings = with_zone(settings)
     home, done = settings.home, Blanked()
     entries = read_ledger(Lake(home.lake).table(BRONZE_EVENTS))
@@ -72,7 +69,7 @@ def _blank(
         if path is not None and (keys is None or entry.key in keys):
             by_path[path].append(entry)
     for path, told in by_path.items():
-        if texts is not None and not _may_name(path, texts):
+        if finder is not None and not _may_name(path, finder):
             continue
         rows, source = set[int](), None
         before: set[int] = set()
@@ -117,20 +114,18 @@ def _records_of(
         raise IntegrityError(msg) from error
 
 
-def _may_name(path: Path, texts: Collection[str]) -> bool:
-    """Whether a text file's bytes hold any of a few ids; others must be read to know."""
+def _may_name(path: Path, finder: Finder) -> bool:
+    """Whether a text file's bytes hold any of the texts; others must be read to know."""
     kind, compression = kind_of(path)
-    if kind == "parquet" or len(texts) > _FEW or not all(t.isascii() and t.isprintable() for t in texts):
+    if kind == "parquet" or not finder.sure:
         return True
-    wanted = [t.lower().encode() for t in texts]
-    overlap = max(map(len, wanted), default=1)
     rest = b""
     with open_packed(path, compression) as reader:
         while data := reader.read(_BLOCK):
-            block = (rest + data).lower()
-            if any(w in block for w in wanted) or (kind == "jsonl" and b"\\" in block):  # escapes may hide one
+            block = rest + data
+            if finder.places(block) or (kind == "jsonl" and b"\\" in block):  # escapes may hide one
                 return True
-            rest = block[-overlap:]
+            rest = block[-finder.longest :]
     return False
 
 
@@ -139,7 +134,8 @@ def blank_refused(settings: Settings, texts: Collection[str]) -> int:
 
     A file that has no lines (Parquet, or one that cannot be unpacked) goes as a whole where it names one.
     """
-    return sum(_without_lines(path, set(texts)) for path in _loose(settings.home))
+    finder = Finder(texts)
+    return sum(_without_lines(path, finder) for path in _loose(settings.home))
 
 
 def _loose(home: Home) -> Iterator[Path]:
@@ -147,69 +143,24 @@ def _loose(home: Home) -> Iterator[Path]:
         yield from sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(_REASON))
 
 
-def _without_lines(path: Path, texts: set[str]) -> int:
+def _without_lines(path: Path, finder: Finder) -> int:
     compression = path.suffix if path.suffix in COMPRESSIONS else ""
     if path.stem.endswith(".parquet") or path.suffix == ".parquet":
-        return _drop(path, texts)
-    ways = _ways(texts)
+        return _drop(path, finder.texts)
     with disk_errors(path.parent):
         try:
-            if not _may_hold(path, compression, ways):
-                return 0
             with open_packed(path, compression) as reader:
-                gone = sum(_names(line, texts, ways) for line in _lines(reader))
+                gone = sum(named for _, named in finder.lines(reader))
         except (OSError, EOFError, ValueError):
-            return _drop(path, texts)
+            return _drop(path, finder.texts)
         if gone:
             stamp = path.stat()
             with draft_of(path) as draft:
                 with open_packed(path, compression) as reader, packed(draft, compression) as writer:
-                    writer.writelines(line for line in _lines(reader) if not _names(line, texts, ways))
+                    writer.writelines(line for line, named in finder.lines(reader) if not named)
                     reach("privacy.redact")
                 os.utime(draft, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     return gone
-
-
-def _may_hold(path: Path, compression: str, ways: Collection[bytes]) -> bool:
-    """Whether any of these stands in a file; it is read to its end, so that it is known to be readable."""
-    overlap, rest, found = max(map(len, ways), default=1), b"", False
-    with open_packed(path, compression) as reader:
-        while data := reader.read(_BLOCK):
-            if not found:
-                block = (rest + data).lower()
-                found = any(way in block for way in ways)
-                rest = block[-overlap:]
-    return found
-
-
-def _lines(reader: BinaryIO) -> Iterator[bytes]:
-    """The lines of a stream with their ends. Raises ValueError where one is too long to be looked at in memory."""
-    rest = b""
-    while data := reader.read(_BLOCK):
-        *whole, rest = (rest + data).splitlines(keepends=True)
-        yield from whole
-        if len(rest) > _LONGEST:
-            raise ValueError
-    if rest:
-        yield rest
-
-
-def _ways(texts: set[str]) -> list[bytes]:
-    """What must stand somewhere in a file for any of its words to be one of the texts, also behind percent signs."""
-    if len(texts) > _FEW:
-        return [b""]
-    low = [t.lower() for t in texts]
-    return sorted({b"%25", b"\\u", *(t.encode() for t in low), *(quote(t, safe="").lower().encode() for t in low)})
-
-
-def _names(line: bytes, texts: set[str], ways: Collection[bytes]) -> bool:
-    """Whether a line holds one of the texts as a word, in any spelling that is the same id."""
-    low = line.lower()
-    if not any(way in low for way in ways):
-        return False
-    text = line.decode("utf-8", "replace")
-    found = words(text) | (words(text.encode().decode("unicode_escape", "replace")) if "\\u" in text else set())
-    return not texts.isdisjoint(found) or not texts.isdisjoint({normal_id(w) or "" for w in found})
 
 
 def _drop(path: Path, texts: set[str]) -> int:

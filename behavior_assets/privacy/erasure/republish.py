@@ -12,7 +12,6 @@ from behavior_assets.staleness import stale_days
 from behavior_assets.star.build import StarBuilder
 from behavior_assets.star.order import GOLD_INPUTS, build_table
 from exports import outlets
-from exports.database import publish_to_setting
 from exports.snapshot import current_manifest, data_through, publish, read_manifest
 from resources.engine import engine
 from resources.lake import Lake
@@ -42,4 +41,3 @@ def republish(settings: Settings, tell: Callable[[str, int], None]) -> None:
     outlets.powerbi(exports, manifest)
     outlets.report(exports, manifest, settings.memory_limit)
     outlets.aggregate(exports, manifest, settings.memory_limit)
-    publish_to_setting(settings)
