@@ -589,3 +589,18 @@ def test_a_bomb_is_not_unpacked_without_end(at: Path, monkeypatch: pytest.Monkey
     (find,) = found(at, EMAIL)
     assert find.unread
     assert "4 MiB" in find.place
+
+
+@pytest.mark.parametrize("spelt", [
+    lambda who: who.encode(), lambda who: who.upper().encode(), lambda who: quote(who, safe="").encode(),
+    lambda who: base64.b64encode(b"a" + who.encode() + b"bbb"),
+])  # fmt: skip
+def test_of_thousands_of_persons_each_is_found(home: Path, spelt: Callable[[str], bytes]) -> None:
+    """In the spellings that programs write; keys where cells are decoded, and as digits."""
+    many = frozenset(f"customer.{n:05d}@example.org" for n in range(30_000))
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    (home / "logs" / "a.log").write_bytes(noise(5000) + b" " + spelt("customer.04711@example.org") + b" " + noise(5000))
+    (home / "logs" / "b.log").write_text(f"key {KEY}\n")
+    pq.write_table(pa.table({"n": pa.array([1, KEY], pa.int64())}), home / "logs" / "c.parquet")
+    finds = scan(home, Needles(many, frozenset({KEY})))
+    assert {f.path.name for f in finds} == {"a.log", "b.log", "c.parquet"}

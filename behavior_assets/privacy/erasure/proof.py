@@ -14,6 +14,7 @@ from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure.case import Case
 from behavior_assets.privacy.erasure.naming import needles_of
 from behavior_assets.privacy.scanner import Find, scan
+from behavior_assets.privacy.scanner.needles import WIDELY
 from exports.snapshot import read_manifest
 from resources.keys import AUDIT, load_key, was_destroyed
 from resources.lake import Lake
@@ -67,10 +68,16 @@ def receipt_of(settings: Settings, case: Case, seconds: Mapping[str, float]) -> 
         "days": case.told.get("days", []), "tombstones": case.told.get("tombstones", []),
         "originals": case.told.get("originals", 0), "original_records": case.told.get("original_records", 0),
         "refused_lines": case.told.get("refused_lines", 0), "models": case.told.get("models", []),
-        "snapshot": manifest["snapshot"] if manifest else None, "scan": "nothing found",
+        "snapshot": manifest["snapshot"] if manifest else None, "scan": f"nothing found of {_names(settings, case)}",
         "seconds": dict(seconds), "not_covered": [*NOT_COVERED, *([_KEY_DESTROYED] if was_destroyed(settings) else [])],
     }  # fmt: skip
     return {**told, "signature": signature(settings, told)}
+
+
+def _names(settings: Settings, case: Case) -> str:
+    called = cases.called_in(settings.home, case)
+    count = len(called.all_texts) + sum(map(len, called.keys.values()))
+    return f"{count:,} ids and keys{', of so many in their usual spellings only' if count > WIDELY else ''}"
 
 
 def signature(settings: Settings, told: Mapping[str, Any]) -> str:

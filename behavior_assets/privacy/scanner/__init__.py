@@ -14,6 +14,9 @@ a place must say before it counts, by the bits that such a text carries (``needl
 
 So product 12345 and quantity 12345 are no find for the customer 12345.
 
+Of more than 20,000 ids and keys (some hundred persons at once) only the spellings that programs write are looked for:
+as they are, in any case of letters, escaped, in Base64, and keys as digits and in decoded cells.
+
 **What cannot be told.** A weak id that no name explains: "row 12345 failed" in a log, the third field of a line
 without a header, a cell of a workbook. Ids that are not whole or weak are not looked for in Base64, UTF-16 or hex when
 they carry less than 48 bits. Several persons with one id (GA4's ``ga_session_id`` is a second of the clock) are one

@@ -2,7 +2,8 @@
 
 Of every pattern that is long enough, whatever place it starts at, one word of four or eight bytes lies at a place
 that a stride divides. So only every second, fourth or eighth word of the data is looked up in a table; the few that
-are in it are compared in full. Time does not grow with the number of patterns, as that of an automaton does.
+are in it are compared in full. Where many patterns share a word (customer numbers begin alike) they are looked up by a
+hash of all their bytes. Time does not grow with the number of patterns, as that of an automaton does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,9 @@ from behavior_assets.privacy.scanner.needles import Pattern
 Bytes = npt.NDArray[np.uint8]
 _WIDE, _NARROW = 8, 4
 _LEAST_WIDE = 15  # shorter patterns are looked up by words of four bytes
-_TABLE_BITS = 22
+_LEAST_BITS, _FREE_BITS, _MOST_BITS = 12, 22, 27  # of a table's size; up to _FREE_BITS it fits a processor's cache
+_MANY = 32  # patterns with one word that are compared one by one
+_BASE = np.uint64(0x100000001B3)
 _FACTOR: dict[int, Any] = {_WIDE: np.uint64(0x9E3779B97F4A7C15), _NARROW: np.uint32(0x9E3779B1)}
 _TYPE: dict[int, np.dtype[Any]] = {_WIDE: np.dtype("<u8"), _NARROW: np.dtype("<u4")}
 
@@ -36,9 +40,11 @@ class _Words:
             for offset in range(self.stride):
                 word = int.from_bytes(pattern.folded[offset : offset + width], "little")
                 self._at[word].append((offset, pattern))
+        self._alike: dict[int, list[_Alike]] = {}  # made when such a word is met
         self._known = np.array(sorted(self._at), dtype=_TYPE[width])
-        # Few entries among many, so that hardly any other word is in it; small enough for the processor's cache.
-        self._bits = min(max(len(self._known).bit_length() + 6, 12), _TABLE_BITS)
+        # Few entries among many, so that hardly any other word is in it; small enough for the cache where that may be.
+        bits = len(self._known).bit_length()
+        self._bits = min(max(bits + 6, _LEAST_BITS), max(_FREE_BITS, min(bits + 4, _MOST_BITS)))
         self._table = np.zeros(1 << self._bits, dtype=np.bool_)
         self._table[self._hashed(self._known)] = True
 
@@ -67,9 +73,68 @@ class _Words:
         order = np.argsort(word, kind="stable")
         place, word = place[order], word[order]
         for value, group in zip(*_groups(word, place), strict=True):
-            for offset, pattern in self._at[int(value)]:
-                starts = group - offset
-                yield starts[(starts >= 0) & (starts + len(pattern.folded) <= len(folded))], pattern
+            told = self._at[int(value)]
+            if len(told) > _MANY:
+                if int(value) not in self._alike:
+                    self._alike[int(value)] = _alike(told)
+                for alike in self._alike[int(value)]:
+                    yield from alike.candidates(folded, group)
+                continue
+            for offset, pattern in told:
+                yield _within(group - offset, len(pattern.folded), folded), pattern
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """Patterns of one length that share a word at one offset, by the hash of their bytes."""
+
+    offset: int
+    length: int
+    hashes: npt.NDArray[np.uint64]
+    patterns: list[list[Pattern]]
+
+    def candidates(
+        self, folded: Bytes, places: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Pattern]]:
+        """Of the places where the word lies, those of each pattern."""
+        starts = _within(places - self.offset, self.length, folded)
+        if not starts.size:
+            return
+        hashes = _hashes(folded, starts, self.length)
+        at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        same = self.hashes[at] == hashes
+        order = np.argsort(at[same], kind="stable")
+        for number, group in zip(*_groups(at[same][order], starts[same][order]), strict=True):
+            for pattern in self.patterns[int(number)]:
+                yield group, pattern
+
+
+def _alike(told: Iterable[tuple[int, Pattern]]) -> list[_Alike]:
+    groups: dict[tuple[int, int], dict[bytes, list[Pattern]]] = defaultdict(lambda: defaultdict(list))
+    for offset, pattern in told:
+        groups[offset, len(pattern.folded)][pattern.folded].append(pattern)
+    made = []
+    for (offset, length), by_bytes in groups.items():
+        joined = np.frombuffer(b"".join(by_bytes), dtype=np.uint8)
+        hashes = _hashes(joined, np.arange(len(by_bytes)) * length, length)
+        by_hash: dict[int, list[Pattern]] = defaultdict(list)
+        for value, same in zip(hashes.tolist(), by_bytes.values(), strict=True):
+            by_hash[value] += same
+        known = sorted(by_hash)
+        made.append(_Alike(offset, length, np.array(known, dtype=np.uint64), [by_hash[value] for value in known]))
+    return made
+
+
+def _hashes(data: Bytes, starts: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.uint64]:
+    """A number for the bytes of this length at each place; who finds one compares the bytes."""
+    found = np.zeros(len(starts), dtype=np.uint64)
+    for offset in range(length):
+        found = found * _BASE + data[starts + offset]
+    return found
+
+
+def _within(starts: npt.NDArray[np.int64], length: int, data: Bytes) -> npt.NDArray[np.int64]:
+    return starts[(starts >= 0) & (starts + length <= len(data))]
 
 
 def _groups(

@@ -22,6 +22,7 @@ _HEX = re.compile(r"[0-9a-f-]+")
 _BINARY_KEY = 2**40  # a smaller number is mostly zeros in eight bytes
 _UUID_DIGITS = 32
 ANYTHING = frozenset(IdOf)
+WIDELY = 20_000  # needles; of more, only the spellings that programs really write are looked for
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,19 @@ def grade(text: str) -> Grade:
 
 
 def patterns(needles: Needles) -> list[Pattern]:
-    """Every spelling of every needle. Escapes (URL, JSON, HTML) are undone where they stand and need none."""
+    """Every spelling of every needle. Escapes (URL, JSON, HTML) are undone where they stand and need none.
+
+    Of more than ``WIDELY`` needles: as they are, in any case of letters, and in Base64; keys as digits, and as numbers
+    where cells are decoded. Else millions of patterns would be looked for.
+    """
+    widely = len(needles.texts) + len(needles.keys) <= WIDELY
     made: dict[tuple[str, bytes, bytes | None], Pattern] = {}
     for name, text in needles.named().items():
         level = grade(text)
         spelt = [*_plain(text)]
         if level is Grade.anywhere:
-            spelt += _spelt(text)
-        if name.startswith("key"):
+            spelt += [s for s in _spelt(text) if widely or (s[0] == "base64" and not name.startswith("key"))]
+        if name.startswith("key") and widely:
             spelt += _numbers(int(text))
         for how, data, cased in spelt:
             kinds = needles.of.get(text, ANYTHING)
