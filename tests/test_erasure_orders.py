@@ -14,7 +14,7 @@ from tests.persons import again, erasure, seen
 MAPPING = """
 columns: {event_time: at, event_name: event, user_id: user, session_id: visit, transaction_id: order,
           product_id: product, price: price, quantity: pieces, line_type: line}
-events: {buy: purchase, back: refund}
+events: {put: add_to_cart, buy: purchase, back: refund}
 line_types: {sold: sale, back: refund}
 time: {format: "%Y-%m-%d %H:%M:%S", zone: UTC}
 """
@@ -55,19 +55,33 @@ def test_a_refund_that_has_only_the_order_goes_with_the_person(tmp_path: Path) -
     deliver(chain, tmp_path / "in", "sold.csv", bought("01", "ann", "v-1", ORDER), bought("01", "bob", "v-2", OTHERS))
     deliver(chain, tmp_path / "in", "back.csv", sent_back("03", ORDER), sent_back("03", OTHERS))
     again(chain)
+    sales = set(chain.rows("gold/fact_sales", "FROM t"))
     keys = {k for (k,) in chain.rows("gold/fact_sales", "SELECT order_key FROM t")}
-    assert len(keys) == 2
+    assert (len(sales), len(keys)) == (4, 2)
     receipt = erasure(chain, "ann").run()
     assert receipt["rows"]["bronze/events"] == 2
     assert kept(chain) == [("purchase", "bob", "v-2", OTHERS), ("refund", None, None, OTHERS)]
     left = {k for (k,) in chain.rows("gold/fact_sales", "SELECT order_key FROM t")}
     assert len(left) == 1
     assert left < keys
+    assert set(chain.rows("gold/fact_sales", "FROM t")) < sales  # Bob's as they were, their order numbers too
     (gone,) = keys - left
     assert seen(chain.settings.home.root, [ORDER, str(gone)]) == []
     assert [p for p in verify_home(chain.settings)["problems"] if p["where"] != "quality/days"] == []
     # and what comes later
     assert deliver(chain, tmp_path / "in", "late.csv", sent_back("04", ORDER), sent_back("04", OTHERS)) == 1
+
+
+def test_a_cart_from_before_a_login_goes_with_the_visit(tmp_path: Path) -> None:
+    chain = Chain.at(tmp_path / "home", archive=True)
+    rows = [f"2024-05-01 09:0{n}:00,put,{user},{visit},,p{n},10.00,1,"
+            for n, (user, visit) in enumerate([("", "v-1"), ("ann", "v-1"), ("", "v-3"), ("bob", "v-2")])]  # fmt: skip
+    deliver(chain, tmp_path / "in", "put.csv", *rows)
+    again(chain)
+    assert chain.rows("gold/fact_cart_item", "SELECT count(*) FROM t") == [(4,)]
+    erasure(chain, "ann").run()
+    assert chain.rows("bronze/events", "SELECT product_id FROM t ORDER BY 1") == [("p2",), ("p3",)]
+    assert chain.rows("gold/fact_cart_item", "SELECT count(*) FROM t") == [(2,)]
 
 
 def test_an_order_of_two_persons_stays_with_the_other(tmp_path: Path) -> None:

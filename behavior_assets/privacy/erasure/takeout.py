@@ -64,9 +64,9 @@ def consents_of(con: duckdb.DuckDBPyConnection, table: LakeTable) -> Rows:
 
 
 def shared_days(con: duckdb.DuckDBPyConnection, events: LakeTable, rows: Rows) -> list[str]:
-    """Days of silver/events that are to be made again: of visits of others as well, and of events without a person.
+    """Days of silver/events that are to be made again: of visits of others as well, and of carts without a person.
 
-    Such visits leave ``gone_key``: what others did in them stays.
+    Such visits leave ``gone_key``: what others did in them stays. No key tells whose a cart without a person is.
     """
     if not rows:
         return []
@@ -78,8 +78,10 @@ def shared_days(con: duckdb.DuckDBPyConnection, events: LakeTable, rows: Rows) -
         ANTI JOIN gone_event USING (filename, file_row_number)
         WHERE chain_key IN (SELECT key FROM gone_key WHERE kind = 'chain')""")
     con.execute("DELETE FROM gone_key WHERE kind = 'chain' AND key IN (FROM shared_chain)")
-    days = con.execute("""SELECT DISTINCT h.event_date FROM holding h JOIN gone_event USING (filename, file_row_number)
-        WHERE customer_key IS NULL OR chain_key IN (FROM shared_chain)""").fetchall()
+    days = con.execute("""WITH gone AS (FROM holding SEMI JOIN gone_event USING (filename, file_row_number)),
+        cart AS (SELECT chain_key FROM gone WHERE customer_key IS NULL AND event_name = 'add_to_cart')
+        SELECT DISTINCT event_date FROM gone WHERE chain_key IN (FROM shared_chain)
+        OR (customer_key IS NULL AND chain_key IN (FROM cart))""").fetchall()
     con.unregister("gone_event")
     return sorted(day.isoformat() for (day,) in days)
 
