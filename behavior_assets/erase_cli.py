@@ -35,14 +35,18 @@ def erase(
         _list(settings, as_json=as_json)
         return
     from behavior_assets.privacy.erasure.case import open_case, require_case
-    from behavior_assets.privacy.erasure.erase import Erasure
+    from behavior_assets.privacy.erasure.erase import Erasure, require_persons
     from behavior_assets.repair import by_the_chain
 
     if sum(map(bool, (subject, subjects, resume))) != 1:
         msg = "one of --subject, --subjects and --resume says whom to erase; --list shows the cases."
         raise UsageError(msg)
-    case = require_case(settings, resume) if resume else open_case(
-        settings, asked_for(subject, subjects, id_kind), datetime.now(UTC))  # fmt: skip
+    if resume:
+        case = require_case(settings, resume)
+    else:
+        asked = asked_for(subject, subjects, id_kind)
+        require_persons(settings, asked)
+        case = open_case(settings, asked, datetime.now(UTC))
     with terminal.progress(silent=as_json) as tell:
         receipt = Erasure(settings, case, by_the_chain, tell).run()
     if as_json:

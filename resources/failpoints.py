@@ -32,7 +32,7 @@ OUTLET_PLACES = ("outlet.file", "outlet.note", "publish.load", "publish.keys", "
 PRIVACY_PLACES = (
     "audit.append", "audit.head", "keys.write", "keys.wipe", "keys.map", "keys.rekey", "keys.shred", "keys.translate",
     "privacy.suppress", "privacy.redact", "privacy.case", "privacy.keys", "privacy.taken", "privacy.tombstone",
-    "privacy.purge", "privacy.receipt", "privacy.expire",
+    "privacy.purge", "privacy.receipt", "privacy.forget", "privacy.expire",
 )  # fmt: skip
 _KNOWN = frozenset((*PLACES, *OUTLET_PLACES, *PRIVACY_PLACES))
 _ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO}

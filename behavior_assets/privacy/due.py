@@ -108,7 +108,8 @@ def due(settings: Settings, now: datetime) -> Due:
             found.files[table.spec.name] = files
     found.originals = list(_originals(home, lake, clock.moment(Layer.archive)))
     found.refused = [p for p in _refused(home) if _put_there(p) < clock.moment(Layer.landing).timestamp()]
-    found.damaged = sorted(p for p in (home.root / DAMAGED).glob("*") if p.name < stamp(clock.moment(Layer.landing)))
+    put_aside = (p for p in (home.root / DAMAGED).glob("2*Z") if p.is_dir())
+    found.damaged = sorted(p for p in put_aside if p.name < stamp(clock.moment(Layer.landing)))
     _models(found, home, clock.first_day(Layer.models))
     _snapshots(found, home, stamp(clock.moment(Layer.exports)))
     return found

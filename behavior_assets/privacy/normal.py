@@ -7,8 +7,10 @@ text (``tests/test_keys.py``), which is why neither leaves anything to an engine
 
 from __future__ import annotations
 
+import re
 import string
 from enum import StrEnum
+from urllib.parse import unquote
 
 import ibis.expr.types as ir
 
@@ -16,6 +18,7 @@ _SPACE = (
     " \t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
+_OF_IDS = "0-9A-Za-z._%+@-"  # what ids are made of
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
@@ -41,3 +44,9 @@ def normal_ids(value: ir.StringValue) -> ir.StringValue:
     is_mail = text.re_search("^[^@]+@[^@]+$")
     mail = text.translate(string.ascii_uppercase, string.ascii_lowercase)
     return is_mail.ifelse(mail, text).nullif("")
+
+
+def is_within(value: str, text: str) -> bool:
+    """Whether a text holds an id with nothing beside it that could make another id of it, like joann@ of ann@."""
+    alone = rf"(?<![{_OF_IDS}]){re.escape(value)}(?![{_OF_IDS}])"
+    return any(re.search(alone, t, re.IGNORECASE) for t in (text, unquote(text)))

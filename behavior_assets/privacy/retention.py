@@ -22,6 +22,7 @@ from behavior_assets.ingestion.ledger import Removed, read_ledger
 from behavior_assets.ingestion.redaction import Redaction, keep_redaction, redaction_of
 from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.due import Clock, Due, due, stamp
+from behavior_assets.privacy.erasure.republish import republish
 from behavior_assets.privacy.erasure.takeout import records_by_batch
 from behavior_assets.privacy.marks import EXPIRED_KEY, PUBLISH, PURGE, keep_marks, read_marks
 from behavior_assets.privacy.registry import Layer
@@ -33,6 +34,7 @@ from exports.snapshot import collect, read_manifest
 from exports.tombstones import bury
 from resources.errors import BehaviorError
 from resources.failpoints import reach
+from resources.keys import was_destroyed
 from resources.lake import Lake, LakeTable, shared_views
 from resources.lock import alone
 from resources.models import ModelStore
@@ -83,6 +85,7 @@ class Retention:
             if marks != read_marks(self.home):
                 keep_marks(self.home, marks)
             self._take_out(found)
+            self.lake.vacuum(-1.0)  # what is made of it may fail to be made again
         self.told = {"expired": found.counts(), "overdue": found.overdue, "tombstones": []}
         if begun == PUBLISH:
             self._publish()
@@ -150,7 +153,10 @@ class Retention:
     # What was made of it
 
     def _publish(self) -> None:
-        problems = self.chain(self.settings, self.tell)
+        if was_destroyed(self.settings):  # the chain cannot run any more, nor has anything to make but gold
+            with alone(self.home), shared_views():
+                republish(self.settings, self.tell)
+        problems = [] if was_destroyed(self.settings) else self.chain(self.settings, self.tell)
         if not problems and read_manifest(self.home.exports) is not None:
             problems = [f"{name} still holds {rows:,} rows of them." for name, rows in
                         due(self.settings, self.now()).gold.items()]  # fmt: skip

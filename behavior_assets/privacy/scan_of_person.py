@@ -53,7 +53,7 @@ def _called(settings: Settings, asked: Sequence[Asked]) -> tuple[Needles, bool]:
         texts = subjects.texts()
         for a in asked:
             texts[IdOf.visit if a.kind is IdKind.session else IdOf.person].add(a.id)
-        return needles_of(texts, subjects.keys(), lake.table(BRONZE_EVENTS)), subjects.has_rows()
+        return needles_of(subjects.con, texts, subjects.keys(), lake.table(BRONZE_EVENTS)), subjects.has_rows()
 
 
 def layer_of(path: Path) -> str:

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 
 from behavior_assets.ingestion.sources.base import Source
 from behavior_assets.privacy.normal import IdOf, normal_id
+from behavior_assets.privacy.scanner.needles import Grade, grade
 from resources.disk import disk_errors, make_folder, write_whole
 from resources.errors import IntegrityError
 from resources.keys import SUPPRESSION, load_key
@@ -124,13 +125,20 @@ class Suppression:
     def record(self, source: Source, header: str, raw: bytes) -> bool:
         """Whether a record that could not be accepted is of somebody who is suppressed: any of its ids, wherever.
 
-        A word of digits alone may be a price as well, or an order of the same number: it counts only where an id of
-        its kind stands, or where nobody can tell where they do.
+        A word of digits alone may be a price as well: it counts only where ids stand, or where nobody can tell where
+        they do. The visit and the order tell, as of a good row, only where no person is named; where nobody can tell
+        that, only if they are hardly anything else.
         """
         text = raw.decode("utf-8", "replace")
         ids = record_ids(source, header, text)
         said = {w for w in words(text) if ids is None or not _PLAIN.fullmatch(w)}
-        told = {(kind, w) for kind in IdOf for w in said} | {(_IDS[name], i) for name, i in (ids or {}).items()}
+        told = {(IdOf.person, w) for w in said}
+        if ids is None:
+            told |= {(kind, w) for kind in (IdOf.visit, IdOf.order) for w in said if grade(w) is Grade.anywhere}
+        else:
+            named = {(kind, ids[name]) for name, kind in _IDS.items() if name in ids}
+            persons = {(kind, i) for kind, i in named if kind is IdOf.person}
+            told |= persons or named
         return any(self.names(kind, value, source.name) for kind, value in told)
 
 

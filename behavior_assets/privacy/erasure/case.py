@@ -8,7 +8,6 @@ which tells of no person.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -113,6 +112,9 @@ def read(home: Home, name: str) -> Case | None:
 
 def open_cases(home: Home) -> list[Case]:
     """Cases that are not verified yet, oldest first."""
+    for place in folder(home).glob("*/"):
+        if (receipts(home) / f"{place.name}.json").exists():  # whoever wrote it died before all was forgotten
+            _forget(place)
     names = [p.name for p in folder(home).glob("*/") if (p / _CASE).exists()]
     found = [c for name in names if (c := read(home, name)) is not None]
     return sorted(found, key=lambda c: c.reached[REQUESTED])
@@ -147,8 +149,17 @@ def close(home: Home, case: Case, receipt: dict[str, Any]) -> Path:
     target = receipts(home) / f"{case.name}.json"
     reach("privacy.receipt")
     _write(target, receipt)
-    shutil.rmtree(folder(home) / case.name, ignore_errors=True)
+    _forget(folder(home) / case.name)
     return target
+
+
+def _forget(place: Path) -> None:
+    """Remove what tells of whom a case was; by what is left of it the next command knows that it is to go on."""
+    with disk_errors(place):
+        for path in sorted(place.iterdir(), key=lambda p: p.name == _CASE):
+            reach("privacy.forget")
+            path.unlink()
+        place.rmdir()
 
 
 def read_receipts(home: Home) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,15 +27,17 @@ from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.case import EXECUTED, SUPPRESSED, VERIFIED, Called, Case
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
+from behavior_assets.privacy.erasure.lines import Theirs
 from behavior_assets.privacy.erasure.naming import name_keys, source_as_read, tables_of
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
 from behavior_assets.privacy.erasure.proof import left_in, look, receipt_of
 from behavior_assets.privacy.erasure.republish import can_republish, republish
-from behavior_assets.privacy.erasure.subjects import Subjects, open_subjects
+from behavior_assets.privacy.erasure.subjects import Asked, IdKind, Subjects, open_subjects
 from behavior_assets.privacy.key_guard import carries_former_key
 from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.registry import Purge, registry
 from behavior_assets.privacy.scanner import Find
+from behavior_assets.privacy.scanner.needles import Grade, grade
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.privacy.suppression import read_suppression, suppress, token
 from behavior_assets.privacy.vault import forget
@@ -63,6 +65,13 @@ class NotErasedError(BehaviorError):
     exit_code = 5
 
 
+def require_persons(settings: Settings, asked: Sequence[Asked]) -> None:
+    """Raise UsageError where a session that is asked by is of several persons: before it becomes a case."""
+    if any(a.kind is IdKind.session for a in asked):
+        with alone(settings.home), open_subjects(settings, asked):
+            pass
+
+
 @dataclass
 class Erasure:
     """One case, carried through. ``now`` and ``chain`` may be given by a test."""
@@ -87,6 +96,8 @@ class Erasure:
                 self.publish()
             with self._timed("purge"):
                 self.purge()
+            with self._timed("database"):
+                self.publish_database()
             with self._timed("scan"):
                 left = self.scan()
             if not left:
@@ -110,7 +121,7 @@ class Erasure:
         """Nothing of the persons is taken in from here on. What a run has open is waited for by ``delete``."""
         asked = cases.asked_of(self.case)
         key = load_key(self.settings, SUPPRESSION)
-        tokens = {token(key, IdOf.person, a.id) for a in asked if a.kind != "session"}
+        tokens = {token(key, IdOf.person, a.id) for a in asked if a.kind is not IdKind.session}
         suppress(self.settings, self.case.name, tokens)
         self._reach(SUPPRESSED)
 
@@ -199,14 +210,15 @@ class Erasure:
         subjects.add_keys(before)
 
     def _quarantine(self, tables: dict[str, LakeTable]) -> int:
-        suppression = read_suppression(self.settings)
+        called = cases.called_in(self.settings.home, self.case)
+        theirs = Theirs(read_suppression(self.settings), called.texts.get(IdOf.person, ()))
         sources: dict[str, Source] = {}
 
         def is_theirs(entry: FileEntry | None, source: str, header: str, raw: bytes) -> bool:
             contract = entry.contract if entry else ""
             if source + contract not in sources:
                 sources[source + contract] = source_as_read(self.settings.home, entry, source)
-            return suppression.record(sources[source + contract], header, raw)
+            return theirs.record(sources[source + contract], header, raw)
 
         return takeout.take_out_of_quarantine(
             tables[QUARANTINE_EVENTS.name], tables[BRONZE_EVENTS.name], self.case.name, is_theirs
@@ -220,7 +232,6 @@ class Erasure:
         Where the pseudonym key was destroyed nothing of what is published was touched, and nothing can be made anew.
         """
         if was_destroyed(self.settings):
-            self._reach(EXECUTED)
             return
         with alone(self.settings.home), shared_views():
             direct = can_republish(self.settings)
@@ -230,17 +241,27 @@ class Erasure:
             self._chain()
         exports = self.settings.home.exports
         with alone(self.settings.home):
-            if left := older_copies(self.settings):
-                msg = (
-                    f"case {self.case.name}: the database still holds what was published before ({'; '.join(left)}). "
-                    f"The persons stay suppressed: end what reads it, then `behavior erase --resume {self.case.name}`."
-                )
-                raise NotErasedError(msg)
             current = read_manifest(exports)
             if current is not None:
                 buried = bury(exports, current["snapshot"], "erased", self.case.name, self.now())
                 collect(exports, self.settings.snapshots_kept, current["snapshot"])
                 self.case.told["tombstones"] = sorted({*self.case.told.get("tombstones", ()), *buried})
+
+    def publish_database(self) -> None:
+        """The database that settings name gets the new snapshot. Raises NotErasedError where an older one stays."""
+        if self.settings.publish_to and not was_destroyed(self.settings):
+            try:
+                with alone(self.settings.home):
+                    left = "; ".join(older_copies(self.settings))
+            except BehaviorError as error:
+                left = str(error)
+            if left:
+                msg = (
+                    f"case {self.case.name}: the persons were taken out of the home, but the database may still hold "
+                    f"what was published before ({left}). Mend that, or end what reads it, then `behavior erase "
+                    f"--resume {self.case.name}`."
+                )
+                raise NotErasedError(msg)
         self._reach(EXECUTED)
 
     def _chain(self) -> None:
@@ -258,9 +279,11 @@ class Erasure:
         """What no table names any more, and what never was in one: old files, originals, refused files."""
         with alone(self.settings.home), engine(with_zone(self.settings)) as backend, shared_views():
             shutil.rmtree(self.settings.home.staging, ignore_errors=True)
-            called = cases.called_in(self.settings.home, self.case).all_texts
-            done = blank_originals(self.settings, backend.con, called, self.tell)
-            refused = blank_refused(self.settings, called)
+            called = cases.called_in(self.settings.home, self.case)
+            persons = called.texts.get(IdOf.person, set())
+            done = blank_originals(self.settings, backend.con, called.all_texts, persons, self.tell)
+            telling = {text for text in called.all_texts if grade(text) is Grade.anywhere}
+            refused = blank_refused(self.settings, persons | telling)
             told = self.case.told
             told["originals"] = told.get("originals", 0) + done.files
             told["original_records"] = told.get("original_records", 0) + done.records

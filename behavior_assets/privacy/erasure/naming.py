@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from itertools import accumulate
 
 import duckdb
 import ibis
@@ -17,16 +15,18 @@ from behavior_assets.ingestion.sources import load_source
 from behavior_assets.ingestion.sources.base import Source
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.subjects import Subjects
-from behavior_assets.privacy.normal import IdOf
+from behavior_assets.privacy.normal import IdOf, is_within
 from behavior_assets.privacy.registry import registry
 from behavior_assets.privacy.scanner import Needles
-from behavior_assets.privacy.scanner.matcher import Matcher
-from behavior_assets.privacy.scanner.needles import patterns
+from behavior_assets.privacy.scanner.matcher import holding
+from behavior_assets.privacy.scanner.needles import Grade, grade
 from behavior_assets.star.facts import order_key
 from behavior_assets.tables import all_tables
 from resources.errors import InputRefusedError
 from resources.lake import Lake, LakeTable
 from resources.settings import Home
+
+_SOME = 100_000  # ids that are looked at together
 
 
 def tables_of(lake: Lake) -> dict[str, LakeTable]:
@@ -76,24 +76,29 @@ def _name_orders(subjects: Subjects, tables: Mapping[str, LakeTable]) -> None:
             WHERE customer_key IN (SELECT key FROM gone_key WHERE kind = 'customer')""")
 
 
-def needles_of(texts: Mapping[IdOf, Iterable[str]], keys: Iterable[int], bronze: LakeTable) -> Needles:
+def needles_of(
+    con: duckdb.DuckDBPyConnection, texts: Mapping[IdOf, Iterable[str]], keys: Iterable[int], bronze: LakeTable
+) -> Needles:
     """What to look for in a home, with what looks like it and is others'."""
     needles = Needles.by_kind(texts, keys)
-    return Needles.by_kind(texts, keys, _alike(needles.texts, bronze))
+    return Needles.by_kind(texts, keys, _alike(con, needles.texts, bronze))
 
 
-def _alike(texts: frozenset[str], bronze: LakeTable) -> set[str]:
-    """Ids of others, as bronze has them, that hold one of these: joann@ of ann@."""
+def _alike(con: duckdb.DuckDBPyConnection, texts: frozenset[str], bronze: LakeTable) -> set[str]:
+    """Ids of others in bronze that a text is but a part of (joann@ of ann@), or that only the case tells apart.
+
+    One that names a text, like v/ann@, is a find.
+    """
     if not bronze.files() or not texts:
         return set()
-    with duckdb.connect(":memory:") as con:
-        con.read_parquet(bronze.absolute(bronze.files()), union_by_name=True).create_view("events")
-        names = ("user_id", "client_id", "session_id", "transaction_id")
-        every = " UNION ".join(f"SELECT {name} AS id FROM events WHERE {name} IS NOT NULL" for name in names)
-        ids = [str(i) for (i,) in con.execute(every).fetchall()]
-    ends = [*accumulate(len(i.encode()) + 1 for i in ids)]
-    plain = Matcher(p for p in patterns(Needles(texts)) if p.how == "bytes")
-    found = {ids[bisect_right(ends, start)] for start, _, _ in plain.hits("\0".join(ids).encode())}
+    con.read_parquet(bronze.absolute(bronze.files()), union_by_name=True).create_view("every_event", replace=True)
+    names = ("user_id", "client_id", "session_id", "transaction_id")
+    ids = con.execute(" UNION ".join(f"SELECT {n} AS id FROM every_event WHERE {n} IS NOT NULL" for n in names))
+    told = [text for text in texts if grade(text) is not Grade.weak]  # those must be named anyway
+    found = set()
+    while some := [str(i) for (i,) in ids.fetchmany(_SOME)]:
+        pairs = holding(told, some)
+        found |= {i for i, text in pairs if i.lower() == text.lower() or not is_within(text, i)}
     return found - texts
 
 

@@ -19,9 +19,10 @@ from behavior_assets.ingestion.redaction import packed, redact, redaction_of
 from behavior_assets.ingestion.reload import UNREADABLE, Originals
 from behavior_assets.ingestion.sift import sift
 from behavior_assets.ingestion.sources.base import Source
-from behavior_assets.privacy.erasure.lines import Finder
+from behavior_assets.privacy.erasure.lines import Finder, Theirs
 from behavior_assets.privacy.normal import normal_id
-from behavior_assets.privacy.suppression import Suppression, read_suppression
+from behavior_assets.privacy.scanner import Needles, scan
+from behavior_assets.privacy.suppression import read_suppression
 from resources.disk import disk_errors, draft_of
 from resources.errors import InputRefusedError, IntegrityError
 from resources.failpoints import reach
@@ -42,20 +43,22 @@ class Blanked:
 
 
 def blank_originals(
-    settings: Settings, con: duckdb.DuckDBPyConnection, texts: Collection[str], tell: Callable[[str, int], None]
-) -> Blanked:
-    """Blank every record of a suppressed person in the archive. ``texts``: what those of this case are called.
+    settings: Settings, con: duckdb.DuckDBPyConnection, texts: Collection[str], persons: Collection[str],
+    tell: Callable[[str, int], None],
+) -> Blanked:  # fmt: skip
+    """Blank every record of a suppressed person in the archive.
 
+    ``texts``: what those of this case are called, of which ``persons`` are no numbers of visits and orders.
     A file is read as it was when it came, so that whose a record is is told as it was for bronze. Raises
     IntegrityError for a file that may hold such records and cannot be read.
     """
     suppression = read_suppression(settings)
     suppression.among = {n for t in texts if (n := normal_id(t))}
-    return _blank(settings, con, suppression, None, Finder(texts), tell)
+    return _blank(settings, con, Theirs(suppression, persons), None, Finder(texts), tell)
 
 
 def _blank(
-    settings: Settings, con: duckdb.DuckDBPyConnection, suppression: Suppression, keys: set[str] | None,
+    settings: Settings, con: duckdb.DuckDBPyConnection, theirs: Theirs, keys: set[str] | None,
     finder: Finder | None, tell: Callable[[str, int], None],
 ) -> Blanked:  # fmt: skip
     """``keys``: of these deliveries only; ``finder``: only files in which it finds something."""
@@ -74,7 +77,7 @@ def _blank(
         rows, source = set[int](), None
         before: set[int] = set()
         for entry in told:  # the same bytes may have come with two mappings
-            found, known, source = _records_of(originals, entry, suppression)
+            found, known, source = _records_of(originals, entry, theirs)
             rows |= found
             before |= known
         note = redaction_of(home, told[0].source, told[0].file_sha256)
@@ -88,12 +91,12 @@ def _blank(
 
 def blank_again(settings: Settings, con: duckdb.DuckDBPyConnection, keys: Collection[str]) -> None:
     """Blank the records of all suppressed persons in originals that were delivered once more."""
-    _blank(settings, con, read_suppression(settings), set(keys), None, lambda _what, _rows: None)
+    _blank(settings, con, Theirs(read_suppression(settings)), set(keys), None, lambda _what, _rows: None)
     shutil.rmtree(settings.home.staging / "reload", ignore_errors=True)  # second names of what they were
 
 
 def _records_of(
-    originals: Originals, entry: FileEntry, suppression: Suppression
+    originals: Originals, entry: FileEntry, theirs: Theirs
 ) -> tuple[set[int], set[int], Source]:
     """Numbers of the records of suppressed persons in a delivery, and of those that are blank already."""
     found: set[int] = set()
@@ -103,10 +106,10 @@ def _records_of(
             assert reading is not None  # noqa: S101 - it was read without an error
             before = set(reading.suppressed)
             for rows in sift(prepared, reading):
-                hit = suppression.mask(rows, reading.source.name)
+                hit = theirs.suppression.mask(rows, reading.source.name)
                 found.update(rows["row_number"].to_numpy()[hit].tolist())
             found |= {n for n, r in reading.rejects.items()
-                      if suppression.record(reading.source, reading.header, r.raw)}  # fmt: skip
+                      if theirs.record(reading.source, reading.header, r.raw)}  # fmt: skip
             return found, before, reading.source
     except UNREADABLE as error:
         told = str(error) if isinstance(error, InputRefusedError) else type(error).__name__
@@ -132,10 +135,19 @@ def _may_name(path: Path, finder: Finder) -> bool:
 def blank_refused(settings: Settings, texts: Collection[str]) -> int:
     """Take lines that name a person out of files that were refused, or made up by the simulator; how many they were.
 
-    A file that has no lines (Parquet, or one that cannot be unpacked) goes as a whole where it names one.
+    A refused file that still names one then (it has no lines, or is written in another way), or of which nobody can
+    tell, goes as a whole.
     """
     finder = Finder(texts)
-    return sum(_without_lines(path, finder) for path in _loose(settings.home))
+    gone = sum(_without_lines(path, finder) for path in _loose(settings.home))
+    refused = settings.home.refused
+    named = {find.path for find in scan(refused, Needles(frozenset(texts)))} if refused.is_dir() else set()
+    for path in (refused / name for name in sorted(named)):
+        if path.is_file() and not path.name.endswith(_REASON):
+            reach("privacy.redact")
+            path.unlink()
+            gone += 1
+    return gone
 
 
 def _loose(home: Home) -> Iterator[Path]:
@@ -145,14 +157,14 @@ def _loose(home: Home) -> Iterator[Path]:
 
 def _without_lines(path: Path, finder: Finder) -> int:
     compression = path.suffix if path.suffix in COMPRESSIONS else ""
-    if path.stem.endswith(".parquet") or path.suffix == ".parquet":
-        return _drop(path, finder.texts)
     with disk_errors(path.parent):
         try:
             with open_packed(path, compression) as reader:
                 gone = sum(named for _, named in finder.lines(reader))
         except (OSError, EOFError, ValueError):
-            return _drop(path, finder.texts)
+            return 0  # it has no lines
+        if gone and b"\0" in _head(path, compression):  # a format of its own: without its lines it would be none
+            return 0
         if gone:
             stamp = path.stat()
             with draft_of(path) as draft:
@@ -163,17 +175,6 @@ def _without_lines(path: Path, finder: Finder) -> int:
     return gone
 
 
-def _drop(path: Path, texts: set[str]) -> int:
-    """Remove a file that cannot be taken apart, if it may name a person."""
-    if path.suffix == ".parquet":  # what cannot be unpacked cannot be proven to name nobody
-        import pyarrow.parquet as pq
-
-        try:
-            cells = {str(v) for column in pq.read_table(path).columns for v in column.to_pylist()}
-        except (OSError, ValueError):
-            cells = set(texts)
-        if cells.isdisjoint(texts):
-            return 0
-    reach("privacy.redact")
-    path.unlink()
-    return 1
+def _head(path: Path, compression: str) -> bytes:
+    with open_packed(path, compression) as reader:
+        return bytes(reader.read(_BLOCK))

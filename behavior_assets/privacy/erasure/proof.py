@@ -16,9 +16,10 @@ from behavior_assets.privacy.erasure.naming import needles_of
 from behavior_assets.privacy.scanner import Find, scan
 from behavior_assets.privacy.scanner.needles import WIDELY
 from exports.snapshot import read_manifest
+from resources.engine import engine
 from resources.keys import AUDIT, load_key, was_destroyed
 from resources.lake import Lake
-from resources.settings import Settings
+from resources.settings import Settings, with_zone
 
 # What erasure does not reach, in the words of docs/privacy.md.
 NOT_COVERED = (
@@ -36,7 +37,8 @@ def look(settings: Settings, case: Case) -> list[Find]:
     home = settings.home
     called = cases.called_in(home, case)
     keys = {key for found in called.keys.values() for key in found}
-    needles = needles_of(called.texts, keys, Lake(home.lake).table(BRONZE_EVENTS))
+    with engine(with_zone(settings)) as backend:
+        needles = needles_of(backend.con, called.texts, keys, Lake(home.lake).table(BRONZE_EVENTS))
     apart = (settings.key_path.parent, cases.folder(home))
 
     def leave(relative: Path) -> bool:

@@ -11,12 +11,10 @@ All of it is sets in temporary tables of one connection, so a thousand persons c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import unquote
 
 import duckdb
 import ibis
@@ -24,7 +22,10 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.privacy.normal import IdOf, normal_id, normal_ids
+from behavior_assets.ingestion.sources import FORMATS
+from behavior_assets.privacy.normal import IdOf, is_within, normal_id, normal_ids
+from behavior_assets.privacy.scanner.matcher import holding
+from behavior_assets.privacy.scanner.needles import Grade, grade
 from behavior_assets.privacy.silver import visits_of
 from behavior_assets.privacy.suppression import token
 from resources.engine import engine, key_event, surrogate_key
@@ -37,14 +38,7 @@ _EVENTS = ("source", "user_id", "client_id", "session_id", "transaction_id", "ev
 
 
 _TELLING = 8  # characters; a shorter id stands in others by chance
-_OF_IDS = "0-9A-Za-z._%+@-"  # what ids are made of
-_FEW = 200  # persons; of more, spoilt spellings are left to the scan
-
-
-def is_within(value: str, text: str) -> bool:
-    """Whether a text holds an id with nothing beside it that could make another id of it, like joann@ of ann@."""
-    alone = rf"(?<![{_OF_IDS}]){re.escape(value)}(?![{_OF_IDS}])"
-    return any(re.search(alone, t, re.IGNORECASE) for t in (text, unquote(text)))
+_SOME = 100_000  # spellings that are looked at together
 
 
 class IdKind(StrEnum):
@@ -82,8 +76,10 @@ class Subjects:
 
     def resolve(self, asked: Iterable[Asked]) -> None:
         """Fill the sets. Raises UsageError, without the id, for a visit that several persons share."""
-        wanted = [(str(a.kind), normal_id(a.id)) for a in asked]
-        self._table("asked", [("kind", pa.string()), ("id", pa.string())], wanted)
+        asked = list(asked)
+        wanted = {(str(a.kind), normal_id(a.id)) for a in asked}
+        wanted |= {(str(a.kind), a.id) for a in asked if a.kind is IdKind.session}  # as bronze may have it
+        self._table("asked", [("kind", pa.string()), ("id", pa.string())], sorted(wanted))
         bronze = self.lake.table(BRONZE_EVENTS)
         self._events(bronze.absolute(bronze.files()))
         self._persons()
@@ -126,7 +122,7 @@ class Subjects:
     def _persons(self) -> None:
         run = self.con.execute
         run("""CREATE OR REPLACE TEMP TABLE named AS SELECT DISTINCT a.id, e.source, e.user, e.client FROM event e
-               JOIN asked a ON a.kind = 'session' AND e.session_id = a.id""")
+               JOIN asked a ON a.kind = 'session' AND (e.session_id = a.id OR trim(e.session_id) = a.id)""")
         shared = run("""SELECT count(*), max(n) FROM (SELECT id, count(DISTINCT coalesce("user", client)) AS n
                         FROM named GROUP BY id, source) WHERE n > 1""").fetchall()[0]
         if shared[0]:
@@ -147,10 +143,11 @@ class Subjects:
 
     def _spoilt(self) -> None:
         """Add ids that hold an id of theirs between other characters: what a broken page made of it is still theirs."""
-        found = self.con.execute(f"""SELECT s.raw, p.id FROM spelling s JOIN person p
-            ON length(p.id) >= {_TELLING} AND s.raw <> p.id AND contains(s.raw, p.id)
-            WHERE (SELECT count(*) FROM person) <= {_FEW}""").fetchall()
-        theirs = {(normal_id(raw),) for raw, i in found if is_within(i, raw)}
+        told = [i for (i,) in self.con.execute(f"SELECT id FROM person WHERE length(id) >= {_TELLING}").fetchall()]
+        spelt = self.con.execute("SELECT raw FROM spelling WHERE raw IS NOT NULL ORDER BY raw")
+        theirs = set()
+        while told and (some := [raw for (raw,) in spelt.fetchmany(_SOME)]):
+            theirs |= {(normal_id(raw),) for raw, i in holding(told, some) if i in raw != i and is_within(i, raw)}
         self._table("spoilt", [("id", pa.string())], sorted(theirs))
         self.con.execute("INSERT INTO person FROM spoilt EXCEPT FROM person")
 
@@ -205,9 +202,13 @@ class Subjects:
     def _pseudonyms(self, purpose: str, ids: Sequence[str]) -> set[str]:
         """Under every version of the key."""
         versions = [] if was_destroyed(self.settings) else key_versions(self.settings)
-        known = {pseudonym(v.secret, purpose, i) for v in versions for i in ids}
-        for _ in versions[1:]:  # a day that bronze had lost was re-keyed: a pseudonym of the former pseudonym
-            known |= {pseudonym(v.secret, purpose, p) for v in versions for p in known}
+        known = set()
+        for number, version in enumerate(versions):
+            made = {pseudonym(version.secret, purpose, i) for i in ids}
+            known |= made
+            for later in versions[number + 1 :]:  # a day that bronze had lost was re-keyed: of the former pseudonym
+                made |= {pseudonym(later.secret, purpose, p) for p in made}
+            known |= made
         return known
 
     def add_keys(self, known: Sequence[tuple[str, int]]) -> None:
@@ -231,10 +232,13 @@ class Subjects:
 
     def tokens(self, key: bytes) -> set[bytes]:
         """What keeps them out from now on."""
+        never = self.con.execute("""SELECT id FROM asked WHERE kind = 'session'
+            AND id NOT IN (SELECT id FROM named)""").fetchall()  # it may still come, from any source
         known = (
             *((IdOf.person, "", i) for (i,) in self.con.execute("SELECT id FROM client").fetchall()),
             *((IdOf.visit, s, i) for s, i in self.con.execute("SELECT source, id FROM visit").fetchall()),
             *((IdOf.order, s, i) for s, i in self.con.execute("SELECT source, id FROM purchase").fetchall()),
+            *((IdOf.visit, s, i) for s in FORMATS for (i,) in never),
         )
         return {token(key, kind, i, source) for kind, source, i in known}
 
@@ -250,7 +254,18 @@ class Subjects:
             IdOf.visit: "SELECT id FROM visit",
             IdOf.order: "SELECT id FROM purchase UNION SELECT pseudonym FROM order_pseudonym",
         }
-        return {kind: {str(i) for (i,) in self.con.execute(sql).fetchall() if i} for kind, sql in told.items()}
+        found = {kind: {str(i) for (i,) in self.con.execute(sql).fetchall() if i} for kind, sql in told.items()}
+        for kind, table, column in ((IdOf.visit, "visit", "session_id"), (IdOf.order, "purchase", "transaction_id")):
+            found[kind] -= {i for i in self._elsewhere(table, column) if grade(i) is not Grade.anywhere}
+        return found
+
+    def _elsewhere(self, table: str, column: str) -> set[str]:
+        """Numbers that another source gave to a visit or order of its own: they tell nothing of the persons."""
+        if len(self.con.execute("SELECT DISTINCT source FROM event").fetchall()) == 1:
+            return set()
+        found = self.con.execute(f"""SELECT DISTINCT o.id FROM {table} o JOIN event e
+            ON e.{column} = o.id AND e.source <> o.source""").fetchall()
+        return {str(i) for (i,) in found}
 
     def keys(self) -> set[int]:
         """Every surrogate key of theirs."""

@@ -9,15 +9,17 @@ hash of all their bytes. Time does not grow with the number of patterns, as that
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from behavior_assets.privacy.scanner.needles import Pattern
+from behavior_assets.privacy.scanner.needles import Grade, Pattern
 
 Bytes = npt.NDArray[np.uint8]
 _WIDE, _NARROW = 8, 4
@@ -187,3 +189,17 @@ def _equal(data: Bytes, starts: npt.NDArray[np.int64], pattern: bytes) -> npt.ND
         if not same.any():
             break
     return same
+
+
+def holding(texts: Iterable[str], values: Sequence[str]) -> set[tuple[str, str]]:
+    """Which of these values hold which texts, in any case of letters: (value, text)."""
+    told: dict[bytes, list[str]] = defaultdict(list)
+    for text in texts:
+        told[text.lower().encode()].append(text)
+    matcher = Matcher(Pattern("", "bytes", Grade.anywhere, folded) for folded in told)
+    coded = [value.encode() for value in values]
+    ends = [*accumulate(len(value) + 1 for value in coded)]
+    return {
+        (values[bisect_right(ends, start)], text)
+        for start, _, pattern in matcher.hits(b"\0".join(coded)) for text in told[pattern.folded]
+    }  # fmt: skip

@@ -110,8 +110,10 @@ def patterns(needles: Needles) -> list[Pattern]:
 
 
 def _plain(text: str) -> Iterator[tuple[str, bytes, bool]]:
-    """The text as it is, in upper and lower case, and with its accents apart."""
+    """The text as it is, in upper and lower case, with its accents apart, and as CSV quotes it."""
     yield "bytes", text.encode(), False
+    if '"' in text:
+        yield "CSV", text.replace('"', '""').encode(), False
     for form in ("NFC", "NFD"):
         for cased in (text, text.lower(), text.upper()):
             yield "bytes", unicodedata.normalize(form, cased).encode(), False

@@ -52,7 +52,7 @@ class Search:
 
     def __init__(self, matcher: Matcher, labels: Labels, besides: Iterable[str] = ()) -> None:
         self._matcher, self.labels = matcher, labels
-        self._besides = [text.lower().encode() for text in besides]
+        self._besides = [(text.encode(), text.lower().encode()) for text in besides]
         self.reach = max(1024, _ESCAPED * matcher.longest)  # context that a needle's spelling and name may need
 
     def hits(self, piece: Piece) -> Iterator[Hit]:
@@ -90,9 +90,12 @@ class Search:
         """Whether it is but a part of somebody else's id, which stands there: ann@ of joann@."""
         if pattern.how != "bytes":
             return False
-        for other in self._besides:
-            at = other.find(pattern.folded)
-            if at >= 0 and start >= at and data[start - at : start - at + len(other)].lower() == other:
+        for other, folded in self._besides:
+            at = folded.find(pattern.folded)
+            if at < 0 or start < at:
+                continue
+            here = data[start - at : start - at + len(other)]
+            if here == other or (len(other) > len(pattern.folded) and here.lower() == folded):
                 return True
         return False
 
