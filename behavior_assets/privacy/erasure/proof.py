@@ -9,16 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from behavior_assets.ingestion.canonical import BRONZE_EVENTS
+import pyarrow.parquet as pq
+
+from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure.case import Case
 from behavior_assets.privacy.erasure.naming import needles_of
+from behavior_assets.privacy.normal import IdOf, is_within
 from behavior_assets.privacy.scanner import Find, scan
-from behavior_assets.privacy.scanner.needles import WIDELY
+from behavior_assets.privacy.scanner.matcher import holding
+from behavior_assets.privacy.scanner.needles import WIDELY, Grade, grade
 from exports.snapshot import read_manifest
 from resources.engine import engine
 from resources.keys import AUDIT, load_key, was_destroyed
-from resources.lake import Lake
+from resources.lake import Lake, LakeTable
 from resources.settings import Settings, with_zone
 
 # What erasure does not reach, in the words of docs/privacy.md.
@@ -37,8 +41,10 @@ def look(settings: Settings, case: Case) -> list[Find]:
     home = settings.home
     called = cases.called_in(home, case)
     keys = {key for found in called.keys.values() for key in found}
+    lake = Lake(home.lake)
     with engine(with_zone(settings)) as backend:
-        needles = needles_of(backend.con, called.texts, keys, Lake(home.lake).table(BRONZE_EVENTS))
+        texts = _theirs_alone(called.texts, lake.table(QUARANTINE_EVENTS))
+        needles = needles_of(backend.con, texts, keys, lake.table(BRONZE_EVENTS))
     apart = (settings.key_path.parent, cases.folder(home))
 
     def leave(relative: Path) -> bool:
@@ -47,6 +53,18 @@ def look(settings: Settings, case: Case) -> list[Find]:
         return waiting or any(path.is_relative_to(place) for place in apart)
 
     return scan(home.root, needles, leave=leave)
+
+
+def _theirs_alone(texts: Mapping[IdOf, set[str]], quarantine: LakeTable) -> dict[IdOf, set[str]]:
+    """Without short numbers of visits and orders that bad rows of others name, too: what is left there is theirs."""
+    short = {t for kind in (IdOf.visit, IdOf.order) for t in texts.get(kind, ()) if grade(t) is not Grade.anywhere}
+    named: set[str] = set()
+    if short and quarantine.exists():
+        for file in quarantine.files():
+            raw = pq.read_table(quarantine.absolute([file])[0], columns=["raw"])["raw"].drop_null().to_pylist()
+            lines = [record.decode("utf-8", "replace") for record in raw]
+            named |= {text for line, text in holding(short, lines) if is_within(text, line)}
+    return {kind: found - named if kind is not IdOf.person else found for kind, found in texts.items()}
 
 
 def left_in(found: Sequence[Find]) -> str:
