@@ -25,6 +25,7 @@ def erase(
     id_kind: KindOption = IdKind.user,
     subjects: Annotated[Path | None, typer.Option("--subjects", help="A file with an id per line.")] = None,
     resume: Annotated[str, typer.Option("--resume", help="Go on with a case that was interrupted.")] = "",
+    lift: Annotated[str, typer.Option("--lift", help="Take in again, from now on, whom this case has kept out.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="Show every case, its state and what is overdue.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -34,13 +35,17 @@ def erase(
     if list_:
         _list(settings, as_json=as_json)
         return
-    from behavior_assets.privacy.erasure.case import open_case, require_case
+    from behavior_assets.privacy.erasure.case import open_case, require_case, welcome
     from behavior_assets.privacy.erasure.erase import Erasure, require_persons
     from behavior_assets.repair import by_the_chain
 
-    if sum(map(bool, (subject, subjects, resume))) != 1:
-        msg = "one of --subject, --subjects and --resume says whom to erase; --list shows the cases."
+    if sum(map(bool, (subject, subjects, resume, lift))) != 1:
+        msg = "one of --subject, --subjects and --resume says whom to erase, --lift whom not to; --list shows the cases."
         raise UsageError(msg)
+    if lift:
+        welcome(settings, lift)
+        terminal.tell_json({"case": lift, "lifted": True}) if as_json else typer.echo(f"Case {lift} keeps nobody out.")
+        return
     if resume:
         case = require_case(settings, resume)
     else:
@@ -83,8 +88,9 @@ def _list(settings: Settings, *, as_json: bool) -> None:
         typer.echo("Nobody was erased yet.")
     for told in found:
         late = f"  OVERDUE: over {settings.erase_within_days} days" if told["overdue"] else ""
+        lifted = "  lifted: what comes of them is taken in again" if told.get("lifted") else ""
         typer.echo(f"{told['case']}  {told['persons']:>6,} persons  {told['state']:<10} asked "
-                   f"{told['reached']['requested'][:10]}{late}")  # fmt: skip
+                   f"{told['reached']['requested'][:10]}{late}{lifted}")  # fmt: skip
 
 
 def _tell(receipt: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ from resources.lake import Lake
 from resources.lock import exclusive
 from resources.models import ModelStore
 from resources.settings import Home, Settings, with_zone
+from resources.stamp import stamp
 
 Rebuild = Callable[[], list[str]]  # brings all derived tables up to date and publishes; what went wrong
 DAMAGED = "damaged"
@@ -50,7 +51,7 @@ class Aside:
 
     def __init__(self, home: Home) -> None:
         self.home = home.root
-        self.folder = home.root / DAMAGED / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+        self.folder = home.root / DAMAGED / stamp(datetime.now(UTC))
 
     def __call__(self, path: Path) -> Path:
         """Move a file or a folder there, under the path that it has in the home."""

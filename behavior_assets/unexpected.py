@@ -11,6 +11,7 @@ from pathlib import Path
 
 from resources.errors import BehaviorError
 from resources.settings import resolve_home
+from resources.stamp import stamp
 from resources.wordless import DEBUG, debugging, summary
 
 __all__ = ["debugging", "foreseen", "frames_of", "summary"]
@@ -39,7 +40,7 @@ def _keep(error: BaseException, home: str | None) -> Path | None:
     """Types and places of an error and of what it came from, in a file of the home where there is one."""
     try:
         root = resolve_home(home).root
-        path = root / "logs" / f"error-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.txt"
+        path = root / "logs" / f"error-{stamp(datetime.now(UTC))}.txt"
         if not root.is_dir():
             return None
         path.parent.mkdir(exist_ok=True)

@@ -26,6 +26,7 @@ from resources.failpoints import reach
 from resources.lake import Lake, LakeTable
 from resources.parquet import DataFile
 from resources.settings import Settings
+from resources.stamp import stamp
 
 SCHEMA_VERSION = 1
 Manifest = dict[str, Any]
@@ -101,7 +102,7 @@ def publish(
         collect(exports, settings.snapshots_kept, current["snapshot"])
         return Published(current["snapshot"], current["published_at"], new=False, files_added=mended,
                          tables={n: t["rows"] for n, t in current["tables"].items()})  # fmt: skip
-    snapshot = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    snapshot = stamp(now)
     info = _write_refresh_info(lake, snapshot, now, data_through, synthetic=synthetic)
     tables["refresh_info"] = _table_entry(info, con, None)
     added = _link_all(lake, exports, tables)

@@ -11,6 +11,8 @@ import errno
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 VARIABLE = "BEHAVIOR_FAILPOINT"
 
@@ -55,6 +57,16 @@ def arm(text: str) -> None:
     _armed.clear()
     _armed.update(wanted)
     _hits.clear()
+
+
+@contextmanager
+def armed(text: str) -> Iterator[None]:
+    """Arm places for a while; raises as ``arm``."""
+    arm(text)
+    try:
+        yield
+    finally:
+        arm("")
 
 
 def reach(place: str) -> None:

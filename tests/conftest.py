@@ -8,11 +8,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of on
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 import random
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import duckdb
@@ -300,6 +302,20 @@ def persons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("persons")
     shop(folder)
     return folder / "home"
+
+
+@pytest.fixture
+def chain(persons: Path, tmp_path: Path) -> Chain:
+    """The chain over a copy of that shop, in ``tmp_path / "home"``."""
+    shutil.copytree(persons, tmp_path / "home")
+    return Chain.at(tmp_path / "home", archive=True)
+
+
+@pytest.fixture
+def no_outlets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An erasure makes nothing for people of its snapshot: it takes seconds; test_erase_command.py looks at it."""
+    made = SimpleNamespace(**{name: lambda *_of: None for name in ("powerbi", "report", "aggregate")})
+    monkeypatch.setattr("behavior_assets.privacy.erasure.republish.outlets", made)
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,14 @@ from behavior_assets.privacy.erasure.erase import Erasure
 from behavior_assets.privacy.erasure.subjects import Asked, IdKind
 from behavior_assets.privacy.registry import registry
 from behavior_assets.tables import all_tables
+from behavior_assets.verification import verify_home
 from exports.snapshot import publish
 from resources.engine import engine
 from resources.lock import exclusive
 from tests.conftest import Chain, rees46_row, write_rees46
 
 ANN, BOB, EVE = "ann.long@example.org", "541312140", "eve-7c0ffee5"
+ANNS = (ANN, "a11a11a1-0", "a11a11a1-2")
 DAYS = ("2024-05-30", "2024-05-31", "2024-06-01", "2024-06-02")
 
 
@@ -74,6 +76,22 @@ def erasure(chain: Chain, *ids: str, kind: IdKind = IdKind.user) -> Erasure:
 
     case = open_case(chain.settings, [Asked(i, kind) for i in ids], datetime.now(UTC))
     return Erasure(chain.settings, case, run)
+
+
+def called(chain: Chain) -> set[str]:
+    """Ann's raw ids, pseudonyms and keys, before she is erased."""
+    (ids,) = chain.rows("gold/dim_customer", "SELECT list(customer_id) FROM t WHERE first_seen_date = '2024-05-30' "
+                        "AND last_seen_date = '2024-06-01'")[0]  # fmt: skip
+    assert len(ids) == 1
+    (key,) = chain.rows("gold/dim_customer", f"SELECT customer_key FROM t WHERE customer_id = '{ids[0]}'")[0]
+    sessions = chain.rows("gold/fact_session", f"SELECT session_key FROM t WHERE customer_key = {key}")
+    return {*ANNS, *ids, str(key), *(str(s) for (s,) in sessions)}
+
+
+def problems(chain: Chain) -> list[Any]:
+    """What ``behavior verify`` finds."""
+    told: list[Any] = verify_home(chain.settings)["problems"]
+    return [p for p in told if p["where"] != "quality/days"]  # the chain of tests asks no rules
 
 
 def seen(home: Path, needles: Iterable[str], apart: tuple[str, ...] = ("keys",)) -> list[str]:

@@ -6,19 +6,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from exports.contract import published as contract
+from exports.database import older_copies
 from exports.sql.publish import SqlPublished, publish
 from exports.sql.target import Target
 from resources.failpoints import VARIABLE
 from resources.settings import existing_settings
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, Chain
 
 Rows = dict[str, list[str]]
+CUSTOMERS = "SELECT count(*) FROM mart.dim_customer WHERE customer_key > 0"
 REVENUE = """SELECT d.year * 100 + d.month_number, count(*), sum(f.revenue_net)
     FROM {0}fact_sales f JOIN {0}dim_date d ON d.date_key = f.date_key
     GROUP BY d.year, d.month_number ORDER BY d.year, d.month_number"""
@@ -27,6 +30,13 @@ REVENUE = """SELECT d.year * 100 + d.month_number, count(*), sum(f.revenue_net)
 def load(home: Path, url: str = "", odbc: str = "", readers: Sequence[str] = (), **options: Any) -> SqlPublished:
     """Publish a home."""
     return publish(existing_settings(home), Target.parse(url, odbc), readers=readers, **options)
+
+
+def published_to(url: str, chain: Chain) -> Chain:
+    """A chain whose home is published to a database, which its settings name."""
+    chain = Chain(replace(chain.settings, publish_to=url))
+    assert older_copies(chain.settings) == []
+    return chain
 
 
 def columns(table: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resources.audit import AuditLog
 from resources.errors import IntegrityError, StorageError
-from resources.failpoints import arm
+from resources.failpoints import armed
 
 KEY = b"k" * 32
 
@@ -98,12 +98,8 @@ def test_heads_that_are_gone_or_edited_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("entries", [0, 2])
 def test_a_disk_that_is_full_refuses_the_act_and_the_log_goes_on(tmp_path: Path, place: str, entries: int) -> None:
     log = log_of(tmp_path, entries)
-    arm(f"{place}:enospc")
-    try:
-        with pytest.raises(StorageError):
-            log.append("erase.requested", case="c2")
-    finally:
-        arm("")
+    with armed(f"{place}:enospc"), pytest.raises(StorageError):
+        log.append("erase.requested", case="c2")
     assert log.verify().problems == ()
     log.append("erase.requested", case="c3")
     assert list(log.entries())[-1].told == {"case": "c3"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -21,10 +20,7 @@ time: {format: "%Y-%m-%d %H:%M:%S", zone: UTC}
 ORDER, OTHERS = "88001756231", "88001756232"
 
 
-@pytest.fixture(autouse=True)
-def _no_outlets(monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = {name: lambda *_of: None for name in ("powerbi", "report", "aggregate")}
-    monkeypatch.setattr("behavior_assets.privacy.erasure.republish.outlets", SimpleNamespace(**nothing))
+pytestmark = pytest.mark.usefixtures("no_outlets")
 
 
 def bought(day: str, user: str, visit: str, order: str, price: str = "10.00") -> str:

@@ -8,7 +8,6 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from behavior_assets.privacy.erasure.erase import Erasure
 from behavior_assets.privacy.suppression import folder
 from behavior_assets.verification import verify_home
+from resources.keys import load_key, pseudonym
 from tests.conftest import Chain, write_rees46
 from tests.persons import DAYS, again, erasure, seen, visit
 from tests.test_fault_matrix_writers import asleep
@@ -40,10 +40,7 @@ RACES = [
 WHOLE = [Race(0, "export.manifest", whole=True), Race(None, whole=True)]  # take longer: in three of ten homes
 
 
-@pytest.fixture(autouse=True)
-def _no_outlets(monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = {name: lambda *_of: None for name in ("powerbi", "report", "aggregate")}
-    monkeypatch.setattr("behavior_assets.privacy.erasure.republish.outlets", SimpleNamespace(**nothing))
+pytestmark = pytest.mark.usefixtures("no_outlets")
 
 
 def erase(racing: Erasure, *, whole: bool) -> dict[str, Any] | None:
@@ -60,11 +57,11 @@ def test_nobody_races_past_an_erasure(zygote: Zygote, tmp_path: Path, seed: int)
     """Ten of a hundred: nothing of the persons survives, nothing of others is lost, what was kept out is counted."""
     chain, draw = Chain.at(tmp_path / "home", archive=True), random.Random(seed)  # noqa: S311 - no secret
     home, persons = chain.settings.home, [f"racer-{n:03d}@example.org" for n in range(10)]
-    first = [row for n, person in enumerate(persons) for row in visit(person, DAYS[0], f"s{n:03d}-a")]
+    first = [row for n, person in enumerate(persons) for row in visit(person, DAYS[0], f"race-{n:03d}-a")]
     chain.ingest([write_rees46(tmp_path / "in" / "first.csv", first)], "rees46")
     races = [*RACES[:-2], *(WHOLE if seed in {0, 3, 7} else RACES[-2:])]
     for n, (person, race) in enumerate(zip(persons, races, strict=True)):
-        rows = [*visit(person, DAYS[1], f"s{n:03d}-b"), *visit(f"other-{n:03d}", DAYS[1], f"o{n:03d}")]
+        rows = [*visit(person, DAYS[1], f"race-{n:03d}-b"), *visit(f"other-{n:03d}", DAYS[1], f"o{n:03d}")]
         late = write_rees46(tmp_path / "in" / f"{n}.csv", rows)
         racing, known = erasure(chain, person), len(list(folder(home).glob("*")))
         with ThreadPoolExecutor(1) as pool:
@@ -89,7 +86,9 @@ def test_nobody_races_past_an_erasure(zygote: Zygote, tmp_path: Path, seed: int)
         assert delivered.answer in ({0, 3} if race.suppressed is None else {race.suppressed})
         assert (receipt is not None) == race.whole
     again(chain)
-    assert seen(home.root, persons, ("keys", "privacy/cases")) == []
+    visits = [f"race-{n:03d}-{which}" for n in range(10) for which in "ab"]
+    names = [pseudonym(load_key(chain.settings, "pseudonym"), "customer", person) for person in persons]
+    assert seen(home.root, [*persons, *visits, *names], ("keys", "privacy/cases")) == []
     assert chain.rows("bronze/events", "SELECT user_id, count(*) FROM t GROUP BY 1 ORDER BY 1") == [
         (f"other-{n:03d}", 3) for n in range(10)]  # fmt: skip
     problems = verify_home(chain.settings)["problems"]

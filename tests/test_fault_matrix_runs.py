@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.failpoints import OUTLET_PLACES, PLACES, PRIVACY_PLACES, arm
+from resources.failpoints import OUTLET_PLACES, PLACES, PRIVACY_PLACES, armed
 from tests.conftest import REPOSITORY, published, run_cli
 from tests.zygote import Zygote
 
@@ -145,11 +145,8 @@ def test_rows_01_and_03_through_the_command(homes: Homes, whole: dict[str, int])
     current = (home / "exports" / "current.json").read_text("utf-8")
     assert command(home, "lake.commit:kill@6").returncode == -9
     assert published(home, views) == before
-    arm("export.current:eio")
-    try:
+    with armed("export.current:eio"):
         refused = run_cli("run", "--home", home)
-    finally:
-        arm("")
     assert refused.code == 1
     (line,) = refused.err.splitlines()
     assert line.startswith(f"behavior: {home / 'exports'}: the disk refused a write (it fails to read or write")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from resources.failpoints import arm
+from resources.failpoints import armed
 from resources.keys import PURPOSES, key_versions, purpose_key
 from resources.settings import load_settings
 from tests.conftest import REPOSITORY, Result, published, rees46_row, run_cli, write_rees46
@@ -58,11 +58,8 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Rotated:
     ):  # fmt: skip
         said[step] = run_cli(*words, "--home", home, "--json")
     late = write_rees46(base / "late.csv", [rees46_row("2024-05-03 10:00:00", "view", "p1", "u1")])
-    arm("lake.commit:eio@3")
-    try:
+    with armed("lake.commit:eio@3"):
         said["failed"] = run_cli("run", "--home", home, "--format", "rees46", "--source", late)
-    finally:
-        arm("")
     return Rotated(home, said, before)
 
 

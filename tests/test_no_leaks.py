@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from behavior_assets.privacy.scanner import Find, Needles, scan
-from resources import failpoints
+from resources.failpoints import armed
 from tests.conftest import REES46_HEADER, Result, run_cli
 from tests.test_gating import with_rule
 
@@ -83,12 +83,6 @@ def run(home: Path, source: Path, *more: Any) -> Result:
     return run_cli("run", "--home", home, "--source", source, *more)
 
 
-@pytest.fixture
-def armed() -> Iterator[Callable[[str], None]]:
-    yield failpoints.arm
-    failpoints.arm("")
-
-
 def test_poison_in_every_field_leaves_nobody(tmp_path: Path) -> None:
     """Of both formats in one home; that the ids are in the lake shows that the scan could have found them."""
     home = tmp_path / "home"
@@ -122,13 +116,11 @@ def test_a_file_that_is_refused_is_told_without_its_rows(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["parquet.write:eio@3", "lake.commit:eio@4", "export.manifest:enospc"])
-def test_a_run_that_fails_leaves_nobody(
-    tmp_path: Path, place: str, armed: Callable[[str], None]
-) -> None:  # fmt: skip
+def test_a_run_that_fails_leaves_nobody(tmp_path: Path, place: str) -> None:
     """In bronze, in silver, at the publication; the failure itself is told."""
     home, path = tmp_path / "home", write(tmp_path / "a" / "one.csv", REES46_HEADER.split(","), rees46, *POISON)
-    armed(place)
-    result = run(home, path, "--format", "rees46")
+    with armed(place):
+        result = run(home, path, "--format", "rees46")
     assert result.code not in {0, 3}, result.err
     assert left_by(home, result) == []
 

@@ -17,7 +17,7 @@ from exports import outlets
 from exports.measures.catalog import measures
 from exports.snapshot import read_manifest
 from resources.errors import StorageError
-from resources.failpoints import arm
+from resources.failpoints import armed
 from resources.settings import load_settings
 from tests.conftest import rees46_row, run_cli, write_rees46
 from tests.small_shop import shop
@@ -114,12 +114,8 @@ def test_where_the_disk_refuses_every_file_is_the_old_or_the_new_one(tmp_path: P
     lost = folder / "Behavior.pbip"
     lost.unlink(missing_ok=True)  # else there is nothing to write of a project that is there already
     after = shop(customers=30).write(exports) | {"snapshot": "20240404T000000000000Z"}
-    arm(place)
-    try:
-        with pytest.raises(StorageError, match=str(exports)):
-            make(exports, after)
-    finally:
-        arm("")
+    with armed(place), pytest.raises(StorageError, match=str(exports)):
+        make(exports, after)
     between = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert set(between) == set(before) - {lost}
     assert list(exports.rglob(".*.tmp*")) == []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,13 +10,12 @@ from urllib.parse import quote
 import pytest
 
 from exports.contract import published as contract
-from exports.database import older_copies
 from exports.sql import publish as publishing
 from resources.errors import PublishError
 from tests.conftest import Chain, run_cli
 from tests.damage import copied
 from tests.persons import ANN, erasure
-from tests.publishing import expected, killed, load, told
+from tests.publishing import CUSTOMERS, expected, killed, load, published_to, told
 from tests.servers import PASSWORD, Server, mariadb, odbc_driver
 from tests.stars import make_star, republish
 
@@ -229,12 +226,9 @@ def test_what_is_wrong_is_told_in_one_line_without_the_password(home: Path, data
     assert databases.ask("SELECT user FROM mysql.user WHERE user = 'nobody'") == []
 
 
-def test_an_erased_person_leaves_the_database(databases: Databases, persons: Path, tmp_path: Path) -> None:
-    shutil.copytree(persons, tmp_path / "home")
-    chain = Chain(replace(Chain.at(tmp_path / "home", archive=True).settings, publish_to=databases.url()))
-    assert older_copies(chain.settings) == []
-    customers = "SELECT count(*) FROM mart.dim_customer WHERE customer_key > 0"
-    assert databases.ask(customers) == [(3,)]
+def test_an_erased_person_leaves_the_database(databases: Databases, chain: Chain) -> None:
+    chain = published_to(databases.url(), chain)
+    assert databases.ask(CUSTOMERS) == [(3,)]
     erasure(chain, ANN).run()
-    assert databases.ask(customers) == [(2,)]
+    assert databases.ask(CUSTOMERS) == [(2,)]
     assert databases.names == ["mart"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,13 +12,12 @@ import pytest
 
 from behavior_assets.privacy.erasure.erase import NotErasedError
 from exports.contract import published as contract
-from exports.database import older_copies
 from exports.sql import publish as publishing
 from resources.errors import PublishError, UsageError
 from tests.conftest import Chain, run_cli
 from tests.damage import copied
 from tests.persons import ANN, erasure
-from tests.publishing import expected, killed, load, told
+from tests.publishing import CUSTOMERS, expected, killed, load, published_to, told
 from tests.servers import PASSWORD, Server, odbc_driver, postgres
 from tests.stars import make_star, republish
 
@@ -328,12 +325,9 @@ def test_a_url_is_shown_without_its_password() -> None:
         Target.parse()
 
 
-def test_an_erasure_waits_for_whoever_reads_an_older_copy(database: Database, persons: Path, tmp_path: Path) -> None:
-    shutil.copytree(persons, tmp_path / "home")
-    chain = Chain(replace(Chain.at(tmp_path / "home", archive=True).settings, publish_to=database.url()))
-    assert older_copies(chain.settings) == []
-    customers = "SELECT count(*) FROM mart.dim_customer WHERE customer_key > 0"
-    assert database.ask(customers) == [(3,)]
+def test_an_erasure_waits_for_whoever_reads_an_older_copy(database: Database, chain: Chain) -> None:
+    chain = published_to(database.url(), chain)
+    assert database.ask(CUSTOMERS) == [(3,)]
     with database.connect() as reading:
         reading.execute("SELECT 1 FROM mart.fact_sales")
         with pytest.raises(NotErasedError, match=r"mart_old: .*`behavior erase --resume"):
@@ -341,5 +335,5 @@ def test_an_erasure_waits_for_whoever_reads_an_older_copy(database: Database, pe
     assert database.schemas == ["mart", "mart_old"]
     receipt = erasure(chain, ANN).run()
     assert receipt["rows"]["bronze/events"] == 6
-    assert database.ask(customers) == [(2,)]
+    assert database.ask(CUSTOMERS) == [(2,)]
     assert database.schemas == ["mart"]

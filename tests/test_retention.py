@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -27,28 +24,26 @@ from behavior_assets.privacy.retention import NotExpiredError, Retention
 from behavior_assets.privacy.scanner import Needles, scan
 from behavior_assets.tables import all_tables
 from exports.snapshot import read_manifest, write_duckdb
-from resources import failpoints
 from resources.errors import BehaviorError
+from resources.failpoints import armed
 from resources.home import HomeResource
 from resources.lake import LakeTable
 from resources.lock import exclusive
 from resources.models import ModelStore
 from resources.settings import Settings
 from tests.conftest import Chain, rees46_row, run_cli, write_rees46
-from tests.persons import ANN, BOB, DAYS, EVE, again, deliveries, seen, visit
-from tests.test_erasure import ANNS, called, problems
+from tests.persons import ANN, ANNS, BOB, DAYS, EVE, again, called, deliveries, problems, seen, visit
 
 FIRST, SECOND, THIRD, LAST = DAYS
 NOON = datetime(2024, 6, 3, 12, tzinfo=UTC)  # the day after the last
 
 
 @pytest.fixture
-def chain(persons: Path, tmp_path: Path) -> Chain:
-    shutil.copytree(persons, tmp_path / "home")
-    chain = Chain.at(tmp_path / "home", archive=True)
+def chain(chain: Chain) -> Chain:
+    """Its views name the copied files."""
     manifest = read_manifest(chain.settings.home.exports)
     assert manifest is not None
-    write_duckdb(chain.settings.home.exports, manifest)  # its views name the copied files
+    write_duckdb(chain.settings.home.exports, manifest)
     return chain
 
 
@@ -86,15 +81,6 @@ def arrivals(chain: Chain) -> list[datetime]:
     """When each file came."""
     found = [e.arrived_ts_us for e in read_ledger(chain.table("bronze/events"))]
     return [datetime.fromtimestamp(0, UTC) + timedelta(microseconds=us) for us in found]
-
-
-@contextmanager
-def failing(place: str, number: int) -> Iterator[None]:
-    failpoints.arm(f"{place}:eio@{number}")
-    try:
-        yield
-    finally:
-        failpoints.arm("")
 
 
 # Layers
@@ -369,7 +355,7 @@ def test_every_round_is_noted_with_its_counts_and_no_id(chain: Chain) -> None:
 def test_a_round_that_died_is_finished_by_the_next(chain: Chain, place: str, number: int) -> None:
     now, keep = all_layers()
     hers = called(chain)
-    with failing(place, number), pytest.raises((OSError, BehaviorError)):
+    with armed(f"{place}:eio@{number}"), pytest.raises((OSError, BehaviorError)):
         retain(chain, now, **keep)
     retain(chain, now, **keep)
     assert seen(chain.settings.home.root, hers) == []

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Chain, Result, run_cli
 from tests.persons import ANN, BOB, EVE, erasure
-
-
-@pytest.fixture
-def chain(persons: Path, tmp_path: Path) -> Chain:
-    shutil.copytree(persons, tmp_path / "home")
-    return Chain.at(tmp_path / "home", archive=True)
 
 
 def scan(chain: Chain, subject: str, *more: object) -> tuple[Result, dict[str, Any]]:

@@ -32,6 +32,7 @@ from resources.lake import Lake, LakeTable
 from resources.models import ModelStore
 from resources.parquet import DataFile
 from resources.settings import Home, Settings
+from resources.stamp import stamp
 
 LAYERS = tuple(layer for layer in Layer if layer not in {Layer.decisions, Layer.forever})
 
@@ -113,11 +114,6 @@ def due(settings: Settings, now: datetime) -> Due:
     _models(found, home, clock.first_day(Layer.models))
     _snapshots(found, home, stamp(clock.moment(Layer.exports)))
     return found
-
-
-def stamp(moment: datetime) -> str:
-    """A moment as snapshots and the folders of repairs are named by it."""
-    return f"{moment:%Y%m%dT%H%M%S%fZ}"
 
 
 def _tables(lake: Lake) -> Iterator[tuple[LakeTable, Layer]]:

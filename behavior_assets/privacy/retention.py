@@ -21,7 +21,7 @@ from behavior_assets.ingestion.landing import REASON
 from behavior_assets.ingestion.ledger import Removed, read_ledger
 from behavior_assets.ingestion.redaction import Redaction, keep_redaction, redaction_of
 from behavior_assets.privacy.audit_log import open_audit
-from behavior_assets.privacy.due import Clock, Due, due, stamp
+from behavior_assets.privacy.due import Clock, Due, due
 from behavior_assets.privacy.erasure.republish import republish
 from behavior_assets.privacy.erasure.takeout import records_by_batch
 from behavior_assets.privacy.marks import EXPIRED_KEY, PUBLISH, PURGE, keep_marks, read_marks
@@ -40,6 +40,7 @@ from resources.lock import alone
 from resources.models import ModelStore
 from resources.parquet import DataFile
 from resources.settings import Settings, with_zone
+from resources.stamp import stamp
 
 Tell = Callable[[str, int], None]
 
@@ -85,7 +86,8 @@ class Retention:
             if marks != read_marks(self.home):
                 keep_marks(self.home, marks)
             self._take_out(found)
-            self.lake.vacuum(-1.0)  # what is made of it may fail to be made again
+            if begun:
+                self.lake.vacuum(-1.0)  # now: what is made of it may fail to be made again
         self.told = {"expired": found.counts(), "overdue": found.overdue, "tombstones": []}
         if begun == PUBLISH:
             self._publish()

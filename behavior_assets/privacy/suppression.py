@@ -29,6 +29,7 @@ from behavior_assets.privacy.normal import IdOf, normal_id
 from behavior_assets.privacy.scanner.needles import Grade, grade
 from resources.disk import disk_errors, make_folder, write_whole
 from resources.errors import IntegrityError
+from resources.failpoints import reach
 from resources.keys import SUPPRESSION, load_key
 from resources.settings import Home, Settings
 
@@ -62,6 +63,17 @@ def suppress(settings: Settings, case: str, tokens: Iterable[bytes]) -> None:
     known = path.read_text("ascii").splitlines() if path.exists() else []
     lines = {*known, *(t.hex() for t in tokens)}
     write_whole(path, "".join(f"{line}\n" for line in sorted(lines)), "privacy.suppress")
+
+
+def lift(home: Home, case: str) -> None:
+    """From now on take in again whom a case has kept out, unless another case keeps them out, too."""
+    reach("privacy.suppress")
+    (folder(home) / f"{case}.txt").unlink(missing_ok=True)
+
+
+def is_lifted(home: Home, case: str) -> bool:
+    """Whether nobody is kept out by a case any more."""
+    return not (folder(home) / f"{case}.txt").exists()
 
 
 def read_suppression(settings: Settings) -> Suppression:

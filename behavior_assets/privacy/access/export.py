@@ -49,8 +49,8 @@ def require_key_carried_out(settings: Settings, lake: Lake) -> None:
 
 
 def _export(settings: Settings, asked: Sequence[Asked], folder: Path, now: datetime) -> dict[str, Any]:
-    require_key_carried_out(settings, Lake(settings.home.lake))
     with open_subjects(settings, asked) as subjects:
+        require_key_carried_out(settings, subjects.lake)
         others = Others(subjects)
         found = held(subjects, others)
         told = [h for h in found if h.count()]

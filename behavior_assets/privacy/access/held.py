@@ -13,6 +13,7 @@ from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.privacy.access.others import Others, records_of
 from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.erasure import takeout
+from behavior_assets.privacy.erasure.deliveries import Deliveries
 from behavior_assets.privacy.erasure.naming import name_keys, tables_of
 from behavior_assets.privacy.erasure.subjects import Subjects
 from behavior_assets.privacy.erasure.takeout import Rows
@@ -45,7 +46,7 @@ class Held:
 
     def count(self) -> int:
         """How many rows they are."""
-        return len(self.records) + sum(len(numbers) for numbers in self.places.values())
+        return len(self.records) + takeout.number_of(self.places)
 
     def rows(self, others: Others) -> Iterator[list[dict[str, Any]]]:
         """The rows, some at a time and in an order of their own, without what names others."""
@@ -66,14 +67,14 @@ def held(subjects: Subjects, others: Others) -> list[Held]:
 def _held(subjects: Subjects, others: Others, table: LakeTable, holding: Holding) -> Held:
     con, name = subjects.con, holding.asset
     if name == QUARANTINE_EVENTS.name:
-        records, left_out = records_of(others, subjects.settings.home, table)
+        records, left_out = records_of(others, Deliveries(subjects.settings.home))
         return Held(table, holding, records=records, left_out=left_out)
     if takeout.is_by_keys(holding):
         return _without_others(subjects, Held(table, holding, takeout.rows_of(con, table, holding)))
     if name == CONSENTS.name:
         return Held(table, holding, takeout.consents_of(con, table))
     if name == BRONZE_EVENTS.name:
-        return Held(table, holding, takeout.places_of_events(con, table))
+        return Held(table, holding, takeout.rows_of_bronze(con, table))
     msg = f"{name}: holds rows of persons by {holding.subject.value}; nothing reads them for an export yet."
     raise IntegrityError(msg)
 

@@ -8,18 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import read_ledger
-from behavior_assets.ingestion.sources.base import Source
-from behavior_assets.privacy.erasure.naming import source_as_read
+from behavior_assets.privacy.erasure.deliveries import Deliveries
 from behavior_assets.privacy.erasure.subjects import Subjects
 from behavior_assets.privacy.normal import normal_id
 from behavior_assets.privacy.scanner.needles import Grade, grade
 from behavior_assets.privacy.suppression import Suppression, record_ids, words
-from resources.lake import LakeTable
-from resources.settings import Home
 
 _SHORTEST = 6  # of an id that is looked for inside of other texts
 LEFT_OUT = "(left out: it names another person)"
@@ -107,27 +101,18 @@ class Record:
         return person is not None and normal_id(person) not in own
 
 
-def records_of(others: Others, home: Home, table: LakeTable) -> tuple[list[dict[str, Any]], int]:
+def records_of(others: Others, deliveries: Deliveries) -> tuple[list[dict[str, Any]], int]:
     """The persons' rows of quarantine, and how many more there are that name others, too.
 
     Whose a record is is decided as erasure does, by tokens; no key of the home is needed for that.
     """
     key = secrets.token_bytes(32)
-    mine, sources = Suppression(others.subjects.tokens(key), key), dict[str, Source]()
-    bronze = others.subjects.lake.table(BRONZE_EVENTS)
-    entries = {name: e for e in read_ledger(bronze) for name in (e.file_sha256, e.key)}
-    found = []
-    for file in table.files():
-        entry = entries.get(file.part)
-        told = pq.read_table(table.absolute([file])[0], schema=QUARANTINE_EVENTS.schema)
-        for row in told.to_pylist():
-            source, header, raw = row["source"], row["header"] or "", row["raw"] or b""
-            read = source + (entry.contract if entry else "")
-            if read not in sources:
-                sources[read] = source_as_read(home, entry, source)
-            if mine.record(sources[read], header, raw):
-                text = raw.decode("utf-8", "replace")
-                found.append(Record(row, text, record_ids(sources[read], header, text)))
+    mine, found = Suppression(others.subjects.tokens(key), key), []
+    for file in deliveries.quarantine.files():
+        for bad in deliveries.rows(file):
+            if mine.record(bad.source, bad.header, bad.raw):
+                text = bad.raw.decode("utf-8", "replace")
+                found.append(Record(bad.row, text, record_ids(bad.source, bad.header, text)))
     named = others.among({w for record in found for w in record.said})
     kept = [r for r in found if named.isdisjoint(r.said) and not r.is_of_another(others.own)]
     return [r.row for r in kept], len(found) - len(kept)

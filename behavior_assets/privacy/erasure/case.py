@@ -14,13 +14,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.erasure.subjects import Asked, IdKind
 from behavior_assets.privacy.normal import IdOf
-from behavior_assets.privacy.suppression import case_id, token
+from behavior_assets.privacy.suppression import case_id, is_lifted, lift, token
 from resources.disk import disk_errors, draft_of, make_folder
 from resources.errors import UsageError
 from resources.failpoints import reach
 from resources.keys import SUPPRESSION, load_key, open_private
+from resources.lock import alone
 from resources.settings import Home, Settings
 
 REQUESTED, SUPPRESSED, EXECUTED, VERIFIED = STATES = ("requested", "suppressed", "executed", "verified")
@@ -176,7 +178,9 @@ def open_case(settings: Settings, asked: Iterable[Asked], now: datetime) -> Case
     for known in open_cases(settings.home):
         if {token(key, str(a.kind), a.id) for a in asked_of(known)} == set(tokens):
             return known
-    return begin(settings.home, case_id(tokens, now.isoformat()), asked, now)
+    name = case_id(tokens, now.isoformat())
+    open_audit(settings).append(f"erase.{REQUESTED}", case=name, persons=len(asked))
+    return begin(settings.home, name, asked, now)
 
 
 def states(settings: Settings, now: datetime) -> list[dict[str, Any]]:
@@ -186,8 +190,8 @@ def states(settings: Settings, now: datetime) -> list[dict[str, Any]]:
         {"case": c.name, "persons": c.persons, "state": c.state, "reached": c.reached, "overdue": c.overdue(now, days)}
         for c in open_cases(settings.home)
     ]
-    done = [{"case": r["case"], "persons": r["persons"], "state": VERIFIED, "reached": r["reached"], "overdue": False}
-            for r in read_receipts(settings.home)]  # fmt: skip
+    done = [{"case": r["case"], "persons": r["persons"], "state": VERIFIED, "reached": r["reached"], "overdue": False,
+             "lifted": is_lifted(settings.home, r["case"])} for r in read_receipts(settings.home)]  # fmt: skip
     return sorted([*done, *found], key=lambda c: str(c["reached"][REQUESTED]))
 
 
@@ -198,6 +202,19 @@ def require_case(settings: Settings, name: str) -> Case:
         msg = f"case {name}: no such case is open; `behavior erase --list` has them."
         raise UsageError(msg)
     return case
+
+
+def welcome(settings: Settings, name: str) -> None:
+    """Take in again, from now on, whom a verified case has kept out: they came back, or were never meant.
+
+    Nothing that was erased, or kept out until now, comes back. Raises UsageError where no such case is verified.
+    """
+    if not (receipts(settings.home) / f"{name}.json").exists():
+        msg = f"case {name}: no such case is verified; `behavior erase --list` has them."
+        raise UsageError(msg)
+    with alone(settings.home):
+        open_audit(settings).append("erase.lifted", case=name)
+        lift(settings.home, name)
 
 
 def _write(path: Path, told: Any) -> None:

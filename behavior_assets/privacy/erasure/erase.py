@@ -19,16 +19,15 @@ from typing import Any
 from ibis.backends.duckdb import Backend
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import FileEntry
-from behavior_assets.ingestion.sources.base import Source
 from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.case import EXECUTED, SUPPRESSED, VERIFIED, Called, Case
+from behavior_assets.privacy.erasure.deliveries import Bad, Deliveries
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
 from behavior_assets.privacy.erasure.lines import Theirs
-from behavior_assets.privacy.erasure.naming import name_keys, source_as_read, tables_of
+from behavior_assets.privacy.erasure.naming import name_keys, tables_of
 from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
 from behavior_assets.privacy.erasure.proof import left_in, look, receipt_of
 from behavior_assets.privacy.erasure.republish import can_republish, republish
@@ -161,7 +160,7 @@ class Erasure:
                 takeout.take_out(tables[CONSENTS.name], rows)
             forget(self.settings, subjects.pseudonyms())
             if QUARANTINE_EVENTS.name in tables:
-                count(QUARANTINE_EVENTS.name, self._quarantine(tables))
+                count(QUARANTINE_EVENTS.name, self._quarantine())
             reach("privacy.taken")
             if BRONZE_EVENTS.name in tables:
                 rows = takeout.rows_of_bronze(backend.con, tables[BRONZE_EVENTS.name])
@@ -209,20 +208,14 @@ class Erasure:
         before = [(kind, key) for kind, keys in known.keys.items() for key in keys]
         subjects.add_keys(before)
 
-    def _quarantine(self, tables: dict[str, LakeTable]) -> int:
+    def _quarantine(self) -> int:
         called = cases.called_in(self.settings.home, self.case)
         theirs = Theirs(read_suppression(self.settings), called.texts.get(IdOf.person, ()))
-        sources: dict[str, Source] = {}
 
-        def is_theirs(entry: FileEntry | None, source: str, header: str, raw: bytes) -> bool:
-            contract = entry.contract if entry else ""
-            if source + contract not in sources:
-                sources[source + contract] = source_as_read(self.settings.home, entry, source)
-            return theirs.record(sources[source + contract], header, raw)
+        def is_theirs(bad: Bad) -> bool:
+            return theirs.record(bad.source, bad.header, bad.raw)
 
-        return takeout.take_out_of_quarantine(
-            tables[QUARANTINE_EVENTS.name], tables[BRONZE_EVENTS.name], self.case.name, is_theirs
-        )
+        return takeout.take_out_of_quarantine(Deliveries(self.settings.home), self.case.name, is_theirs)
 
     # Publish
 

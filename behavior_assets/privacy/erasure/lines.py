@@ -37,8 +37,8 @@ class Finder:
 
     def places(self, data: bytes) -> list[int]:
         """Where something starts that may be one of the texts, or hide one."""
-        found = [start for start, _, _ in self._matcher.hits(data)]
-        return sorted(found + [m.start() for m in _ESCAPED.finditer(data)])
+        named = [start for start, _, _ in self._matcher.hits(data)]
+        return [*named, *(m.start() for m in _ESCAPED.finditer(data))]
 
     def lines(self, reader: BinaryIO) -> Iterator[tuple[bytes, bool]]:
         """All of a stream in pieces, a line of which some text is a word alone, and marked.
@@ -79,8 +79,8 @@ class Theirs:
     def __init__(self, suppression: Suppression, texts: Collection[str] = ()) -> None:
         telling = {t for t in texts if grade(t) is not Grade.weak}
         self.suppression = suppression
-        self._numbers, self._others = Finder({t for t in telling if t.isdigit()}), Finder(
-            {t for t in telling if not t.isdigit()})  # fmt: skip
+        self._numbers = Finder({t for t in telling if t.isdigit()})
+        self._others = Finder({t for t in telling if not t.isdigit()})
 
     def record(self, source: Source, header: str, raw: bytes) -> bool:
         """Whether a record that could not be accepted is theirs."""

@@ -7,12 +7,6 @@ from collections.abc import Iterable, Mapping
 import duckdb
 import ibis
 
-from behavior_assets.ingestion import archive
-from behavior_assets.ingestion.archive import MAPPINGS
-from behavior_assets.ingestion.arrivals import MAPPING
-from behavior_assets.ingestion.ledger import FileEntry
-from behavior_assets.ingestion.sources import load_source
-from behavior_assets.ingestion.sources.base import Source
 from behavior_assets.privacy.erasure import takeout
 from behavior_assets.privacy.erasure.subjects import Subjects
 from behavior_assets.privacy.normal import IdOf, is_within
@@ -22,9 +16,7 @@ from behavior_assets.privacy.scanner.matcher import holding
 from behavior_assets.privacy.scanner.needles import Grade, grade
 from behavior_assets.star.facts import order_key
 from behavior_assets.tables import all_tables
-from resources.errors import InputRefusedError
 from resources.lake import Lake, LakeTable
-from resources.settings import Home
 
 _SOME = 100_000  # ids that are looked at together
 
@@ -100,19 +92,3 @@ def _alike(con: duckdb.DuckDBPyConnection, texts: frozenset[str], bronze: LakeTa
         pairs = holding(told, some)
         found |= {i for i, text in pairs if i.lower() == text.lower() or not is_within(text, i)}
     return found - texts
-
-
-def source_of(home: Home, name: str) -> Source:
-    """How a source's records are taken apart. Of several mappings of ``generic`` the newest."""
-    if name != "generic":
-        return load_source(name)
-    kept = sorted((home.archive / MAPPINGS).glob("*.yaml"), key=lambda p: p.stat().st_mtime)
-    return load_source(name, kept[-1] if kept else home.landing / name / MAPPING)
-
-
-def source_as_read(home: Home, entry: FileEntry | None, name: str) -> Source:
-    """How the records of a delivery are taken apart: as they were read, else as the newest mapping tells."""
-    try:
-        return archive.source_of(home, entry) if entry is not None else source_of(home, name)
-    except InputRefusedError:
-        return source_of(home, name)

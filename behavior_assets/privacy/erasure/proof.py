@@ -30,10 +30,8 @@ NOT_COVERED = (
     "files in landing/ that no run has taken in yet: their records are suppressed when one does",
     "backups and copies outside of the home, databases that behavior.toml does not name, and extracts that others made",
 )
-
-
-_MANY = 10  # places that are named
 _KEY_DESTROYED = "rows under pseudonyms whose key was destroyed: nothing in the home leads from them to anybody"
+_MANY = 10  # places that are named
 
 
 def look(settings: Settings, case: Case) -> list[Find]:

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from behavior_assets.ingestion.audit import batch_of
-from behavior_assets.ingestion.canonical import QUARANTINE_EVENTS
-from behavior_assets.ingestion.ledger import FileEntry, Removed, read_ledger
+from behavior_assets.ingestion.ledger import Removed
+from behavior_assets.privacy.erasure.deliveries import Bad, Deliveries
 from behavior_assets.privacy.normal import normal_id
 from behavior_assets.privacy.registry import Holding, Subject
 from resources.lake import LakeTable
@@ -110,7 +110,7 @@ def take_out(table: LakeTable, rows: Rows, *, afresh: Iterable[str] = (), remove
     told = removed.noted() if removed is not None else None
     if old:
         table.commit(new, replace=False, remove=old, metadata=told)
-    return sum(len(r) for r in rows.values())
+    return number_of(rows)
 
 
 def without(path: Path, gone: np.ndarray[Any, Any]) -> Iterator[pa.Table]:
@@ -126,11 +126,6 @@ def without(path: Path, gone: np.ndarray[Any, Any]) -> Iterator[pa.Table]:
         pieces = [group.slice(a, b - a) for a, b in zip(starts, ends, strict=True) if b > a]
         if pieces:
             yield pa.concat_tables(pieces)
-
-
-def places_of_events(con: duckdb.DuckDBPyConnection, table: LakeTable) -> Rows:
-    """Where ``gone_row`` lies in bronze."""
-    return _grouped(con, "SELECT filename, file_row_number FROM gone_row", table)
 
 
 def number_of(rows: Rows) -> int:
@@ -160,23 +155,17 @@ def records_by_batch(con: duckdb.DuckDBPyConnection, events: str) -> dict[str, i
     return {str(batch): int(count) for batch, count in counted}
 
 
-def take_out_of_quarantine(
-    table: LakeTable, bronze: LakeTable, case: str, is_theirs: Callable[[FileEntry | None, str, str, bytes], bool]
-) -> int:
-    """Quarantine without the records of whom ``is_theirs`` (delivery, source, header, bytes) tells; how many went."""
-    known = {name: e for e in read_ledger(bronze) for name in (e.file_sha256, e.key)}
+def take_out_of_quarantine(deliveries: Deliveries, case: str, is_theirs: Callable[[Bad], bool]) -> int:
+    """Quarantine without the rows of whom ``is_theirs`` tells; how many went."""
     found: dict[str, Any] = {}
     counts: dict[str, int] = defaultdict(int)
-    for file in table.files():
-        told = pq.read_table(table.absolute([file])[0], columns=["source", "header", "raw"],
-                             schema=QUARANTINE_EVENTS.schema)  # fmt: skip
-        entry = known.get(file.part)
-        hit = [n for n, r in enumerate(told.to_pylist())
-               if is_theirs(entry, r["source"], r["header"] or "", r["raw"] or b"")]  # fmt: skip
+    for file in deliveries.quarantine.files():
+        hit = [number for number, bad in enumerate(deliveries.rows(file)) if is_theirs(bad)]
         if hit:
             found[file.path] = np.array(hit, dtype=np.int64)
-            counts[entry.key if entry else file.part] += len(hit)
-    return take_out(table, found, removed=Removed("erased", case, quarantined=dict(counts))) if found else 0
+            counts[deliveries.key_of(file)] += len(hit)
+    removed = Removed("erased", case, quarantined=dict(counts))
+    return take_out(deliveries.quarantine, found, removed=removed) if found else 0
 
 
 def is_by_keys(holding: Holding) -> bool:
