@@ -40,7 +40,7 @@ def erase(
     from behavior_assets.repair import by_the_chain
 
     if sum(map(bool, (subject, subjects, resume, lift))) != 1:
-        msg = "one of --subject, --subjects and --resume says whom to erase, --lift whom not to; --list shows the cases."
+        msg = "one of --subject, --subjects and --resume says whom to erase; --lift ends a case, --list has all."
         raise UsageError(msg)
     if lift:
         welcome(settings, lift)

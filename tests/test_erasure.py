@@ -100,7 +100,7 @@ def test_who_is_welcome_again_is_taken_in_from_then_on(chain: Chain, tmp_path: P
     from behavior_assets.repair import repair_home
 
     def delivered(session: str) -> tuple[int, int]:
-        path = write_rees46(tmp_path / "in" / f"{session}.csv", visit(ANN, "2024-06-02", session))
+        path = write_rees46(tmp_path / "in" / f"{session[-1]}.csv", visit(ANN, "2024-06-02", session))
         entry = chain.ingest([path], "rees46").entries[0]
         return entry.accepted, entry.suppressed
 
