@@ -97,7 +97,7 @@ def _gaps(
 ) -> list[Figure]:
     gap = metrics.difference(label, exact, told, group, "auc", draws=DRAWS)
     mine = metrics.estimates(label, told, group, ("brier_skill", "ece"), draws=DRAWS)
-    best = metrics.Ranked.of(label, exact)
+    best = metrics.Ranked.of(label, exact).weighed()
     return [
         Figure("auc_below_optimum", gap.value, name, gap.lower, gap.upper, "optimum", 0.0),
         Figure("brier_skill_on_truth", mine["brier_skill"].value, name, mine["brier_skill"].lower,

@@ -101,4 +101,4 @@ def test_who_comes_often_buys_more() -> None:
     rules = {n: metrics.auc(label, s) for n, s in baselines(scored).items()}
     assert metrics.auc(label, chance) > max(rules.values()) - 0.01, rules
     assert metrics.auc(label, chance) > 0.75
-    assert metrics.Ranked.of(label, chance).ece() < 0.05
+    assert metrics.Ranked.of(label, chance).weighed().ece() < 0.05

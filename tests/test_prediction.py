@@ -188,7 +188,7 @@ def test_too_little_is_said_and_not_trained_on() -> None:
 
 def ranked(name: str, label: NDArray[np.bool_], chance: NDArray[np.float64]) -> float:
     """One metric of rows as they come."""
-    return metrics.METRICS[name](metrics.Ranked.of(label, chance), None)
+    return metrics.METRICS[name](metrics.Ranked.of(label, chance).weighed())
 
 
 def test_metrics_by_hand() -> None:
@@ -213,7 +213,7 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     weight = dice.integers(0, 4, 500).astype(float)
     theirs = {"auc": sklearn.roc_auc_score, "ap": sklearn.average_precision_score, "brier": sklearn.brier_score_loss}
     for name, metric in theirs.items():
-        found = metrics.METRICS[name](metrics.Ranked.of(label, chance), weight)
+        found = metrics.METRICS[name](metrics.Ranked.of(label, chance).weighed(weight))
         assert found == pytest.approx(metric(label, chance, sample_weight=weight))
 
 

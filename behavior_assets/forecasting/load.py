@@ -12,9 +12,8 @@ import pyarrow as pa
 from behavior_assets.days import number_of
 from behavior_assets.expressions import money
 from behavior_assets.forecasting.series import Demand, make_demand
-from behavior_assets.incremental import read_parts
+from behavior_assets.incremental import hold, read_parts
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, PRODUCT_DAY
-from behavior_assets.star.dimensions import product_versions
 from exports.contract import UNKNOWN, UNKNOWN_KEY
 from resources.engine import surrogate_key
 
@@ -51,6 +50,7 @@ def load_demand(backend: Backend, lake: Lake, days: Sequence[str]) -> Loaded:
     joined = sold.left_join(keyed, "product_id")
     joined = joined.mutate(category_key=ibis.coalesce(joined.category_key, UNKNOWN_KEY),
                            product_key=surrogate_key("dim_product_durable", joined.product_id))  # fmt: skip
+    joined = hold(backend, "sold_lines", joined)  # it is asked twice
     known = joined.aggregate(found=(joined.category_key != UNKNOWN_KEY).any())
     level = CATEGORY if backend.to_pyarrow(known)["found"][0].as_py() else PRODUCT
     series = joined[f"{level}_key"]
@@ -87,9 +87,9 @@ def sold_lines(events: ir.Table) -> ir.Table:
 
 
 def _keys(days: ir.Table) -> ir.Table:
-    """The key of every product's current category, as ``gold/dim_product`` has it."""
-    versions = product_versions(days)
-    current = versions.filter(versions.is_current)
+    """The key of every product's newest category, as the current version in ``gold/dim_product`` has it."""
+    newest = days.category.argmax(days.event_date, where=days.category.notnull())
+    current = days.group_by("product_id").agg(category=newest)
     name = ibis.coalesce(current.category, UNKNOWN)
     key = ibis.ifelse(name == UNKNOWN, UNKNOWN_KEY, surrogate_key("dim_category", name))
     return current.select("product_id", category_key=key)

@@ -155,7 +155,7 @@ class Judged:
                 for name, values in names.items():
                     theirs = float("nan")
                     if values is not None:
-                        theirs = metrics.METRICS[metric](metrics.Ranked.of(came, values), None)
+                        theirs = metrics.METRICS[metric](metrics.Ranked.of(came, values).weighed())
                     found.append(Figure(metric, e.value, at, e.lower, e.upper, name, theirs))
             found.append(Figure("adversarial_auc", self._drifted(horizon, scored), f"{at}, training against test",
                                 baseline="no drift", baseline_value=0.5))  # fmt: skip

@@ -46,81 +46,86 @@ class Ranked:
         last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.zeros(0, np.int64)
         return cls(label[order], ranked, order, last)
 
-    def _ends(self, weight: Floats | None) -> tuple[Floats, Floats]:
-        """Weight of buyers and of others down to the end of each group of equal chances."""
+    def weighed(self, weight: Floats | None = None) -> Weighed:
+        """The rows, each as often as ``weight`` (by row as they came) says; None: once."""
         w = np.ones(len(self.label)) if weight is None else weight[self.order]
         yes = np.cumsum(w * self.label)[self.last]
-        return yes, np.cumsum(w)[self.last] - yes
+        return Weighed(self, w, yes, np.cumsum(w)[self.last])
 
-    def auc(self, weight: Floats | None = None) -> float:
+
+@dataclass(frozen=True)
+class Weighed:
+    """Ranked rows with weights [n]; ``yes`` and ``both``: weight of buyers, of all, to the ends of equal chances."""
+
+    ranked: Ranked
+    weight: Floats
+    yes: Floats
+    both: Floats
+
+    def auc(self) -> float:
         """Area under the ROC curve: the chance that a buyer stands above another; NaN for one class."""
-        yes, no = self._ends(weight)
+        yes, no = self.yes, self.both - self.yes
         if not len(yes) or not yes[-1] or no[-1] <= 0:
             return float("nan")
         above = yes - np.diff(yes, prepend=0.0) / 2
         return float((np.diff(no, prepend=0.0) * above).sum() / (yes[-1] * no[-1]))
 
-    def average_precision(self, weight: Floats | None = None) -> float:
+    def average_precision(self) -> float:
         """Mean precision over the buyers, from the highest chance down; equal chances stand at one place."""
-        yes, no = self._ends(weight)
+        yes = self.yes
         if not len(yes) or not yes[-1]:
             return float("nan")
-        return float((np.diff(yes, prepend=0.0) * yes / np.maximum(yes + no, 1e-300)).sum() / yes[-1])
+        return float((np.diff(yes, prepend=0.0) * yes / np.maximum(self.both, 1e-300)).sum() / yes[-1])
 
-    def brier(self, weight: Floats | None = None) -> float:
+    def brier(self) -> float:
         """Mean squared distance of the chance from what came."""
-        return float(np.average((self.chance - self.label) ** 2, weights=self._mine(weight)))
+        return float(np.average((self.ranked.chance - self.ranked.label) ** 2, weights=self.weight))
 
-    def brier_skill(self, weight: Floats | None = None) -> float:
+    def brier_skill(self) -> float:
         """Share of the Brier score of always telling the mean that a model saves; 0 says nothing, 1 everything."""
-        mean = float(np.average(self.label, weights=self._mine(weight)))
-        return 1 - self.brier(weight) / max(mean * (1 - mean), 1e-300)
+        mean = float(np.average(self.ranked.label, weights=self.weight))
+        return 1 - self.brier() / max(mean * (1 - mean), 1e-300)
 
-    def log_loss(self, weight: Floats | None = None) -> float:
+    def log_loss(self) -> float:
         """Mean negative log-likelihood."""
-        safe = np.clip(self.chance, 1e-12, 1 - 1e-12)
-        return float(np.average(-np.where(self.label, np.log(safe), np.log1p(-safe)), weights=self._mine(weight)))
+        safe = np.clip(self.ranked.chance, 1e-12, 1 - 1e-12)
+        told = np.where(self.ranked.label, np.log(safe), np.log1p(-safe))
+        return float(np.average(-told, weights=self.weight))
 
-    def ece(self, weight: Floats | None = None) -> float:
+    def ece(self) -> float:
         """Expected calibration error over ten bins of equal weight; equal chances are shared out evenly."""
-        came, told, total = self._until(np.arange(BINS + 1) / BINS, weight)
-        return float(np.abs(np.diff(came) - np.diff(told)).sum() / total)
+        came, told = self.until(np.arange(BINS + 1) / BINS)
+        return float(np.abs(np.diff(came) - np.diff(told)).sum() / self.both[-1])
 
-    def _until(self, shares: Floats, weight: Floats | None) -> tuple[Floats, Floats, float]:
-        """Buyers and the sum of chances among the given shares of rows with the best chances, and all weight.
+    def until(self, shares: Floats) -> tuple[Floats, Floats]:
+        """Buyers and the sum of chances among the given shares of rows with the best chances.
 
         Where a share ends amid equal chances these count in part, whatever their order.
         """
-        yes, no = self._ends(weight)
-        both = yes + no
-        mass = np.cumsum(np.diff(both, prepend=0.0) * self.chance[self.last])
-        at, begin = shares * both[-1], [0.0]
-        found = (np.interp(at, np.append(begin, both), np.append(begin, values)) for values in (yes, mass))
-        return next(found), next(found), float(both[-1])
+        mass = np.cumsum(np.diff(self.both, prepend=0.0) * self.ranked.chance[self.ranked.last])
+        at, ends = shares * self.both[-1], np.append(0.0, self.both)
+        return np.interp(at, ends, np.append(0.0, self.yes)), np.interp(at, ends, np.append(0.0, mass))
 
-    def lift(self, weight: Floats | None = None, share: float = 0.1) -> float:
+    def lift(self, share: float = 0.1) -> float:
         """How many times more buyers the tenth with the highest chances holds than a tenth drawn blindly."""
-        (found, everyone), _, _ = self._until(np.array([share, 1.0]), weight)
+        (found, everyone), _ = self.until(np.array([share, 1.0]))
         return float(found / max(everyone * share, 1e-300))
 
-    def _mine(self, weight: Floats | None) -> Floats | None:
-        return None if weight is None else weight[self.order]
 
-
-METRICS: dict[str, Callable[[Ranked, Floats | None], float]] = {
-    "ap": Ranked.average_precision, "auc": Ranked.auc, "brier": Ranked.brier, "brier_skill": Ranked.brier_skill,
-    "log_loss": Ranked.log_loss, "ece": Ranked.ece, "lift_at_10": Ranked.lift,
+METRICS: dict[str, Callable[[Weighed], float]] = {
+    "ap": Weighed.average_precision, "auc": Weighed.auc, "brier": Weighed.brier, "brier_skill": Weighed.brier_skill,
+    "log_loss": Weighed.log_loss, "ece": Weighed.ece, "lift_at_10": Weighed.lift,
 }  # fmt: skip
 
 
 def auc(label: Flags, chance: Floats) -> float:
-    """``Ranked.auc`` of rows as they come."""
-    return Ranked.of(label, chance).auc()
+    """``Weighed.auc`` of rows as they come."""
+    return Ranked.of(label, chance).weighed().auc()
 
 
 def average_precision(label: Flags, chance: Floats) -> float:
-    """``Ranked.average_precision`` of rows as they come."""
-    return Ranked.of(label, chance).average_precision()
+    """``Weighed.average_precision`` of rows as they come."""
+    return Ranked.of(label, chance).weighed().average_precision()
 
 
 def estimates(
@@ -129,10 +134,9 @@ def estimates(
 ) -> dict[str, Estimate]:
     """Metrics with 95 % intervals from drawing ``group`` (customers) again: their rows are not independent."""
     ranked = Ranked.of(label, chance)
-    drawn = np.array([[METRICS[n](ranked, w) for n in names] for w in bootstrap_weights(group, draws, seed)])
-    return {
-        name: _interval(METRICS[name](ranked, None), drawn[:, column]) for column, name in enumerate(names)
-    }  # fmt: skip
+    all_ = (ranked.weighed(w) for w in bootstrap_weights(group, draws, seed))
+    drawn, once = np.array([[METRICS[n](rows) for n in names] for rows in all_]), ranked.weighed()
+    return {name: _interval(METRICS[name](once), drawn[:, column]) for column, name in enumerate(names)}
 
 
 def difference(
@@ -141,8 +145,9 @@ def difference(
 ) -> Estimate:
     """A metric of one model minus that of another on the same rows, paired in every draw."""
     metric, first, second = METRICS[name], Ranked.of(label, one), Ranked.of(label, other)
-    drawn = [metric(first, w) - metric(second, w) for w in bootstrap_weights(group, draws, seed)]
-    return _interval(metric(first, None) - metric(second, None), np.array(drawn))
+    weights = bootstrap_weights(group, draws, seed)
+    drawn = [metric(first.weighed(w)) - metric(second.weighed(w)) for w in weights]
+    return _interval(metric(first.weighed()) - metric(second.weighed()), np.array(drawn))
 
 
 def _interval(value: float, drawn: Floats) -> Estimate:
@@ -162,7 +167,7 @@ def bootstrap_weights(group: NDArray[np.int64], draws: int, seed: int) -> Iterat
 
 def reliability(label: Flags, chance: Floats) -> list[dict[str, float]]:
     """By tenth of the rows, from the lowest chances up: the mean chance told, the share that bought, how many rows."""
-    came, told, total = Ranked.of(label, chance)._until(np.arange(BINS + 1) / BINS, None)  # noqa: SLF001 - of this module
-    rows = total / BINS
+    came, told = Ranked.of(label, chance).weighed().until(np.arange(BINS + 1) / BINS)
+    rows = len(label) / BINS
     both = zip(np.diff(told)[::-1].tolist(), np.diff(came)[::-1].tolist(), strict=True)
     return [{"told": t / rows, "came": c / rows, "rows": rows} for t, c in both]

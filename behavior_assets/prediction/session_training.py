@@ -205,7 +205,7 @@ class Judged:
         for metric, e in metrics.estimates(label, chance, group).items():
             names = beside if metric in {"ap", "auc", "lift_at_10"} else {other: beside[other]}
             for baseline, values in names.items():
-                theirs = metrics.METRICS[metric](metrics.Ranked.of(label, values), None)
+                theirs = metrics.METRICS[metric](metrics.Ranked.of(label, values).weighed())
                 found.append(Figure(metric, e.value, name, e.lower, e.upper, baseline, theirs))
         apart = metrics.difference(label, self.chances[GRU][rows], self.chances[BOOSTING][rows], group)
         found.append(Figure("ap_gru_minus_boosting", apart.value, name, apart.lower, apart.upper))

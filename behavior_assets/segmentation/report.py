@@ -193,7 +193,7 @@ def _churn(activity: Activity, test: ChurnTest, seed: int) -> list[Figure]:
     names = ("auc", "ap", "brier", "brier_skill", "ece", "lift_at_10")
     found = metrics.estimates(test.away, test.risk, test.asked.customer, names, seed=seed, draws=DRAWS)
     rule = {"auc": metrics.auc(test.away, since), "ap": metrics.average_precision(test.away, since),
-            "lift_at_10": metrics.Ranked.of(test.away, since).lift()}  # fmt: skip
+            "lift_at_10": metrics.Ranked.of(test.away, since).weighed().lift()}  # fmt: skip
     figures = [
         Figure(f"churn_{n}", e.value, "all", e.lower, e.upper, test.rule if n in rule else "",
                rule.get(n, float("nan")))

@@ -48,7 +48,8 @@ def _segments(shop: Shop) -> Filled:
         found = shop.rows(f"""
             SELECT {LABEL} AS segment, count(*) FILTER (now) AS customers,
                    count(*) FILTER (NOT now) AS customers_before,
-                   sum(monetary) FILTER (now) AS revenue_so_far, sum(expected_value) FILTER (now) AS expected_revenue
+                   sum(monetary) FILTER (now) AS revenue_so_far,
+                   sum(CAST(expected_value AS DECIMAL(18, 6))) FILTER (now) AS expected_revenue  -- threads add floats
             FROM months GROUP BY 1 ORDER BY 2 DESC, 1""")
         found = [r for r in found if r["customers"] or r["customers_before"]]
         for row in found:

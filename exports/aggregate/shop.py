@@ -165,7 +165,6 @@ def open_shop(exports: Path, manifest: Mapping[str, Any], memory_limit: int | No
     with duckdb.connect(":memory:") as con:
         if memory_limit:
             con.execute(f"SET memory_limit = '{memory_limit}B'")
-        con.execute("SET threads = 1")  # sums of floats would depend on the order of threads
         add_views(con, exports, manifest)
         con.execute("SET TimeZone = 'UTC'")
         flags = [d[0] for d in con.execute("SELECT * FROM dim_source LIMIT 0").description or () if d[0] in LACKS]
