@@ -94,7 +94,9 @@ def _list(settings: Settings, *, as_json: bool) -> None:
 
 
 def _tell(receipt: dict[str, Any]) -> None:
-    typer.echo(f"Case {receipt['case']}: {receipt['persons']:,} persons are erased; a scan of the home found nothing.")
+    persons = receipt["persons"]
+    who = "1 person is" if persons == 1 else f"{persons:,} persons are"
+    typer.echo(f"Case {receipt['case']}: {who} erased; a scan of the home found nothing.")
     for name, rows in receipt["rows"].items():
         typer.echo(f"  {name:<32} {rows:>10,} rows taken out")
     if not receipt["rows"]:
