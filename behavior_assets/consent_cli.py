@@ -15,6 +15,8 @@ import typer
 from behavior_assets import terminal
 from behavior_assets.models_cli import HomeOption, JsonOption
 from behavior_assets.privacy.consents import ID_KINDS, STATES, Decision, history, record
+from behavior_assets.privacy.normal import IdOf, normal_id
+from behavior_assets.privacy.suppression import read_suppression
 from resources.errors import UsageError
 from resources.lock import exclusive
 from resources.settings import existing_settings
@@ -72,6 +74,7 @@ def consent(
         return
     if file is not None:
         decisions = list(_read(file, now_us))
+        _require(bool(decisions), str(file), "it has no decision")
     else:
         if state is None:
             msg = f"--state is missing: one of {', '.join(STATES)}; or --show, to see what is recorded."
@@ -79,11 +82,17 @@ def consent(
         row = {"subject": person, "id_kind": id_kind, "state": state, "version": version, "at": at}
         decisions = [_decision(row, {c: f"--{c.replace('_', '-')}" for c in COLUMNS}, now_us)]
     with exclusive(settings.home.lake):
-        record(lake, decisions, now_us)
+        suppression = read_suppression(settings)
+        wanted = [d for d in decisions if not (suppression and suppression.names(IdOf.person, d.subject, ""))]
+        if wanted:
+            record(lake, wanted, now_us)
+    left = len(decisions) - len(wanted)
     if as_json:
-        terminal.tell_json({"recorded": len(decisions)})
-    else:
-        typer.echo(f"Recorded: {len(decisions):,}. `behavior run` makes it hold in every table.")
+        terminal.tell_json({"recorded": len(wanted), "suppressed": left})
+        return
+    typer.echo(f"Recorded: {len(wanted):,}. `behavior run` makes it hold in every table.")
+    if left:
+        typer.echo(f"Not recorded: {left:,}, of persons who were erased (`behavior erase --lift` takes them in again).")
 
 
 def _show(lake: Lake, person: str, id_kind: str, *, as_json: bool) -> None:
@@ -130,7 +139,7 @@ def _read(path: Path, now_us: int) -> Iterator[Decision]:
 def _decision(row: dict[str, str], where: dict[str, str], now_us: int) -> Decision:
     """A decision of what was given. Raises UsageError naming the place, and never the id."""
     said = {c: row[c].strip() for c in COLUMNS}
-    _require(said["subject"] != "", where["subject"], "it is empty")
+    _require(normal_id(said["subject"]) is not None, where["subject"], "it is empty")
     _require(said["id_kind"] in ID_KINDS, where["id_kind"], f"one of {', '.join(ID_KINDS)} is wanted")
     _require(said["state"] in STATES, where["state"], f"one of {', '.join(STATES)} is wanted")
     _require(len(said["version"]) <= _LONGEST, where["version"], f"at most {_LONGEST} letters are wanted")
@@ -143,6 +152,7 @@ def _decision(row: dict[str, str], where: dict[str, str], now_us: int) -> Decisi
     if moment is not None:
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         at_us = int(moment.timestamp()) * 1_000_000 + moment.microsecond
+    _require(at_us >= 0, where["at"], "a time before 1970")
     _require(at_us <= now_us + _LEEWAY_US, where["at"], "a time that has not come yet")
     return Decision(said["subject"], said["id_kind"], said["state"], said["version"], at_us)
 

@@ -100,7 +100,7 @@ def _tell(receipt: dict[str, Any]) -> None:
     for name, rows in receipt["rows"].items():
         typer.echo(f"  {name:<32} {rows:>10,} rows taken out")
     if not receipt["rows"]:
-        typer.echo("  Nothing was held of them; what comes of them later is suppressed.")
+        typer.echo("  Nothing was held of them; what comes of them later is suppressed (a session: what names nobody).")
     if receipt["originals"]:
         typer.echo(f"  archive: {receipt['original_records']:,} records blank in {receipt['originals']:,} files")
     if receipt["tombstones"]:

@@ -20,13 +20,14 @@ app = typer.Typer(help="The pseudonym key: its versions, rotation, and the end o
 def list_keys(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Every version, which one is in force, and which should be destroyed by now."""
     from behavior_assets.privacy.rotation import held_versions
-    from resources.keys import PURPOSES, key_place
+    from resources.keys import PURPOSES, key_place, when_destroyed
 
     settings = existing_settings(home)
-    found = held_versions(settings)
+    destroyed_at = when_destroyed(settings)
+    found = [] if destroyed_at else held_versions(settings)
     if as_json:
         places = {purpose: key_place(settings, purpose) for purpose in PURPOSES}
-        terminal.tell_json({"versions": [asdict(v) for v in found], "places": places,
+        terminal.tell_json({"versions": [asdict(v) for v in found], "places": places, "destroyed": destroyed_at,
                             "window_days": settings.key_window_days})  # fmt: skip
         return
     for v in found:
@@ -34,7 +35,9 @@ def list_keys(home: HomeOption = None, as_json: JsonOption = False) -> None:
             f"kept until {v.due[:10]}" if v.due else "former")  # fmt: skip
         joined = f"; extracts can be translated ({', '.join(v.maps)})" if v.maps else ""
         typer.echo(f"version {v.version}  key {v.id}  {state}; {v.days:,} days of silver carry it{joined}")
-    if not found:
+    if destroyed_at:
+        typer.echo(f"Every version was destroyed ({destroyed_at}): pseudonyms lead to nobody, and no run goes on.")
+    elif not found:
         typer.echo("There is no key yet: the first `behavior run` makes it.")
 
 

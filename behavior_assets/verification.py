@@ -32,7 +32,7 @@ from exports.verify import SnapshotCheck, check_snapshots
 from resources.commits import Commit, Log, live_files, number_of
 from resources.errors import IntegrityError, UsageError
 from resources.integrity import Problem, Sums
-from resources.keys import key_place
+from resources.keys import key_place, was_destroyed
 from resources.lake import Lake, LakeTable
 from resources.lock import exclusive
 from resources.models import ModelStore
@@ -149,7 +149,7 @@ def _commits(check: TableCheck | None) -> list[Commit]:
 
 
 def _key(settings: Settings, silver: TableCheck | None) -> str:
-    if silver is None:
+    if silver is None or was_destroyed(settings):  # which is no damage: nothing is to be added to such a home
         return ""
     told = [str(c.info[KEY_ID]) for c in Log(silver.table.root).commits(silver.log) if KEY_ID in c.info]
     return key_problem(settings, keys_by_day(silver.files, told[-1] if told else None).values())

@@ -75,9 +75,15 @@ def key_versions(settings: Settings, purpose: str = PSEUDONYM) -> list[KeyVersio
 
 def was_destroyed(settings: Settings) -> bool:
     """Whether every version of the pseudonym key was destroyed: nobody can be found under a pseudonym any more."""
+    return bool(when_destroyed(settings))
+
+
+def when_destroyed(settings: Settings) -> str:
+    """When every version of the pseudonym key was destroyed; empty where it was not."""
     path = key_path(settings, PSEUDONYM)
-    in_file = not os.environ.get(variable(PSEUDONYM)) and path.exists()
-    return in_file and path.read_bytes().startswith(DESTROYED.encode())
+    text = path.read_bytes() if path.exists() and not os.environ.get(variable(PSEUDONYM)) else b""
+    said = text.decode("ascii", "replace").strip()
+    return said.removeprefix(DESTROYED) if said.startswith(DESTROYED) else ""
 
 
 def load_key(settings: Settings, purpose: str) -> bytes:

@@ -127,6 +127,7 @@ class Settings:
 
 _UNFIT = "?*[%#=\\\x7f"  # in a home's path: marks of patterns, URLs, partitions, escapes
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_MOST_DAYS = 36_500
 _LEAST = {"max_field_bytes": 1024}
 CONSENTS = ("denied", "granted")
 PROFILES = ("full", "audience")
@@ -235,6 +236,9 @@ def _checked(key: str, value: object, wanted: object, where: str) -> object:
     least = 0 if key.startswith("keep_") else _LEAST.get(key, 1)
     if kind is int and isinstance(value, int) and value < least:
         msg = f"{where} = {value!r}: a number of at least {least} is wanted."
+        raise UsageError(msg)
+    if key.endswith("_days") and isinstance(value, int) and value > _MOST_DAYS:
+        msg = f"{where} = {value!r}: at most {_MOST_DAYS} days are wanted."
         raise UsageError(msg)
     if key == "timezone":
         try:

@@ -22,18 +22,17 @@ import pytest
 
 from behavior_assets.incremental import derive_days
 from behavior_assets.ingestion.ahead import Delivery
-from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ingest import Ingestion, IngestReport
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.sources import load_source
 from behavior_assets.privacy.build import build_silver
-from behavior_assets.privacy.consents import CONSENTS
 from behavior_assets.privacy.registry import told_by
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.build import build_sessions
 from behavior_assets.star import aggregates
 from behavior_assets.star.build import StarBuilder
 from behavior_assets.star.order import GOLD_INPUTS, build_table
+from behavior_assets.tables import all_tables
 from exports.contract import gold
 from exports.hashing import MODULUS, file_hashes
 from resources.engine import engine
@@ -200,8 +199,7 @@ class Chain:
 
     def table(self, name: str) -> LakeTable:
         """A table of the lake by its name."""
-        specs = {s.name: s for s in (BRONZE_EVENTS, QUARANTINE_EVENTS, CONSENTS, SILVER_EVENTS)}
-        return self.lake.table(specs.get(name) or _spec(name))
+        return self.lake.table({spec.name: spec for spec in all_tables()}[name])
 
     def rows(self, name: str, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query over one table of the lake, which it names ``t``."""
@@ -209,12 +207,6 @@ class Chain:
         with duckdb.connect(":memory:") as con:
             t = con.read_parquet(table.absolute(table.files()))  # noqa: F841 - the query names it
             return con.execute(query).fetchall()
-
-
-def _spec(name: str) -> Any:
-    from behavior_assets.sessions.sessionise import SILVER_SESSIONS
-
-    return SILVER_SESSIONS if name == SILVER_SESSIONS.name else gold(name.removeprefix("gold/"))
 
 
 def ingest_and_build(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -395,13 +396,15 @@ def test_decisions_of_a_file_are_recorded_all_or_none(tmp_path: Path) -> None:
     good = f"{ADA},user,withdrawn,v1,2024-05-01T10:00:00+02:00\nb1,client,granted,,2024-05-02\n"
     file.write_text(f"subject,id_kind,state,version,at\n{good}")
     done = run_cli("consent", "--home", tmp_path / "home", "--file", file, "--json")
-    assert (done.code, done.out.strip()) == (0, '{\n "recorded": 2\n}')
+    assert (done.code, json.loads(done.out)) == (0, {"recorded": 2, "suppressed": 0})
     for bad, told in (
         (f"{ADA},mail,granted,,", "row 3: id_kind: one of user, client is wanted"),
         (f"{ADA},user,yes,,", "row 3: state: one of granted, denied, withdrawn is wanted"),
         (f"{ADA},user,granted,,yesterday", "row 3: at: not a time"),
         (f"{ADA},user,granted,,2999-01-01", "row 3: at: a time that has not come yet"),
         (",user,granted,,", "row 3: subject: it is empty"),
+        ("\u200b,user,granted,,", "row 3: subject: it is empty"),
+        ("x,user,granted,,0001-01-01T00:00:00+14:00", "row 3: at: a time before 1970"),
         (f"{ADA},user", "row 3: 5 fields are wanted"),
     ):
         file.write_text(f"subject,id_kind,state,version,at\n{good}{bad}\n")
@@ -425,3 +428,18 @@ def test_the_id_can_be_kept_off_the_command_line(tmp_path: Path, monkeypatch: py
     assert missing.code == 2
     assert "--state is missing" in missing.err
     assert ADA not in missing.err
+
+
+def test_what_erased_persons_decide_is_not_kept(tmp_path: Path) -> None:
+    """Their id would be back in the home."""
+    from tests.persons import ANN, erasure, seen, shop
+
+    chain = shop(tmp_path)
+    home = chain.settings.home.root
+    erasure(chain, ANN).run()
+    file = tmp_path / "decisions.csv"
+    file.write_text(f"subject,id_kind,state,version,at\n{ANN.upper()},user,withdrawn,,\n{BOB},user,denied,,\n")
+    done = run_cli("consent", "--home", home, "--file", file, "--json")
+    assert (done.code, json.loads(done.out)) == (0, {"recorded": 1, "suppressed": 1})
+    assert run_cli("consent", "--home", home, "--subject", ANN, "--state", "denied").code == 0
+    assert seen(home, [ANN]) == []

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from behavior_assets.ingestion.ingest import Ingestion
 from behavior_assets.privacy.erasure import case as cases
 from behavior_assets.privacy.erasure.erase import NotErasedError
 from behavior_assets.privacy.erasure.subjects import IdKind
-from resources.errors import StorageError
+from resources.errors import ConflictError, StorageError
 from resources.failpoints import armed
 from tests.conftest import Chain, rees46_row, write_rees46
 from tests.persons import ANN, BOB, DAYS, again, erasure, seen, visit
@@ -131,3 +133,23 @@ def test_a_case_that_died_while_it_forgot_is_forgotten_by_the_next_command(chain
     assert cases.open_cases(home) == []
     assert list(cases.folder(home).iterdir()) == []
     assert len(list(cases.receipts(home).iterdir())) == 1
+
+
+def test_who_is_suppressed_between_two_attempts_is_kept_out(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """A batch that met another one is read again, by whoever is suppressed then."""
+    commit, tries = Ingestion._commit, list[None]()
+
+    def meets_another(self: Ingestion, batch: Any, known: Any, report: Any) -> None:
+        if not tries:
+            tries.append(erasure(chain, "late@example.org").suppress())
+            batch.finish_writing()
+            msg = "another"
+            raise ConflictError(msg)
+        commit(self, batch, known, report)
+
+    monkeypatch.setattr(Ingestion, "_commit", meets_another)
+    late = write_rees46(tmp_path / "in" / "late.csv", visit("late@example.org", DAYS[1], "l-1"))
+    (entry,) = chain.ingest([late], "rees46").entries
+    assert (entry.accepted, entry.suppressed) == (0, 3)

@@ -78,6 +78,10 @@ def test_nobody_races_past_an_erasure(zygote: Zygote, tmp_path: Path, seed: int)
                 while len(list(folder(home).glob("*"))) == known:
                     assert time.monotonic() < until, "nobody was suppressed"
                     time.sleep(0.01)
+                lock = f":{(home.dagster / '.lock').stat().st_ino} "
+                while not any("->" in held and lock in held for held in Path("/proc/locks").read_text().splitlines()):
+                    assert time.monotonic() < until, "the erasure does not wait"
+                    time.sleep(0.01)
                 assert not erased.done()
                 os.kill(pid, signal.SIGCONT)
             delivered = zygote.end(pid)

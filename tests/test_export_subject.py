@@ -55,8 +55,10 @@ ROWS = (
     ("06-02 12:01", "view_item", ANN, "", "v-a11a11a1-3", {"price": "cheap", "search": f"mail {EVE}"}),  # and Eve
     ("06-02 12:02", "view_item", BOB, "", "v-b0b0b0b0-1", {"price": "cheap", "search": f"mail {ANN}"}),  # Bob's
     ("06-02 12:03", "view_item", EVE, "", "v-e5e5e5e5-2", {"price": "cheap"}),
+    # Somebody whom no other event tells of, and who names Ann.
+    ("06-02 12:04", "view_item", "zed.new@example.org", "", "v-2ed2ed2e", {"price": "cheap", "search": f"mail {ANN}"}),
 )
-STRANGERS = (BOB, EVE, BOBS_CLIENT, "b0b0b0b0", "e5e5e5e5")
+STRANGERS = (BOB, EVE, BOBS_CLIENT, "b0b0b0b0", "e5e5e5e5", "zed.new")
 
 
 def line(at: str, what: str, user: str, client: str, visit: str, more: dict[str, str]) -> str:
@@ -167,7 +169,7 @@ def test_nothing_of_anybody_else_is_there(chain: Chain, tmp_path: Path) -> None:
     assert seen(tmp_path / "out", needles, ()) == []
     assert seen(chain.settings.home.root, needles)
     quarantine = next(f for f in told["files"] if f["table"] == "quarantine/events")
-    assert quarantine["left_out"] == 2  # hers that names Eve, and Bob's that names her
+    assert quarantine["left_out"] == 3  # hers that names Eve, and Bob's and Zed's that name her
     (url,) = [r["url"] for r in rows_in(tmp_path / "out", "bronze/events") if r["url"]]
     assert url == "(left out: it names another person)"
     assert [d["file"] for d in told["source"] if d["format"] == "rees46"] == ["(left out: it names another person)"]
@@ -263,7 +265,7 @@ def test_the_command(chain: Chain, tmp_path: Path) -> None:
     done = run_cli("export-subject", "--subject", ANN, "--out", tmp_path / "a", "--home", home, "--json")
     assert done.code == 0, done.err
     told = json.loads(done.out)
-    assert (told["known"], told["rows"]["bronze/events"], told["left_out"]) == (True, 8, 3)
+    assert (told["known"], told["rows"]["bronze/events"], told["left_out"]) == (True, 8, 4)
     unknown = run_cli("export-subject", "--subject", "nobody@example.org", "--out", tmp_path / "b", "--home", home)
     assert unknown.code == 0
     assert "nobody is known" in unknown.out

@@ -294,6 +294,8 @@ MAY = {
     "behavior_assets/privacy/consents.py: read_table": OWN,
     "behavior_assets/privacy/due.py: read_table": OWN,
     "behavior_assets/privacy/erasure/deliveries.py: read_table": OWN,
+    "behavior_assets/privacy/erasure/loose.py: ParquetFile": "takes ids out of what was refused, after the scanner",
+    "behavior_assets/privacy/erasure/loose.py: read_schema": "the same",
     "behavior_assets/privacy/erasure/naming.py: read_parquet": OWN,
     "behavior_assets/privacy/erasure/proof.py: read_table": OWN,
     "behavior_assets/privacy/erasure/subjects.py: read_parquet": OWN,

@@ -44,6 +44,8 @@ MAY = {
     "behavior_assets/privacy/retention.py: vacuum": "our own: through Lake",
     "behavior_assets/ingestion/redaction.py: ParquetWriter": "originals in the archive, outside of the lake",
     "behavior_assets/ingestion/redaction.py: write_table": "originals in the archive, outside of the lake",
+    "behavior_assets/privacy/erasure/loose.py: ParquetWriter": "refused files and the simulator's, outside of the lake",
+    "behavior_assets/privacy/erasure/loose.py: write_table": "refused files and the simulator's, outside of the lake",
     "behavior_assets/sessions/build.py: write_table": "into memory, for a fingerprint",
     "behavior_assets/simulation/writers.py: ParquetWriter": "made-up deliveries, outside of the lake",
     "behavior_assets/simulation/writers.py: write_table": "made-up deliveries, outside of the lake",

@@ -21,6 +21,7 @@ from behavior_assets.privacy.due import LAYERS
 from behavior_assets.privacy.marks import read_marks
 from behavior_assets.privacy.registry import Layer, registry
 from behavior_assets.privacy.retention import NotExpiredError, Retention
+from behavior_assets.privacy.rotation import destroy_all
 from behavior_assets.privacy.scanner import Needles, scan
 from behavior_assets.tables import all_tables
 from exports.snapshot import read_manifest, write_duckdb
@@ -340,7 +341,7 @@ def test_every_round_is_noted_with_its_counts_and_no_id(chain: Chain) -> None:
     now, keep = all_layers()
     retain(chain, now, **keep)
     retain(chain, now, **keep)
-    first, second = open_audit(chain.settings).entries()
+    first, second = (e for e in open_audit(chain.settings).entries() if e.action == "retain")
     assert (first.action, first.told["bronze/events"], first.told["archive"]) == ("retain", 24.0, 4.0)
     manifest = read_manifest(chain.settings.home.exports)
     assert manifest is not None
@@ -419,7 +420,7 @@ def test_the_job_runs_a_round(chain: Chain) -> None:
     home = HomeResource(home=str(chain.settings.home.root))
     assert retain_job.execute_in_process(resources={"home": home}).success
     assert not refused.exists()
-    assert [e.told.get("landing") for e in open_audit(chain.settings).entries()] == [1.0]
+    assert [e.told.get("landing") for e in open_audit(chain.settings).entries() if e.action == "retain"] == [1.0]
 
 
 def test_the_command_tells_what_would_leave(chain: Chain) -> None:
@@ -429,3 +430,22 @@ def test_the_command_tells_what_would_leave(chain: Chain) -> None:
     assert told == {"dry_run": True, "expired": {"bronze/events": 30}, "overdue": [], "tombstones": []}
     assert ANN not in run_cli("retain", "--home", home.root).out
     assert days(chain, "bronze/events") == []
+
+
+def test_an_interrupted_round_stands_in_the_log_with_all_it_was_to_take_out(chain: Chain) -> None:
+    now, keep = all_layers()
+    with armed("privacy.expire:eio@5"), pytest.raises((OSError, BehaviorError)):
+        retain(chain, now, **keep)
+    retain(chain, now, **keep)
+    began = [e.told for e in open_audit(chain.settings).entries() if e.action == "retain.begun"]
+    assert began[0]["bronze/events"] == 24.0
+    assert began[0]["archive"] == 4.0
+
+
+def test_a_round_after_the_key_was_destroyed_publishes_without_the_expired(chain: Chain) -> None:
+    before = called(chain)
+    destroy_all(chain.settings)
+    told = retain(chain, NOON, keep_silver_days=1, keep_gold_days=1)
+    assert (days(chain, "silver/events"), len(told["tombstones"])) == ([LAST], 2)
+    assert seen(chain.settings.home.exports, before - set(ANNS)) == []
+    assert problems(chain) == []

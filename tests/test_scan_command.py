@@ -11,6 +11,13 @@ from tests.conftest import Chain, Result, run_cli
 from tests.persons import ANN, BOB, EVE, erasure
 
 
+def test_a_session_that_no_event_has(chain: Chain) -> None:
+    note = chain.settings.home.root / "logs" / "note.txt"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text("see 5e551011-aa7f")
+    assert scan(chain, "5e551011-aa7f", "--id-kind", "session")[1]["found"] == 1
+
+
 def scan(chain: Chain, subject: str, *more: object) -> tuple[Result, dict[str, Any]]:
     """The command with ``--json``; what it says holds no id of anybody."""
     result = run_cli("scan", "--subject", subject, "--home", chain.settings.home.root, "--json", *more)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -85,6 +85,8 @@ class Retention:
             marks = replace(found.marks, begun=begun)
             if marks != read_marks(self.home):
                 keep_marks(self.home, marks)
+            if found.counts():  # who dies after it has told
+                open_audit(self.settings).append("retain.begun", **_numbers(found.counts()))
             self._take_out(found)
             if begun:
                 self.lake.vacuum(-1.0)  # now: what is made of it may fail to be made again
@@ -105,7 +107,7 @@ class Retention:
         return PURGE if found.counts() else ""
 
     def _noted(self) -> dict[str, float | str | list[str]]:
-        return {**{name: float(count) for name, count in self.told["expired"].items()},
+        return {**_numbers(self.told["expired"]),
                 "tombstones": list(self.told["tombstones"]), "overdue": list(self.told["overdue"])}  # fmt: skip
 
     # What leaves
@@ -197,3 +199,7 @@ class Retention:
                 rows = con.read_parquet(silver.absolute(silver.files()), union_by_name=True)
                 here = {str(i) for (i,) in rows.select("customer_id").distinct().fetchall()}
         forget(self.settings, {former for former, newest in known.items() if not {former, newest} & here})
+
+
+def _numbers(counts: Mapping[str, int]) -> dict[str, float | str | list[str]]:
+    return {name: float(count) for name, count in counts.items()}

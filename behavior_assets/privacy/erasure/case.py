@@ -16,7 +16,7 @@ from typing import Any
 
 from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.erasure.subjects import Asked, IdKind
-from behavior_assets.privacy.normal import IdOf
+from behavior_assets.privacy.normal import IdOf, normal_id
 from behavior_assets.privacy.suppression import case_id, is_lifted, lift, token
 from resources.disk import disk_errors, draft_of, make_folder
 from resources.errors import UsageError
@@ -164,6 +164,13 @@ def _forget(place: Path) -> None:
         place.rmdir()
 
 
+def receipt(home: Home, name: str) -> dict[str, Any] | None:
+    """The receipt of a case that is verified."""
+    path = receipts(home) / f"{name}.json"
+    found: dict[str, Any] | None = json.loads(path.read_text("utf-8")) if path.exists() else None
+    return found
+
+
 def read_receipts(home: Home) -> Iterator[dict[str, Any]]:
     """Every receipt, oldest first."""
     found = [json.loads(p.read_text("utf-8")) for p in receipts(home).glob("*.json")]
@@ -172,7 +179,7 @@ def read_receipts(home: Home) -> Iterator[dict[str, Any]]:
 
 def open_case(settings: Settings, asked: Iterable[Asked], now: datetime) -> Case:
     """A case for these ids: the open one, where somebody asked for the same before."""
-    asked = sorted(set(asked), key=lambda a: (a.kind, a.id))
+    asked = sorted({(a.kind, normal_id(a.id)): a for a in asked}.values(), key=lambda a: (a.kind, a.id))
     key = load_key(settings, SUPPRESSION)
     tokens = [token(key, str(a.kind), a.id) for a in asked]
     for known in open_cases(settings.home):
@@ -197,7 +204,7 @@ def states(settings: Settings, now: datetime) -> list[dict[str, Any]]:
 
 def require_case(settings: Settings, name: str) -> Case:
     """An open case. Raises UsageError where there is none of that name."""
-    case = read(settings.home, name)
+    case = next((c for c in open_cases(settings.home) if c.name == name), None)
     if case is None:
         msg = f"case {name}: no such case is open; `behavior erase --list` has them."
         raise UsageError(msg)
@@ -209,7 +216,7 @@ def welcome(settings: Settings, name: str) -> None:
 
     Nothing that was erased, or kept out until now, comes back. Raises UsageError where no such case is verified.
     """
-    if not (receipts(settings.home) / f"{name}.json").exists():
+    if name not in {r["case"] for r in read_receipts(settings.home)}:
         msg = f"case {name}: no such case is verified; `behavior erase --list` has them."
         raise UsageError(msg)
     with alone(settings.home):

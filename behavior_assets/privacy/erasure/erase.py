@@ -27,8 +27,9 @@ from behavior_assets.privacy.erasure.case import EXECUTED, SUPPRESSED, VERIFIED,
 from behavior_assets.privacy.erasure.deliveries import Bad, Deliveries
 from behavior_assets.privacy.erasure.facts import fresh_facts, keep_facts
 from behavior_assets.privacy.erasure.lines import Theirs
-from behavior_assets.privacy.erasure.naming import name_keys, tables_of
-from behavior_assets.privacy.erasure.originals import blank_originals, blank_refused
+from behavior_assets.privacy.erasure.loose import blank_loose
+from behavior_assets.privacy.erasure.naming import name_keys, needles_of, tables_of
+from behavior_assets.privacy.erasure.originals import blank_originals
 from behavior_assets.privacy.erasure.proof import left_in, look, receipt_of
 from behavior_assets.privacy.erasure.republish import can_republish, republish
 from behavior_assets.privacy.erasure.subjects import Asked, IdKind, Subjects, open_subjects
@@ -36,7 +37,6 @@ from behavior_assets.privacy.key_guard import carries_former_key
 from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.registry import Purge, registry
 from behavior_assets.privacy.scanner import Find
-from behavior_assets.privacy.scanner.needles import Grade, grade
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.privacy.suppression import read_suppression, suppress, token
 from behavior_assets.privacy.vault import forget
@@ -50,7 +50,7 @@ from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.keys import SUPPRESSION, load_key, was_destroyed
 from resources.lake import Lake, LakeTable, shared_views
-from resources.lock import alone
+from resources.lock import alone, exclusive
 from resources.models import ModelStore
 from resources.settings import Settings, with_zone
 
@@ -65,10 +65,9 @@ class NotErasedError(BehaviorError):
 
 
 def require_persons(settings: Settings, asked: Sequence[Asked]) -> None:
-    """Raise UsageError where a session that is asked by is of several persons: before it becomes a case."""
-    if any(a.kind is IdKind.session for a in asked):
-        with alone(settings.home), open_subjects(settings, asked):
-            pass
+    """Raise UsageError where an id is of several persons: before it becomes a case."""
+    with alone(settings.home), open_subjects(settings, asked, whole=False):
+        pass
 
 
 @dataclass
@@ -83,7 +82,18 @@ class Erasure:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> dict[str, Any]:
-        """Bring the case to its end and return the receipt. Raises NotErasedError where something is left."""
+        """Bring the case to its end and return the receipt. Raises NotErasedError where something is left.
+
+        Whoever carries an erasure through is waited for; where it was this case, that receipt is returned.
+        """
+        with exclusive(cases.folder(self.settings.home).parent):
+            done = cases.receipt(self.settings.home, self.case.name)
+            if done is not None:
+                return done
+            self.case = cases.read(self.settings.home, self.case.name) or self.case
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         with self._timed("suppress"):
             self.suppress()
         if carries_former_key(self.settings, Lake(self.settings.home.lake).table(SILVER_EVENTS)):
@@ -275,12 +285,12 @@ class Erasure:
             called = cases.called_in(self.settings.home, self.case)
             persons = called.texts.get(IdOf.person, set())
             done = blank_originals(self.settings, backend.con, called.all_texts, persons, self.tell)
-            telling = {text for text in called.all_texts if grade(text) is Grade.anywhere}
-            refused = blank_refused(self.settings, persons | telling)
+            bronze = Lake(self.settings.home.lake).table(BRONZE_EVENTS)
+            loose = blank_loose(self.settings.home, needles_of(backend.con, called.texts, (), bronze))
             told = self.case.told
             told["originals"] = told.get("originals", 0) + done.files
             told["original_records"] = told.get("original_records", 0) + done.records
-            told["refused_lines"] = told.get("refused_lines", 0) + refused
+            told["refused_lines"] = told.get("refused_lines", 0) + loose
             reach("privacy.purge")
             for place in (self.settings.home.staging, self.settings.home.root / DAMAGED):
                 shutil.rmtree(place, ignore_errors=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from itertools import accumulate
 from typing import BinaryIO
 from urllib.parse import quote, unquote
 
@@ -39,22 +37,6 @@ class Finder:
         """Where something starts that may be one of the texts, or hide one."""
         named = [start for start, _, _ in self._matcher.hits(data)]
         return [*named, *(m.start() for m in _ESCAPED.finditer(data))]
-
-    def lines(self, reader: BinaryIO) -> Iterator[tuple[bytes, bool]]:
-        """All of a stream in pieces, a line of which some text is a word alone, and marked.
-
-        Raises ValueError where a line is too long to be looked at in memory.
-        """
-        for block in _whole_lines(reader):
-            places = self.places(block) if self.sure else None
-            if places == []:
-                yield block, False
-                continue
-            lines = block.splitlines(keepends=True)
-            ends = [*accumulate(map(len, lines))]
-            marked = {bisect_right(ends, place) for place in places} if places is not None else range(len(lines))
-            for number, line in enumerate(lines):
-                yield line, number in marked and self.names(line)
 
     def names(self, data: bytes) -> bool:
         """Whether a text stands in a line, in any spelling, with nothing beside it that makes another id of it."""
@@ -92,8 +74,8 @@ class Theirs:
         return self._numbers.names(raw if ids is None else "\n".join(ids.values()).encode())
 
 
-def _whole_lines(reader: BinaryIO) -> Iterator[bytes]:
-    """Blocks that end where a line does."""
+def whole_lines(reader: BinaryIO) -> Iterator[bytes]:
+    """Blocks that end where a line does. Raises ValueError where a line is too long to be looked at in memory."""
     rest = b""
     while data := reader.read(_BLOCK):
         lines = (rest + data).splitlines(keepends=True)

@@ -1,11 +1,10 @@
-"""Originals in the archive, and files that were refused or made up, without the records of suppressed persons."""
+"""Originals in the archive without the records of suppressed persons."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,25 +12,21 @@ import duckdb
 
 from behavior_assets.ingestion.archive import original_of
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
-from behavior_assets.ingestion.landing import COMPRESSIONS, kind_of, open_packed
+from behavior_assets.ingestion.landing import kind_of, open_packed
 from behavior_assets.ingestion.ledger import FileEntry, read_ledger
-from behavior_assets.ingestion.redaction import packed, redact, redaction_of
+from behavior_assets.ingestion.redaction import redact, redaction_of
 from behavior_assets.ingestion.reload import UNREADABLE, Originals
 from behavior_assets.ingestion.sift import sift
 from behavior_assets.ingestion.sources.base import Source
 from behavior_assets.privacy.erasure.lines import Finder, Theirs
 from behavior_assets.privacy.normal import normal_id
-from behavior_assets.privacy.scanner import Needles, scan
 from behavior_assets.privacy.suppression import read_suppression
-from resources.disk import disk_errors, draft_of
 from resources.errors import InputRefusedError, IntegrityError
-from resources.failpoints import reach
 from resources.integrity import sha256_of
 from resources.lake import Lake
-from resources.settings import Home, Settings, with_zone
+from resources.settings import Settings, with_zone
 
 _BLOCK = 4 * 2**20
-_REASON = ".reason.txt"
 
 
 @dataclass
@@ -130,51 +125,3 @@ def _may_name(path: Path, finder: Finder) -> bool:
                 return True
             rest = block[-finder.longest :]
     return False
-
-
-def blank_refused(settings: Settings, texts: Collection[str]) -> int:
-    """Take lines that name a person out of files that were refused, or made up by the simulator; how many they were.
-
-    A refused file that still names one then (it has no lines, or is written in another way), or of which nobody can
-    tell, goes as a whole.
-    """
-    finder = Finder(texts)
-    gone = sum(_without_lines(path, finder) for path in _loose(settings.home))
-    refused = settings.home.refused
-    named = {find.path for find in scan(refused, Needles(frozenset(texts)))} if refused.is_dir() else set()
-    for path in (refused / name for name in sorted(named)):
-        if path.is_file() and not path.name.endswith(_REASON):
-            reach("privacy.redact")
-            path.unlink()
-            gone += 1
-    return gone
-
-
-def _loose(home: Home) -> Iterator[Path]:
-    for folder in (home.refused, home.root / "simulated"):
-        yield from sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(_REASON))
-
-
-def _without_lines(path: Path, finder: Finder) -> int:
-    compression = path.suffix if path.suffix in COMPRESSIONS else ""
-    with disk_errors(path.parent):
-        try:
-            with open_packed(path, compression) as reader:
-                gone = sum(named for _, named in finder.lines(reader))
-        except (OSError, EOFError, ValueError):
-            return 0  # it has no lines
-        if gone and b"\0" in _head(path, compression):  # a format of its own: without its lines it would be none
-            return 0
-        if gone:
-            stamp = path.stat()
-            with draft_of(path) as draft:
-                with open_packed(path, compression) as reader, packed(draft, compression) as writer:
-                    writer.writelines(line for line, named in finder.lines(reader) if not named)
-                    reach("privacy.redact")
-                os.utime(draft, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    return gone
-
-
-def _head(path: Path, compression: str) -> bytes:
-    with open_packed(path, compression) as reader:
-        return bytes(reader.read(_BLOCK))

@@ -74,8 +74,11 @@ class Subjects:
         con: duckdb.DuckDBPyConnection = self.backend.con
         return con
 
-    def resolve(self, asked: Iterable[Asked]) -> None:
-        """Fill the sets. Raises UsageError, without the id, for a visit that several persons share."""
+    def resolve(self, asked: Iterable[Asked], *, whole: bool = True) -> None:
+        """Fill the sets; not ``whole``: only look who is meant.
+
+        Raises UsageError, without the id, for a visit or a browser that several persons share.
+        """
         asked = list(asked)
         wanted = {(str(a.kind), normal_id(a.id)) for a in asked}
         wanted |= {(str(a.kind), a.id) for a in asked if a.kind is IdKind.session}  # as bronze may have it
@@ -83,8 +86,9 @@ class Subjects:
         bronze = self.lake.table(BRONZE_EVENTS)
         self._events(bronze.absolute(bronze.files()))
         self._persons()
-        self._rows()
-        self._keys()
+        if whole:
+            self._rows()
+            self._keys()
 
     def _table(self, name: str, columns: list[tuple[str, pa.DataType]], rows: Sequence[tuple[object, ...]]) -> None:
         schema = pa.schema(columns)
@@ -123,16 +127,18 @@ class Subjects:
         run = self.con.execute
         run("""CREATE OR REPLACE TEMP TABLE named AS SELECT DISTINCT a.id, e.source, e.user, e.client FROM event e
                JOIN asked a ON a.kind = 'session' AND (e.session_id = a.id OR trim(e.session_id) = a.id)""")
-        shared = run("""SELECT count(*), max(n) FROM (SELECT id, count(DISTINCT coalesce("user", client)) AS n
-                        FROM named GROUP BY id, source) WHERE n > 1""").fetchall()[0]
-        if shared[0]:
-            msg = (
-                f"--id-kind session: {shared[0]} of the sessions is of {shared[1]} persons. Ask by --id-kind user for "
-                "the one that is meant."
-            )
-            raise UsageError(msg)
-        run("""CREATE OR REPLACE TEMP TABLE person AS SELECT id FROM asked WHERE kind IN ('user', 'email') UNION
-               SELECT "user" FROM named WHERE "user" IS NOT NULL""")
+        run("""CREATE OR REPLACE TEMP TABLE told AS SELECT DISTINCT id FROM asked WHERE kind <> 'session'""")
+        # Whose browsers they are, that are asked for or were part of the visits.
+        run("""CREATE OR REPLACE TEMP TABLE owner AS
+               SELECT client, min("user") AS "user", count(DISTINCT "user") AS users FROM event
+               WHERE "user" IS NOT NULL AND client IN (SELECT id FROM told UNION SELECT client FROM named)
+               GROUP BY client""")
+        self._require_one("session", """SELECT count(DISTINCT coalesce(n."user", o."user", n.client)) FROM named n
+            LEFT JOIN owner o ON n.client = o.client AND o.users = 1 GROUP BY n.id, n.source""")
+        self._require_one("user", """SELECT users FROM owner WHERE client IN (SELECT id FROM told)
+            AND client NOT IN (SELECT "user" FROM event WHERE "user" IN (SELECT id FROM told))""")
+        run("""CREATE OR REPLACE TEMP TABLE person AS FROM told UNION
+               SELECT "user" FROM named WHERE "user" IS NOT NULL UNION SELECT "user" FROM owner WHERE users = 1""")
         self._spoilt()
         run("""CREATE OR REPLACE TEMP TABLE met AS SELECT DISTINCT client AS id FROM event
                WHERE client IS NOT NULL AND "user" IN (SELECT id FROM person)""")
@@ -140,6 +146,17 @@ class Subjects:
                AND client IN (SELECT id FROM met) AND "user" NOT IN (SELECT id FROM person))""")
         run("""CREATE OR REPLACE TEMP TABLE client AS SELECT id FROM met UNION SELECT id FROM person UNION
                SELECT client FROM named WHERE "user" IS NULL AND client IS NOT NULL""")
+
+    def _require_one(self, kind: str, sql: str) -> None:
+        """Raise UsageError where one of the counts of persons is more than one."""
+        many = [n for (n,) in self.con.execute(sql).fetchall() if n > 1]
+        if many:
+            what = "session" if kind == "session" else "browser"
+            msg = (
+                f"--id-kind {kind}: {len(many)} of the ids is a {what}'s that {max(many)} persons share. Ask by the "
+                "login (--id-kind user) of the one that is meant."
+            )
+            raise UsageError(msg)
 
     def _spoilt(self) -> None:
         """Add ids that hold an id of theirs between other characters: what a broken page made of it is still theirs."""
@@ -273,12 +290,12 @@ class Subjects:
 
 
 @contextmanager
-def open_subjects(settings: Settings, asked: Iterable[Asked]) -> Iterator[Subjects]:
-    """The persons that are asked for, resolved; the locks of the home must be held. Raises as ``resolve``."""
+def open_subjects(settings: Settings, asked: Iterable[Asked], *, whole: bool = True) -> Iterator[Subjects]:
+    """The persons that are asked for, as ``resolve`` finds them; the locks of the home must be held."""
     settings = with_zone(settings)
     lake = Lake(settings.home.lake)
     lake.recover()
     with engine(settings, pseudonyms=not was_destroyed(settings)) as backend, shared_views():
         subjects = Subjects(backend, lake, settings)
-        subjects.resolve(asked)
+        subjects.resolve(asked, whole=whole)
         yield subjects

@@ -54,10 +54,12 @@ class Cells:
             self._look(array, name, place, notes)
 
     def look_at_records(self, headers: Any, records: Any, place: str, notes: Notes) -> None:
-        """Note what delimited records hold, each by the header of its file: the cells of a table in a table."""
+        """Note what records hold: delimited ones by the header of their file, the cells of a table in a table."""
         headers, records = (_values(a).cast(pa.large_binary()) for a in (headers, records))
-        for header in pc.unique(headers.drop_null()).to_pylist():
-            columns = Columns.of(header)
+        told = {header: Columns.of(header) for header in pc.unique(headers.drop_null()).to_pylist()}
+        by_name = pa.array([header for header, columns in told.items() if columns], pa.large_binary())
+        self.look(records.filter(pc.invert(pc.is_in(headers, by_name))), "raw", place, notes)
+        for header, columns in told.items():
             if columns:
                 lines = records.filter(pc.equal(headers, header)).drop_null().to_pylist()
                 for hit in self._search.hits(Piece(b"\n" + b"\n".join(lines), columns=columns)):

@@ -47,12 +47,14 @@ class Tables:
         with pq.ParquetFile(path, metadata=told, read_dictionary=repeated) as file:
             schema = file.schema_arrow
             nested = [f.name for f in schema if pa.types.is_nested(f.type)]
-            flat = [f.name for f in schema if f.name not in nested and self._cells.concerns(f.type, f.name)]
+            records = {"raw"} if _RECORDS.issubset(schema.names) else set()  # a look of its own
+            flat = [f.name for f in schema if f.name not in {*nested, *records}
+                    and self._cells.concerns(f.type, f.name)]  # fmt: skip
             for names, rows in ((flat, _ROWS), (nested, _FEW_ROWS)):
                 seen: dict[str, Any] = {}
                 for batch in file.iter_batches(rows, columns=names) if names else ():
                     self._columns(batch, place, notes, seen)
-            if _RECORDS.issubset(schema.names):
+            if records:
                 for batch in file.iter_batches(_ROWS, columns=sorted(_RECORDS)):
                     self._cells.look_at_records(batch["header"], batch["raw"], place, notes)
 

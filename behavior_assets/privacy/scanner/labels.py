@@ -24,6 +24,7 @@ _THINGS = frozenset({
     "timestamp", "ts", "date", "day", "hour", "us", "ms", "version", "offset", "position", "line", "number", "seed",
     "port", "pid", "duration", "seconds", "score", "total", "sum", "limit", "zip", "postal",
 })  # fmt: skip
+_OF_EVENTS = {"event_id", "record_id", "event_key"}  # numbers of events: of Dagster's, too
 _NAME = rb"([A-Za-z][\w.\- ]*?)"
 _MARKS = rb"\\*[\"']?\s*"
 # name=…  "name": "…  name%3D…  name/…  name …  and a name before a list that is still open
@@ -48,7 +49,7 @@ class Labels:
 
     def __post_init__(self) -> None:
         declared = {name for h in HOLDINGS for name, kind in h.columns.items() if kind in _KINDS}
-        names = {_simple(n): ANYTHING for n in {*ALWAYS_PERSONAL, *declared, *self.more}}
+        names = {_simple(n): ANYTHING for n in {*ALWAYS_PERSONAL, *declared, *self.more} - _OF_EVENTS}
         names |= {_simple(n): frozenset({kind}) for kind, told in _OF.items() for n in told.split()}
         object.__setattr__(self, "_names", {name: kinds for name, kinds in names.items() if name})
 
