@@ -174,7 +174,7 @@ def test_a_serving_version_of_an_older_program_stops_nothing(
     chain.build()
     assert {name: chain.hashes()[name] for name in PREDICTIONS} == before
     served = "SELECT count(*) FROM t WHERE starts_with(slice, 'served')"
-    assert chain.rows("model_card", served) == [(0,)]
+    assert chain.rows("gold/model_card", served) == [(0,)]
 
 
 def test_a_card_can_be_computed_again_and_damage_is_named(
@@ -216,13 +216,13 @@ def test_one_step_back(grown: tuple[Path, list[dict[str, Any]]], tmp_path: Path)
     second = json.loads(told.out)["models"]["customer_purchase"]["version"]
     assert second != first  # three more days of data
     states = "SELECT version, state FROM t WHERE model = 'customer_purchase' ORDER BY 1"
-    assert Chain.at(copy).rows("dim_model", states) == [(first, "served before"), (second, "serving")]
+    assert Chain.at(copy).rows("gold/dim_model", states) == [(first, "served before"), (second, "serving")]
     told = run_cli("models", "rollback", "customer_purchase", "--home", copy, "--json")
     assert json.loads(told.out) == {"model": "customer_purchase", "serves": first, "served_before": second}
     assert run_cli("run", "--home", copy, "--json").code == 0
     key = model_key("customer_purchase", first)
     assert told_by(copy, first) == before
-    assert Chain.at(copy).rows("dim_model", f"SELECT is_champion FROM t WHERE model_key = {key}") == [("Yes",)]
+    assert Chain.at(copy).rows("gold/dim_model", f"SELECT is_champion FROM t WHERE model_key = {key}") == [("Yes",)]
     assert run_cli("models", "promote", "customer_purchase", second, "--home", copy).code == 0
     assert run_cli("run", "--home", copy, "--json").code == 0
     assert ModelStore(copy / "models").served("customer_purchase") == [first, second]

@@ -31,6 +31,7 @@ from resources.disk import disk_errors, make_folder, write_whole
 from resources.errors import IntegrityError
 from resources.failpoints import reach
 from resources.keys import SUPPRESSION, load_key
+from resources.lock import exclusive
 from resources.settings import Home, Settings
 
 TOKEN_BYTES = 16
@@ -60,9 +61,11 @@ def suppress(settings: Settings, case: str, tokens: Iterable[bytes]) -> None:
         make_folder(place.parent, 0o700)
         make_folder(place, 0o700)
     path = place / f"{case}.txt"
-    known = path.read_text("ascii").splitlines() if path.exists() else []
-    lines = {*known, *(t.hex() for t in tokens)}
-    write_whole(path, "".join(f"{line}\n" for line in sorted(lines)), "privacy.suppress")
+    with exclusive(place):  # two commands may be at the same case
+        known = set(path.read_text("ascii").splitlines()) if path.exists() else set()
+        lines = known | {t.hex() for t in tokens}
+        if lines != known or not path.exists():
+            write_whole(path, "".join(f"{line}\n" for line in sorted(lines)), "privacy.suppress")
 
 
 def lift(home: Home, case: str) -> None:

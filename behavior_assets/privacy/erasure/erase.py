@@ -66,7 +66,7 @@ class NotErasedError(BehaviorError):
 
 def require_persons(settings: Settings, asked: Sequence[Asked]) -> None:
     """Raise UsageError where an id is of several persons: before it becomes a case."""
-    with alone(settings.home), open_subjects(settings, asked, whole=False):
+    with open_subjects(settings, asked, whole=False):
         pass
 
 
@@ -86,6 +86,7 @@ class Erasure:
 
         Whoever carries an erasure through is waited for; where it was this case, that receipt is returned.
         """
+        self._keep_out()  # at once
         with exclusive(cases.folder(self.settings.home).parent):
             done = cases.receipt(self.settings.home, self.case.name)
             if done is not None:
@@ -128,11 +129,14 @@ class Erasure:
 
     def suppress(self) -> None:
         """Nothing of the persons is taken in from here on. What a run has open is waited for by ``delete``."""
+        self._keep_out()
+        self._reach(SUPPRESSED)
+
+    def _keep_out(self) -> None:
         asked = cases.asked_of(self.case)
         key = load_key(self.settings, SUPPRESSION)
         tokens = {token(key, IdOf.person, a.id) for a in asked if a.kind is not IdKind.session}
         suppress(self.settings, self.case.name, tokens)
-        self._reach(SUPPRESSED)
 
     # Delete
 

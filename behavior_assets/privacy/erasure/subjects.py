@@ -291,10 +291,11 @@ class Subjects:
 
 @contextmanager
 def open_subjects(settings: Settings, asked: Iterable[Asked], *, whole: bool = True) -> Iterator[Subjects]:
-    """The persons that are asked for, as ``resolve`` finds them; the locks of the home must be held."""
+    """The persons that are asked for, as ``resolve`` finds them; if ``whole``, the locks of the home must be held."""
     settings = with_zone(settings)
     lake = Lake(settings.home.lake)
-    lake.recover()
+    if whole:
+        lake.recover()
     with engine(settings, pseudonyms=not was_destroyed(settings)) as backend, shared_views():
         subjects = Subjects(backend, lake, settings)
         subjects.resolve(asked, whole=whole)
