@@ -209,6 +209,8 @@ def daily_retention(home: HomeResource) -> dg.RunRequest | dg.SkipReason:
              description="Once a week every model is trained anew.")  # fmt: skip
 def weekly_training(home: HomeResource) -> dg.RunRequest | dg.SkipReason:
     """Mondays at 04:30 UTC, where there is anything to train on."""
+    if not home.settings().train_models:
+        return dg.SkipReason("The setting train_models is false.")
     if not home.lake().table(SILVER_SESSIONS).rows():
         return dg.SkipReason("There are no sessions yet.")
     return dg.RunRequest()
@@ -218,6 +220,9 @@ def weekly_training(home: HomeResource) -> dg.RunRequest | dg.SkipReason:
            description="Requests a training when the scores of a serving model have drifted.")  # fmt: skip
 def drift_sensor(home: HomeResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Once for each set of versions that serve: where the new ones drift as well, the week's training is waited for."""
+    if not home.settings().train_models:
+        yield dg.SkipReason("The setting train_models is false.")
+        return
     with home.engine() as backend:
         found = drifted(backend, home.lake())
     if not found:

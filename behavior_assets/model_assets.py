@@ -19,6 +19,7 @@ from resources.models import ModelStore, StoredModel
 SEED = 7
 HEADLINES = ("ap", "auc", "brier_skill", "ece", "lift_at_10", "wrmsse", "bias", "coverage_80", "coverage_95",
              "churn_auc", "stability")  # fmt: skip
+_OFF = {"outcome": "never trained", "reason": "the setting train_models is false; `behavior run --train` trains"}
 _NOTHING = "No version is kept, so there is nothing to look at: this says nothing of a model."
 _UNTOLD = "The training of this version tells nothing of this guard. Train it anew: `behavior run --train`."
 
@@ -50,27 +51,33 @@ def training_asset(
     def model(
         context: dg.AssetExecutionContext, config: Training, home: HomeResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        lake, store = home.lake(), ModelStore(home.settings().home.models)
+        lake, settings = home.lake(), home.settings()
+        store = ModelStore(settings.home.models)
         days = days_of(lake)
 
         def tell(what: str) -> None:
             context.log.info(what)
             PROGRESS.get()(f"{recipe.name}: {what}", 0)
 
-        late = is_overdue(store, recipe, home.settings().retrain_within_days, datetime.now(UTC))
+        def overdue() -> bool:
+            return is_overdue(store, recipe, settings.retrain_within_days, datetime.now(UTC))
+
+        late = overdue()
         # Without days (all have expired) nobody trains.
-        due = bool(days) and (config.train or is_due(store, recipe, about(lake, recipe, days), overdue=late))
+        due = bool(days) and (config.train or (
+            settings.train_models and is_due(store, recipe, about(lake, recipe, days), overdue=late)
+        ))  # fmt: skip
         if due:
             tell("loading")
             with home.engine() as backend:  # the lake is locked for no longer than reading takes
                 days = days_of(lake)
                 data, loaded = about(lake, recipe, days), recipe.load(backend, lake, days[-1])
             ended = train(recipe, store, loaded, data, config.seed, tell)
-            if late and is_overdue(store, recipe, home.settings().retrain_within_days, datetime.now(UTC)):
-                tell("retired: it has learned from erased persons, and no other version can take its place")
-                store.retire(recipe.name, data.last)
         else:
-            ended = store.attempt(recipe.name) or {}
+            ended = store.attempt(recipe.name) or ({} if settings.train_models else _OFF)
+        if days and late and overdue():
+            tell("retired: it has learned from erased persons, and no other version can take its place")
+            store.retire(recipe.name, days[-1])
         told = [ended.get("version"), store.champion(recipe.name)]  # what this run made, else what serves
         version = next(filter(None, told if due else reversed(told)), None)
         shown = store.load(recipe.name, version) if version else None

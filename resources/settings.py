@@ -113,6 +113,7 @@ class Settings:
     keep_gold_days: int = 0  # of facts, from their day; a customer without any leaves as well
     keep_models_days: int = 0  # of versions that do not serve, from the last day of their data
     keep_exports_days: int = 0  # of snapshots but the current one, from their publication
+    train_models: bool = True  # false: no run and no schedule trains; what serves goes on scoring
     archive: bool = True  # keep a copy of every committed file
     max_field_bytes: int = 2_000_000  # a longer record is quarantined as oversize
     publish_to: str = ""  # a database that every snapshot is published to: URL or ODBC connection; empty: none
