@@ -9,21 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
-import ibis
 import ibis.expr.types as ir
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from behavior_assets.days import day_of
-from resources.lake import LakeTable, TableSpec
+from resources.compute import Compute, read_files
+from resources.lake import LakeTable
 from resources.parquet import DataFile
+from resources.parts import Days
 
 FINGERPRINT_DIGITS = 16
-_MOST_RUNS = 2_000  # more slices than that cost more than sorting
 Progress = Callable[[str, int], None]
 
 
@@ -76,18 +71,6 @@ def chunks(days: Sequence[str], rows: Mapping[str, int], limit: int) -> Iterator
         yield group
 
 
-def read_files(backend: Backend, spec: TableSpec, paths: Sequence[str]) -> ir.Table:
-    """Data files as an Ibis table; no files give no rows, with the table's columns."""
-    types = ibis.Schema.from_pyarrow(spec.schema)
-    if not paths:
-        return ibis.memtable(spec.schema.empty_table(), schema=types)
-    if not spec.widened:
-        return backend.read_parquet(list(paths))
-    rows = backend.read_parquet(list(paths), union_by_name=True)
-    missing = [name for name in types if name not in rows.columns]
-    return rows.mutate(**{name: ibis.null(types[name]) for name in missing}) if missing else rows
-
-
 def read_parts(backend: Backend, table: LakeTable, parts: Iterable[str]) -> ir.Table:
     """The named parts of a lake table."""
     live = table.parts()
@@ -95,63 +78,8 @@ def read_parts(backend: Backend, table: LakeTable, parts: Iterable[str]) -> ir.T
     return read_files(backend, table.spec, table.absolute(files))
 
 
-def hold(backend: Backend, name: str, expression: ir.Table) -> ir.Table:
-    """Compute an expression now and keep the result as a temporary table, in place of an older one of that name."""
-    # Not create_table's own overwrite, which fills a second table from the first.
-    backend.raw_sql(f'DROP TABLE IF EXISTS temp.main."{name}"')
-    return backend.create_table(name, expression, temp=True)
-
-
-def split(table: pa.Table, values: npt.NDArray[np.integer[Any]]) -> dict[int, pa.Table]:
-    """Rows by a whole number that each has, numbers in order, the order of the rows of one kept."""
-    if not len(values):
-        return {}
-    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
-    if len(starts) > _MOST_RUNS:
-        order = np.argsort(values, kind="stable")
-        table, values = table.take(pa.array(order)), values[order]
-        starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
-    # An engine's threads each deliver whole days, one after the other: slices of those need not be copied.
-    runs: dict[int, list[pa.Table]] = {}
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True):
-        runs.setdefault(int(values[start]), []).append(table.slice(start, end - start))
-    return {value: pa.concat_tables(runs[value]) for value in sorted(runs)}
-
-
-def split_by_day(table: pa.Table, column: str = "event_date") -> dict[str, pa.Table]:
-    """Rows by day, days in order, the order inside a day kept."""
-    found = split(table, table[column].cast(pa.int32()).to_numpy())
-    return {day_of(ordinal): rows for ordinal, rows in found.items()}
-
-
-def write_days(
-    backend: Backend, target: LakeTable, expr: ir.Table, fingerprints: Mapping[str, str],
-    origins: Mapping[str, str] | None = None,
-) -> Callable[[], list[DataFile]]:
-    """Run an expression and write one file for each day in ``fingerprints``; a day without rows gets an empty file.
-
-    Columns that the expression lacks are written as NULL. Several days are held in memory and written by the
-    returned function, which another thread may call; a single day is streamed at once. ``origins``: of DataFile.
-    """
-    origin = origins or {}
-    columns = expr.select(*(n for n in target.spec.schema.names if n in expr.columns))
-    if len(fingerprints) == 1:
-        ((day, mark),) = fingerprints.items()
-        file = target.write(day, mark, backend.to_pyarrow_batches(columns), origin.get(day, ""))
-        return lambda: [file]
-    table = backend.to_pyarrow(columns)
-
-    def write() -> list[DataFile]:
-        found = split_by_day(table)
-        empty = target.spec.schema.empty_table()
-        return [target.write(day, mark, [found.get(day, empty)], origin.get(day, "")) for day, mark in
-                fingerprints.items()]  # fmt: skip
-
-    return write
-
-
 def derive_days(
-    backend: Backend,
+    compute: Compute,
     source: LakeTable,
     target: LakeTable,
     build: Callable[[ir.Table], ir.Table],
@@ -179,9 +107,9 @@ def derive_days(
     rows = {day: sum(f.rows for f in files) for day, files in live.items()}
     with ThreadPoolExecutor(1, thread_name_prefix="day-writer") as writer:
         writing: Future[list[DataFile]] | None = None
-        for group in chunks(stale, rows, chunk_rows):
-            made = build(read_parts(backend, source, group))
-            write = write_days(backend, target, made, {day: expected[day] for day in group}, origins)
+        for group in chunks(stale, rows, compute.at_once(chunk_rows)):
+            made = build(compute.read(source, [f for day in group for f in live[day]]))
+            write = compute.write(target, made, Days(), {day: expected[day] for day in group}, origins)
             if writing is not None:
                 target.commit(writing.result(), metadata=metadata)
             writing = writer.submit(write)

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from behavior_assets.incremental import content, fingerprint
 from expectations.rules import RuleSet, load_rules
+from resources.compute import Compute
 from resources.lake import Lake, LakeTable, TableSpec
 
 QUALITY_DAYS = TableSpec(
@@ -48,23 +48,9 @@ class Verdict:
         return {n: b for n, b in self.breaches.items() if not b[0]}
 
 
-def _register(con: duckdb.DuckDBPyConnection, tables: Iterable[LakeTable], parts: set[str] | None = None) -> None:
-    """Views named after tables over their live files (of some parts, for the judged one)."""
-    for table in tables:
-        files = [f for f in table.files() if parts is None or f.part in parts]
-        names = ", ".join("'" + p.replace("'", "''") + "'" for p in table.absolute(files))
-        if names:
-            # A day that is held back may be as an older version of the program wrote it, with fewer columns.
-            source = f"read_parquet([{names}], union_by_name = true)"
-            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM {source}")
-        else:
-            con.register(f"{table.spec.view}_empty", table.spec.schema.empty_table())
-            con.execute(f"CREATE OR REPLACE VIEW {table.spec.view} AS SELECT * FROM {table.spec.view}_empty")
-
-
-def judge_days(con: duckdb.DuckDBPyConnection, lake: Lake, table: LakeTable) -> Verdict:
+def judge_days(compute: Compute, lake: Lake, table: LakeTable) -> Verdict:
     """Judge the days whose content is new, remember the verdict, and return all that is held."""
-    from expectations.bridge import UNKNOWN_DAY, evaluate
+    from expectations.bridge import UNKNOWN_DAY
 
     rules = load_rules(table.spec.name)
     memory = lake.table(QUALITY_DAYS)
@@ -75,10 +61,10 @@ def judge_days(con: duckdb.DuckDBPyConnection, lake: Lake, table: LakeTable) -> 
     verdict = Verdict(table.spec.name, len(rules.rules), judged=fresh)
     state = {d: r for d, r in known.items() if d in now}
     if fresh:
-        _register(con, [table], set(fresh))
+        files = [f for f in table.files() if f.part in set(fresh)]
         breaches: dict[str, dict[str, int]] = {d: {} for d in fresh}
         blocked: set[str] = set()
-        for result in evaluate(con, table.spec.view, rules):
+        for result in compute.judge(table, files, [], rules):
             if result.passed:
                 continue
             # Without days, or with rows that have none, nothing can be told apart: every judged day is concerned.
@@ -104,10 +90,8 @@ def judge_days(con: duckdb.DuckDBPyConnection, lake: Lake, table: LakeTable) -> 
     return verdict
 
 
-def judge_table(con: duckdb.DuckDBPyConnection, lake: Lake, table: LakeTable, related: Iterable[TableSpec]) -> Verdict:
+def judge_table(compute: Compute, lake: Lake, table: LakeTable, related: Iterable[TableSpec]) -> Verdict:
     """Judge a whole table. One that kept every rule is not judged again while it and what it points at stay as is."""
-    from expectations.bridge import evaluate
-
     rules = load_rules(table.spec.name)
     others = [lake.table(s) for s in related]
     verdict = Verdict(table.spec.name, len(rules.rules))
@@ -115,9 +99,7 @@ def judge_table(con: duckdb.DuckDBPyConnection, lake: Lake, table: LakeTable, re
     memory = lake.table(QUALITY_DAYS)
     if [r["content"] for r in _remembered(memory, table.spec.name)] == [now]:
         return verdict
-    _register(con, others)
-    _register(con, [table])
-    for result in evaluate(con, table.spec.view, rules):
+    for result in compute.judge(table, table.files(), others, rules):
         if not result.passed:
             verdict.breaches[result.rule.name] = (result.rule.blocking, result.unexpected, sorted(result.failed_days))
     clean = [{"table_name": table.spec.name, "day": "", "content": now, "held": False, "breaches": "{}"}]

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 from ibis.backends.duckdb import Backend
 
+from resources.compute import Compute, DuckDB
 from resources.disk import disk_errors
 from resources.engine import engine
 from resources.lake import Lake
@@ -36,3 +37,9 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             Lake(lake).recover()
             with engine(settings, pseudonyms=pseudonyms) as backend:
                 yield backend
+
+    @contextmanager
+    def compute(self) -> Iterator[Compute]:
+        """The engine that computes tables from silver events on."""
+        with self.engine() as backend:
+            yield DuckDB(backend)

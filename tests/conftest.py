@@ -35,6 +35,7 @@ from behavior_assets.star.order import GOLD_INPUTS, build_table
 from behavior_assets.tables import all_tables
 from exports.contract import gold
 from exports.hashing import MODULUS, file_hashes
+from resources.compute import DuckDB
 from resources.engine import engine
 from resources.lake import Lake, LakeTable, shared_views
 from resources.lock import exclusive
@@ -175,13 +176,13 @@ class Chain:
         lake, settings = self.lake, self.settings
         with shared_views(), engine(settings, pseudonyms=True) as backend:
             build_silver(backend, lake, settings)
-            build_sessions(backend, lake, settings)
+            build_sessions(DuckDB(backend), lake, settings)
             if not star:
                 return
             for spec, build in SUBSTRATE:
-                derive_days(backend, lake.table(SILVER_EVENTS), lake.table(spec), build, aggregates.VERSION,
+                derive_days(DuckDB(backend), lake.table(SILVER_EVENTS), lake.table(spec), build, aggregates.VERSION,
                             settings.chunk_rows, told_by=told_by(spec.name))  # fmt: skip
-            builder = StarBuilder(backend, lake, settings)
+            builder = StarBuilder(DuckDB(backend), lake, settings)
             for name in GOLD_INPUTS:
                 build_table(builder, name)
 

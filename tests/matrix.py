@@ -161,13 +161,14 @@ def _build_short(resource: Any) -> None:
     from behavior_assets.incremental import derive_days
     from behavior_assets.ingestion.canonical import BRONZE_EVENTS
     from behavior_assets.star.build import StarBuilder
+    from resources.compute import DuckDB
     from resources.lake import TableSpec
 
     lake, settings = resource.lake(), resource.settings()
     copies = TableSpec("silver/copies", BRONZE_EVENTS.schema, by_day=True)
     with resource.engine(pseudonyms=True) as backend:
-        derive_days(backend, lake.table(BRONZE_EVENTS), lake.table(copies), lambda t: t, "copy", 30)
-        builder = StarBuilder(backend, lake, settings)
+        derive_days(DuckDB(backend), lake.table(BRONZE_EVENTS), lake.table(copies), lambda t: t, "copy", 30)
+        builder = StarBuilder(DuckDB(backend), lake, settings)
         for table in SHORT[:-1]:
             getattr(builder, table)()
     _train(settings, lake.table(BRONZE_EVENTS))

@@ -27,6 +27,7 @@ from behavior_assets.star import facts
 from behavior_assets.star.aggregates import CUSTOMER_DAY
 from behavior_assets.star.build import StarBuilder
 from behavior_assets.training import NotEnough, Trained
+from resources.compute import DuckDB
 from resources.engine import engine
 from resources.models import ModelStore, StoredModel
 from tests.conftest import REPOSITORY, ingest_and_build, rees46_row, write_rees46
@@ -336,7 +337,7 @@ def test_activity_is_what_the_lake_says(tmp_path: Path) -> None:
         assert found.values.tolist() == [[1, 1, 1, 1, 2.5], [1, 2, 0, 0, 0]]
         assert (found.day - number_of(date(2024, 5, 1))).tolist() == [0, 2]
         assert len(load_activity(backend, chain.lake, ["2024-05-03"]).day) == 1
-        builder = StarBuilder(backend, chain.lake, chain.settings)
+        builder = StarBuilder(DuckDB(backend), chain.lake, chain.settings)
         days = read_parts(backend, chain.lake.table(CUSTOMER_DAY), ["2024-05-01"])
         told = model.Scores(found.customer[:1], np.array(["1 of 1: x"]), *(np.array([v]) for v in (0.5, 1, 2, 10.0)))
         scored = backend.create_table("scored", scored_rows([(date(2024, 5, 31), told)]), temp=True)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from behavior_assets.incremental import split, split_by_day
 from behavior_assets.ingestion.deduplicate import find_duplicates
+from resources.parts import Days, split
 
 DAYS = (date(2024, 5, 1), date(2024, 5, 2))
 
@@ -26,6 +26,7 @@ class Row(NamedTuple):
     number: int
     day: int
     payload: int
+
 
 
 def table_of(rows: list[Row]) -> pa.Table:
@@ -78,7 +79,7 @@ def test_split_keeps_every_row_and_its_order(most_runs: int, values: list[int]) 
     """Both ways of splitting give each value's rows in their order, values in order."""
     table = pa.table({"value": pa.array(values, pa.int64()), "row": pa.array(range(len(values)), pa.int64())})
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("behavior_assets.incremental._MOST_RUNS", most_runs)
+        patched.setattr("resources.parts._MOST_RUNS", most_runs)
         found = split(table, np.array(values, dtype=np.int64))
     assert {v: rows["row"].to_pylist() for v, rows in found.items()} == {
         v: [n for n, other in enumerate(values) if other == v] for v in sorted(set(values))
@@ -88,5 +89,5 @@ def test_split_keeps_every_row_and_its_order(most_runs: int, values: list[int]) 
 
 def test_split_by_day_names_days() -> None:
     days = [date(2024, 2, 29), date(1969, 12, 31), date(2024, 2, 29)]
-    found = split_by_day(pa.table({"event_date": pa.array(days, pa.date32())}))
+    found = Days().split(pa.table({"event_date": pa.array(days, pa.date32())}))
     assert {day: rows.num_rows for day, rows in found.items()} == {"1969-12-31": 1, "2024-02-29": 2}

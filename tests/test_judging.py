@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import ibis
 import pyarrow as pa
 import pytest
 
@@ -13,6 +14,7 @@ from behavior_assets import quality
 from behavior_assets.quality import Verdict, judge_table
 from expectations import bridge
 from expectations.rules import RuleSet, parse_rules
+from resources.compute import DuckDB
 from resources.lake import Lake, TableSpec
 
 VISITS = TableSpec("gold/fact_visit", pa.schema([("visit_key", pa.int64()), ("shop_key", pa.int64())]))
@@ -53,7 +55,8 @@ class Judging:
         """Whether the rules were asked, and which were broken."""
         before = self.asked
         with duckdb.connect() as con:
-            verdict: Verdict = judge_table(con, self.lake, self.lake.table(VISITS), [SHOPS])
+            compute = DuckDB(ibis.duckdb.from_connection(con))
+            verdict: Verdict = judge_table(compute, self.lake, self.lake.table(VISITS), [SHOPS])
         return self.asked > before, sorted(verdict.breaches)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from behavior_assets.privacy.build import build_silver
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.build import build_sessions, stale_days
+from resources.compute import DuckDB
 from resources.engine import engine
 from tests import oracle
 from tests.conftest import Chain, rees46_row, same_key, write_rees46
@@ -71,7 +72,7 @@ class Shop:
         chain = self.chain
         with engine(chain.settings, pseudonyms=True) as backend:
             build_silver(backend, chain.lake, chain.settings)
-            return [day[5:] for day in build_sessions(backend, chain.lake, chain.settings, held=held)]
+            return [day[5:] for day in build_sessions(DuckDB(backend), chain.lake, chain.settings, held=held)]
 
     def visits(self) -> list[tuple[Any, ...]]:
         """Beginning, end, number of events and reason of every session."""
@@ -266,7 +267,7 @@ def test_the_order_of_arrival_does_not_matter(runs: list[set[int]], every: int, 
                 files.append(table.write(day.isoformat(), f"f{number}", [batch]))
             table.commit(files)
             with engine(chain.settings) as backend:
-                build_sessions(backend, chain.lake, chain.settings)
+                build_sessions(DuckDB(backend), chain.lake, chain.settings)
             found = chain.rows("silver/sessions", "SELECT start_ts_us, end_ts_us, event_date, events, split_reason "
                                "FROM t ORDER BY ALL")  # fmt: skip
             assert found == expected(here)

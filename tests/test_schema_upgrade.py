@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 
 from behavior_assets.star.aggregates import CUSTOMER_DAY, read_customer_days
 from resources.commits import Log
+from resources.compute import DuckDB
 from resources.engine import engine
 from resources.lake import Lake, LakeTable, TableSpec
 from resources.settings import create_home
@@ -95,6 +96,6 @@ def test_customer_days_of_an_older_version_are_read_with_nothing_in_the_new_colu
         row = {"event_date": date.fromisoformat(day), "customer_key": 1, "orders": 1, **more}
         table.commit([table.write(day, "f", [pa.Table.from_pylist([row], schema=schema)])])
         with engine(settings) as backend:
-            found = read_customer_days(backend, lake).order_by("event_date").select("orders", "views")
+            found = read_customer_days(DuckDB(backend), lake).order_by("event_date").select("orders", "views")
             told = backend.to_pyarrow(found).to_pylist()
     assert told == [{"orders": 1, "views": None}, {"orders": 1, "views": 4}]

@@ -12,9 +12,10 @@ import pyarrow as pa
 from behavior_assets.days import number_of
 from behavior_assets.expressions import money
 from behavior_assets.forecasting.series import Demand, make_demand
-from behavior_assets.incremental import hold, read_parts
+from behavior_assets.incremental import read_parts
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, PRODUCT_DAY
 from exports.contract import UNKNOWN, UNKNOWN_KEY
+from resources.compute import hold
 from resources.engine import surrogate_key
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from behavior_assets.presence import require_originals
 from behavior_assets.privacy.key_guard import require_same_key
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import judge_days
+from resources.compute import DuckDB
 from resources.errors import BehaviorError, UsageError
 from resources.home import HomeResource
 from resources.lake import Lake
@@ -156,7 +157,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
     def bronze_events(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         table = home.lake().table(BRONZE_EVENTS)
         with home.engine() as backend:
-            verdict = judge_days(backend.con, home.lake(), table)
+            verdict = judge_days(DuckDB(backend), home.lake(), table)
         parts = table.parts()
         rows = sum(f.rows for day in wanted_days(context) for f in parts.get(day, []))
         return dg.MaterializeResult(

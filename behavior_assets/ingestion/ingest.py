@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from behavior_assets.incremental import split_by_day
 from behavior_assets.ingestion import archive, landing, ledger, quarantine
 from behavior_assets.ingestion.ahead import Delivery, Prepared, Reader
 from behavior_assets.ingestion.batch import Batch, marker
@@ -31,6 +30,7 @@ from resources.errors import ConflictError, InputRefusedError, UsageError
 from resources.failpoints import reach
 from resources.lake import Lake
 from resources.parquet import DataFile
+from resources.parts import Days
 from resources.settings import ZONE_KEY, Settings, with_zone
 
 _FILES_PER_COMMIT = 500
@@ -255,7 +255,7 @@ class Ingestion:
             keep = np.ones(chunk.num_rows, dtype=bool)
             keep[found.rows] = False
             chunk = chunk.filter(pa.array(keep))
-        for day, rows in split_by_day(chunk).items():
+        for day, rows in Days().split(chunk).items():
             table = batch.stamp(rows, files)
             mark = f"{batch.batch_id}-{len(batch.written) + len(batch.writing):04d}"
             batch.writing.append(self.writer.submit(self.bronze.write, day, mark, [table]))

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from behavior_assets.incremental import split_by_day
 from behavior_assets.ingestion import landing, quarantine
 from behavior_assets.ingestion.ahead import Delivery, Prepared, Reader, Replay
 from behavior_assets.ingestion.archive import DIGITS, original_of, source_of
@@ -32,6 +31,7 @@ from resources.disk import disk_errors
 from resources.engine import parser
 from resources.errors import InputRefusedError
 from resources.integrity import sha256_of
+from resources.parts import Days
 from resources.settings import Settings
 
 _SETTINGS = "If first_day or max_field_bytes was changed since, set it back and repair again"
@@ -187,7 +187,7 @@ def bronze_rows(
     chunk, files = batch.take_pending()
     keep = np.ones(chunk.num_rows, dtype=bool)
     keep[find_duplicates(originals.con, chunk, stored).rows] = False
-    return {d: batch.stamp(t, files) for d, t in split_by_day(chunk.filter(pa.array(keep))).items()}, missing
+    return {d: batch.stamp(t, files) for d, t in Days().split(chunk.filter(pa.array(keep))).items()}, missing
 
 
 def _of_days(rows: pa.Table, days: Collection[str]) -> pa.Table:

@@ -19,6 +19,7 @@ from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, PRODUCT_DAY, read_customer_days
+from resources.compute import DuckDB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,7 +127,7 @@ def load_sessions(backend: Backend, lake: Lake, days: Sequence[str], visitors: V
 
 def load_activity(backend: Backend, lake: Lake, days: Sequence[str]) -> Activity:
     """What customers did on some days, from ``silver/customer_day``. A day with events is a visit."""
-    rows = read_customer_days(backend, lake, days)
+    rows = read_customer_days(DuckDB(backend), lake, days)
     wanted = rows.select("customer_key", "event_date", "views", "carts", "orders", revenue=rows.revenue_net)
     found = backend.to_pyarrow(wanted.order_by("customer_key", "event_date"))
     values = np.ones((len(found), len(MEASURES)))

@@ -15,6 +15,7 @@ from behavior_assets.privacy.build import build_silver
 from behavior_assets.privacy.key_guard import require_key
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days, judge_days
+from resources.compute import DuckDB
 from resources.home import HomeResource
 
 
@@ -36,7 +37,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         require_key(settings, table)  # before the engine makes a key where there is none
         with home.engine(pseudonyms=True) as backend:
             done = build_silver(backend, lake, settings, wanted_days(context), held, PROGRESS.get())
-            verdict = judge_days(backend.con, lake, table)
+            verdict = judge_days(DuckDB(backend), lake, table)
         parts = table.parts()
         rows = sum(f.rows for day in wanted_days(context) for f in parts.get(day, []))
         return dg.MaterializeResult(

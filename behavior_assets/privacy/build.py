@@ -9,13 +9,14 @@ import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 
-from behavior_assets.incremental import Progress, content, derive_days, hold, made_from, quiet
+from behavior_assets.incremental import Progress, content, derive_days, made_from, quiet
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.privacy.consents import day_marks, governed
 from behavior_assets.privacy.key_guard import KEY_ID, key_mark, require_key
 from behavior_assets.privacy.marks import read_marks
 from behavior_assets.privacy.rekey import carry_out
 from behavior_assets.privacy.silver import SILVER_EVENTS, filled_columns, silver_events, silver_version
+from resources.compute import DuckDB, hold
 from resources.keys import KeyVersion
 from resources.lake import Lake
 from resources.settings import Home, Settings
@@ -53,7 +54,7 @@ def build_silver(
 
     version = silver_version(absent, profile)
     return derive_days(
-        backend, bronze, silver, build, version, settings.chunk_rows, wanted, progress, key, marks=marks,
+        DuckDB(backend), bronze, silver, build, version, settings.chunk_rows, wanted, progress, key, marks=marks,
         mark=f"-{key[KEY_ID]}",
     )
 

@@ -11,11 +11,12 @@ import ibis
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 
-from behavior_assets.incremental import fingerprint, read_parts, write_days
+from behavior_assets.incremental import fingerprint, read_parts
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.privacy.key_guard import key_mark, silver_keys
 from behavior_assets.privacy.silver import SILVER_EVENTS, persons
 from behavior_assets.privacy.vault import map_path, write_map
+from resources.compute import DuckDB
 from resources.engine import (
     former_customer,
     install_former_pseudonym,
@@ -28,6 +29,7 @@ from resources.engine import (
 from resources.failpoints import reach
 from resources.keys import KeyVersion, key_versions
 from resources.lake import Lake
+from resources.parts import Days
 from resources.settings import Settings
 
 
@@ -78,7 +80,8 @@ def _rekey(
     files = []
     for day in days:
         mark = fingerprint("re-keyed", *(f.fingerprint for f in live[day])) + key_mark(key)
-        files += write_days(backend, silver, rekeyed(read_parts(backend, silver, [day]), renewed), {day: mark})()
+        day_now = rekeyed(read_parts(backend, silver, [day]), renewed)
+        files += DuckDB(backend).write(silver, day_now, Days(), {day: mark})()
     reach("keys.rekey")
     silver.commit(files, metadata=metadata)
 

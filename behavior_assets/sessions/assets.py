@@ -35,9 +35,9 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         lake, settings = home.lake(), home.settings()
         table = lake.table(SILVER_SESSIONS)
         held = held_days(lake, "silver/events")
-        with home.engine() as backend:
-            done = build_sessions(backend, lake, settings, wanted_days(context), held, PROGRESS.get())
-            verdict = judge_days(backend.con, lake, table)
+        with home.compute() as compute:
+            done = build_sessions(compute, lake, settings, wanted_days(context), held, PROGRESS.get())
+            verdict = judge_days(compute, lake, table)
         parts = table.parts()
         rows = sum(f.rows for day in wanted_days(context) for f in parts.get(day, []))
         return dg.MaterializeResult(

@@ -12,7 +12,6 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ibis.backends.duckdb import Backend
 
 from behavior_assets.days import day_end_us, next_day
 from behavior_assets.incremental import (
@@ -20,11 +19,7 @@ from behavior_assets.incremental import (
     Progress,
     content,
     fingerprint,
-    hold,
     quiet,
-    read_parts,
-    split_by_day,
-    write_days,
 )
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.sessionise import (
@@ -35,8 +30,10 @@ from behavior_assets.sessions.sessionise import (
     session_parts,
     sessions,
 )
+from resources.compute import Compute, DuckDB, parts_of
 from resources.lake import Lake
 from resources.parquet import DataFile
+from resources.parts import Days
 from resources.settings import Settings
 
 _HOUR_US = 3_600_000_000
@@ -52,7 +49,7 @@ class SessionBuilder:
     recomputation stops where nothing changes any more.
     """
 
-    backend: Backend
+    compute: Compute
     lake: Lake
     settings: Settings
     held: frozenset[str] = frozenset()
@@ -131,12 +128,13 @@ class SessionBuilder:
 
         Fresh days in between are done again: one query over a few more rows is cheaper than many queries.
         """
+        most = self.compute.at_once(self.settings.chunk_rows)
         group, rows = [queue[0]], sum(f.rows for f in self.event_files[queue[0]])
         for day in queue[1:]:
             rows += sum(f.rows for f in self.event_files[day])
             yesterday = next_day(day, -1)
             # A day that is held back keeps its parts, and a group reads those of its own neighbours only.
-            if rows > self.settings.chunk_rows or (yesterday != group[-1] and self.part_files.get(yesterday)):
+            if rows > most or (yesterday != group[-1] and self.part_files.get(yesterday)):
                 break
             group.append(day)
         while len(group) > 1 and self._fresh(group[-1]):
@@ -146,22 +144,22 @@ class SessionBuilder:
     def _work(self, group: list[str]) -> None:
         before, after = self._before(group[0]), self._after(group[-1])
         # An hour's distance cannot be bridged: only the day right before can have open sessions.
-        yesterday = read_parts(self.backend, self.parts, [next_day(group[0], -1)])
+        yesterday = parts_of(self.compute, self.parts, [next_day(group[0], -1)])
         ends = pa.table({
             "event_date": pa.array([date.fromisoformat(d) for d in group]),
             "end_us": [day_end_us(d, self.settings.timezone) for d in group],
         })  # fmt: skip
-        events = read_parts(self.backend, self.events, group)
-        coarse = hold(self.backend, "coarse_parts", coarse_parts(events))
+        events = parts_of(self.compute, self.events, group)
+        coarse = self.compute.hold( "coarse_parts", coarse_parts(events))
         still_open = yesterday.filter(yesterday.is_open)
         fresh = session_parts(events, coarse, still_open, ibis.memtable(ends), self.gap_us, self.cap_us)
-        made = hold(self.backend, "new_parts", fresh)
+        made = self.compute.hold( "new_parts", fresh)
         self._write_parts(made, group)
         # What began still earlier and reaches into the days before must be told from what begins there.
         around = {d for day in before for d in self._before(day)}.union(before, after)
-        stored = read_parts(self.backend, self.parts, sorted(around - set(group)))
+        stored = parts_of(self.compute, self.parts, sorted(around - set(group)))
         everything = made.union(stored.select(*made.columns))
-        complete = hold(self.backend, "new_sessions", sessions(everything))
+        complete = self.compute.hold( "new_sessions", sessions(everything))
         self._write_sessions(complete, group, before)
         self.progress("silver/sessions", sum(f.rows for d in group for f in self.event_files[d]))
 
@@ -170,13 +168,13 @@ class SessionBuilder:
         key = ["chain_key", "chain_start_us", "block"]
         begun = made.group_by(key).agg(begun=made.event_date.min())
         reaching = made.inner_join(begun, key)
-        earlier = read_parts(self.backend, self.parts, [next_day(group[0], -1)])
+        earlier = parts_of(self.compute, self.parts, [next_day(group[0], -1)])
         continued = earlier.filter(earlier.is_open).select("chain_key", "chain_start_us", "block").distinct()
         continued = continued.mutate(was_open=True)
         kept = reaching.left_join(continued, key)
         kept = kept.mutate(goes_on=(kept.begun < kept.event_date) | kept.was_open.notnull())
         kept = kept.filter(kept.is_open | kept.goes_on).order_by("event_date", "chain_key", "chain_start_us", "block")
-        found = split_by_day(self.backend.to_pyarrow(kept.select(*made.columns, "goes_on")))
+        found = Days().split(self.compute.rows(kept.select(*made.columns, "goes_on")))
         empty = self.parts.spec.schema.empty_table().append_column("goes_on", pa.array([], pa.bool_()))
         for day in group:  # in order: a day's inputs hold what is open at the end of the day before
             rows = found.get(day, empty)
@@ -192,15 +190,15 @@ class SessionBuilder:
         stale = [d for d, mark in marks.items() if self.session_marks.get(d) != mark]
         mine = [d for d in stale if d in group]
         chosen = complete.filter(complete.event_date.isin([date.fromisoformat(d) for d in mine]))
-        write = write_days(self.backend, self.sessions, chosen, {d: marks[d] for d in mine})
+        write = self.compute.write(self.sessions, chosen, Days(), {d: marks[d] for d in mine})
         files: list[DataFile] = []
         for day in before:
             if day not in stale or day not in self.session_marks:
                 continue
-            old = read_parts(self.backend, self.sessions, [day])
+            old = parts_of(self.compute, self.sessions, [day])
             new = complete.filter(complete.event_date == date.fromisoformat(day))
             kept = old.anti_join(new, "session_key").union(new.select(*old.columns))
-            files += write_days(self.backend, self.sessions, kept, {day: marks[day]})()
+            files += self.compute.write(self.sessions, kept, Days(), {day: marks[day]})()
         self._writing = self._writer.submit(lambda: [*files, *write()])
 
     def _finish_writing(self) -> None:
@@ -224,11 +222,11 @@ def _digest(rows: pa.Table) -> str:
 
 def stale_days(lake: Lake, settings: Settings, held: Iterable[str] = ()) -> list[str]:
     """Days whose sessions are not made from the silver, the neighbours and the settings that there are now."""
-    return SessionBuilder(ibis.duckdb.connect(), lake, settings, frozenset(held)).stale()
+    return SessionBuilder(DuckDB(ibis.duckdb.connect()), lake, settings, frozenset(held)).stale()
 
 
 def build_sessions(
-    backend: Backend,
+    compute: Compute,
     lake: Lake,
     settings: Settings,
     days: Iterable[str] | None = None,
@@ -236,4 +234,4 @@ def build_sessions(
     progress: Progress = quiet,
 ) -> list[str]:
     """Bring ``silver/sessions`` up to date; days that are ``held`` back do not take part. See SessionBuilder."""
-    return SessionBuilder(backend, lake, settings, frozenset(held), progress).run(days)
+    return SessionBuilder(compute, lake, settings, frozenset(held), progress).run(days)

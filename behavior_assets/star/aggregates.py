@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
-from ibis.backends.duckdb import Backend
 
 from behavior_assets.expressions import DIGITS, count, is_sale, money, money_where
 from behavior_assets.ingestion.canonical import MONEY
+from resources.compute import Compute, parts_of
 from resources.lake import Lake, TableSpec
 
 VERSION = "aggregates-2"
@@ -71,19 +72,13 @@ def customer_day(events: ir.Table) -> ir.Table:
     ).select(*CUSTOMER_DAY.schema.names)
 
 
-def read_customer_days(backend: Backend, lake: Lake, days: Iterable[str] | None = None) -> ir.Table:
+def read_customer_days(compute: Compute, lake: Lake, days: Iterable[str] | None = None) -> ir.Table:
     """``silver/customer_day``, of some days or all.
 
     A day that is held back may be as an older version of the program wrote it: what it lacks is NULL.
     """
-    table = lake.table(CUSTOMER_DAY)
-    wanted = None if days is None else set(days)
-    paths = table.absolute(f for f in table.files() if wanted is None or f.part in wanted)
-    if not paths:
-        return ibis.memtable(CUSTOMER_DAY.schema.empty_table())
-    rows = backend.read_parquet(paths, union_by_name=True)
-    types = ibis.Schema.from_pyarrow(CUSTOMER_DAY.schema)
-    return rows.mutate(**{name: ibis.null(types[name]) for name in types if name not in rows.columns})
+    table = lake.table(replace(CUSTOMER_DAY, widened=True))
+    return parts_of(compute, table, table.parts() if days is None else days)
 
 
 def product_day(events: ir.Table) -> ir.Table:

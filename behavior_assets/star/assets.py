@@ -37,12 +37,12 @@ def _substrate_asset(
         lake, settings = home.lake(), home.settings()
         events, table = lake.table(SILVER_EVENTS), lake.table(spec)
         days = set(events.parts()) - held_days(lake, "silver/events")
-        with home.engine() as backend:
+        with home.compute() as compute:
             done = derive_days(
-                backend, events, table, build, aggregates.VERSION, settings.chunk_rows, days, PROGRESS.get(),
+                compute, events, table, build, aggregates.VERSION, settings.chunk_rows, days, PROGRESS.get(),
                 told_by=told_by(spec.name),
             )
-            verdict = judge_table(backend.con, lake, table, [])
+            verdict = judge_table(compute, lake, table, [])
         return dg.MaterializeResult(
             metadata={"dagster/row_count": table.rows(), "days_written": len(done)},
             check_results=check_results(verdict),
@@ -66,9 +66,9 @@ def _gold_asset(name: str, condition: dg.AutomationCondition) -> dg.AssetsDefini
     def table(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         lake, settings = home.lake(), home.settings()
         target = lake.table(spec)
-        with home.engine() as backend:
-            written = build_table(StarBuilder(backend, lake, settings, PROGRESS.get()), name)
-            verdict = judge_table(backend.con, lake, target, [gold(n) for n in related])
+        with home.compute() as compute:
+            written = build_table(StarBuilder(compute, lake, settings, PROGRESS.get()), name)
+            verdict = judge_table(compute, lake, target, [gold(n) for n in related])
         return dg.MaterializeResult(
             metadata={"dagster/row_count": target.rows(), "parts_written": len(written)},
             check_results=check_results(verdict),

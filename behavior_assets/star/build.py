@@ -15,8 +15,6 @@ from behavior_assets.incremental import (
     content,
     content_now,
     fingerprint,
-    hold,
-    read_parts,
 )
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry, accounted, read_ledger
@@ -27,8 +25,10 @@ from behavior_assets.star.aggregates import read_customer_days
 from behavior_assets.star.cards import CardBuilder
 from behavior_assets.star.carts import fact_cart_item
 from behavior_assets.star.scores import ScoreBuilder
-from behavior_assets.star.writing import NO_DAY, VERSION, WHOLE, StarWriter, part_of, split_parts
+from behavior_assets.star.writing import NO_DAY, VERSION, WHOLE, StarWriter
 from exports.contract import gold
+from resources.compute import parts_of
+from resources.parts import Months
 
 _HOUR_US = 3_600_000_000
 
@@ -44,12 +44,12 @@ class StarBuilder(StarWriter):
     @cached_property
     def scores(self) -> ScoreBuilder:
         """The builder of the tables that models fill."""
-        return ScoreBuilder(self.backend, self.lake, self.settings, self.progress)
+        return ScoreBuilder(self.compute.local, self.lake, self.settings, self.progress)
 
     @cached_property
     def cards(self) -> CardBuilder:
         """The builder of the tables that tell of models."""
-        return CardBuilder(self.backend, self.lake, self.settings)
+        return CardBuilder(self.compute.local, self.lake, self.settings)
 
     # Dimensions and other whole tables
 
@@ -71,9 +71,8 @@ class StarBuilder(StarWriter):
             for name, value in entry.capabilities.items():
                 known[name] = known.get(name, False) or value
         members = ibis.memtable(dimensions.dim_source(capabilities))
-        return self._write_whole(
-            "dim_source", dimensions.with_keys(members, "dim_source", "source_name", "source_key")
-        )
+        made = dimensions.with_keys(members, "dim_source", "source_name", "source_key")
+        return self._write_whole("dim_source", made, "source_key")
 
     def simple(self, kind: str) -> list[str]:
         """dim_channel, dim_device or dim_country."""
@@ -81,30 +80,29 @@ class StarBuilder(StarWriter):
         values = self._all("silver/sessions").select(value=kind).distinct()
         if kind == "country":
             values = values.union(self._all("silver/commerce_events").select(value="country").distinct())
-        return self._write_whole(
-            table, dimensions.simple_dimension(values.value, table, f"{kind}_name", f"{kind}_key")
-        )
+        key = f"{kind}_key"
+        return self._write_whole(table, dimensions.simple_dimension(values.value, table, f"{kind}_name", key), key)
 
     def dim_customer(self) -> list[str]:
         """Customers."""
         newest, closed = [date.fromisoformat(d) for d in self.days[-1:]], self.month_ends[-1:]
         made = dimensions.dim_customer(self._customer_days, self._visits, self._ends(newest), self._ends(closed))
-        return self._write_whole("dim_customer", made)
+        return self._write_whole("dim_customer", made, "customer_key")
 
     @cached_property
     def versions(self) -> ir.Table:
         """Product versions, computed once."""
         made = dimensions.product_versions(self._all("silver/product_day"))
-        return hold(self.backend, "product_versions", made)
+        return self.compute.hold("product_versions", made)
 
     def dim_category(self) -> list[str]:
         """Categories."""
-        return self._write_whole("dim_category", dimensions.dim_category(self.versions))
+        return self._write_whole("dim_category", dimensions.dim_category(self.versions), "category_key")
 
     def dim_product(self) -> list[str]:
         """Product versions."""
         made = dimensions.dim_product(self._all("silver/product_day"), self.versions, self._gold("dim_category"))
-        return self._write_whole("dim_product", made)
+        return self._write_whole("dim_product", made, "product_key")
 
     def fact_data_quality(self) -> list[str]:
         """The ledger by source and arrival day."""
@@ -114,7 +112,7 @@ class StarBuilder(StarWriter):
             arrived = datetime.fromtimestamp(arrived_us / 1e6, UTC).date()
             for name in names:
                 sums[arrived, entry.source][name] += getattr(entry, name)
-        members = self.backend.to_pyarrow(self._gold("dim_source")).to_pylist()
+        members = self.compute.rows(self._gold("dim_source")).to_pylist()
         keys = {r["source_name"]: r["source_key"] for r in members}
         rows = [
             {"date_key": d.year * 10000 + d.month * 100 + d.day, "source_key": keys[source], **counts}
@@ -135,7 +133,7 @@ class StarBuilder(StarWriter):
         """By day, a number that changes when the set of keys does: an order-independent sum."""
         folded = (table[key] % 1_000_000_007).cast("int64")
         by_day = table.group_by(day=table[day]).agg(total=folded.sum().cast("int64"), n=table.count())
-        found = self.backend.to_pyarrow(by_day)
+        found = self.compute.rows(by_day)
         return {
             r["day"].isoformat(): f"{r['total']}:{r['n']}" for r in found.to_pylist() if r["day"] is not None
         }
@@ -154,7 +152,7 @@ class StarBuilder(StarWriter):
         dims = self.dims
 
         def build(days: list[str]) -> ir.Table:
-            return facts.fact_session(read_parts(self.backend, self._silver("silver/sessions"), days), dims)
+            return facts.fact_session(parts_of(self.compute, self._silver("silver/sessions"), days), dims)
 
         rows = {d: sum(f.rows for f in files) for d, files in live.items()}
         return self._write_days("fact_session", inputs, rows, build, "date_key")
@@ -165,8 +163,8 @@ class StarBuilder(StarWriter):
         sessions = self._silver("silver/sessions").parts()
         products = self._product_digest()
         customer_days = self._all("silver/customer_day")
-        first_orders = hold(
-            self.backend, "first_orders",
+        first_orders = self.compute.hold(
+            "first_orders",
             customer_days.group_by("customer_key").agg(first_order_ts_us=customer_days.first_order_ts_us.min()),
         )  # fmt: skip
         firsts = self._digest(self._gold("dim_customer"), "first_order_date", "customer_key")
@@ -180,9 +178,9 @@ class StarBuilder(StarWriter):
         dims = self.dims
 
         def build(days: list[str]) -> ir.Table:
-            lines = read_parts(self.backend, self._silver("silver/commerce_events"), days)
+            lines = parts_of(self.compute, self._silver("silver/commerce_events"), days)
             around = sorted({s for d in days for s in self._reaching(d)})
-            booked = read_parts(self.backend, self._silver("silver/sessions"), around)
+            booked = parts_of(self.compute, self._silver("silver/sessions"), around)
             return facts.fact_sales(lines, booked, first_orders, dims)
 
         rows = {d: sum(f.rows for f in files) for d, files in live.items()}
@@ -200,19 +198,20 @@ class StarBuilder(StarWriter):
         dims = self.dims
 
         def build(days: list[str]) -> ir.Table:
-            return facts.fact_product_day(read_parts(self.backend, self._silver("silver/product_day"), days), dims)
+            return facts.fact_product_day(parts_of(self.compute, self._silver("silver/product_day"), days), dims)
 
         rows = {d: sum(f.rows for f in files) for d, files in live.items()}
         return self._write_days("fact_product_day", inputs, rows, build, "date_key")
 
     def fact_cart_item(self) -> list[str]:
         """Cart lives over all time, written where a month or day of adding changed."""
-        newest = self.backend.execute(self._all("silver/sessions").end_ts_us.max())
+        ends = self._all("silver/sessions").end_ts_us
+        newest = self.compute.rows(ends.max().name("newest").as_table())["newest"][0].as_py()
         window = self.settings.cart_abandonment_hours * _HOUR_US
         made = fact_cart_item(
             self._all("silver/commerce_events"), self._gold("dim_product"), window, int(newest or 0)
         )
-        return self._write_by_content("fact_cart_item", made, "added_date_key")
+        return self._write_by_content("fact_cart_item", made, ["added_date_key", "cart_key"])
 
     def fact_customer_month(self) -> list[str]:
         """Customers at the end of each closed month; one is stale when what was known by then changed.
@@ -220,18 +219,17 @@ class StarBuilder(StarWriter):
         Else it stays: ranks of the others are not told anew because somebody was taken out.
         """
         target, newest = self.lake.table(gold("fact_customer_month")), max(self.days, default=NO_DAY)
-        expected = {part_of(end.isoformat(), newest): mark for end, mark in self._known_by(self.month_ends).items()}
+        parts = Months(newest)
+        expected = {parts.part_of(end.isoformat()): mark for end, mark in self._known_by(self.month_ends).items()}
         recorded = target.fingerprints()
         stale = [end for end in self.month_ends
-                 if recorded.get(p := part_of(end.isoformat(), newest)) != expected[p]]  # fmt: skip
+                 if recorded.get(p := parts.part_of(end.isoformat())) != expected[p]]  # fmt: skip
         files = []
         if stale:
             scored = self.scores.customer_values(stale)
             made = facts.fact_customer_month(self._customer_days, self._visits, self._ends(stale), scored)
-            found = split_parts(self.backend.to_pyarrow(made), "date_key", newest)
-            empty = target.spec.schema.empty_table()
-            parts = [part_of(end.isoformat(), newest) for end in stale]
-            files = [target.write(p, expected[p], [found.get(p, empty)]) for p in parts]
+            marks = {p: expected[p] for p in (parts.part_of(end.isoformat()) for end in stale)}
+            files = self.compute.write(target, made, parts, marks, order=["date_key", "customer_key"])()
         elif not expected and WHOLE not in recorded:
             files = [target.write(WHOLE, VERSION, [])]
         gone = [p for p in recorded if p not in (expected or {WHOLE})]
@@ -265,7 +263,7 @@ class StarBuilder(StarWriter):
 
     @cached_property
     def _customer_days(self) -> ir.Table:
-        return read_customer_days(self.backend, self.lake)
+        return read_customer_days(self.compute, self.lake)
 
     @property
     def _visits(self) -> ir.Table:

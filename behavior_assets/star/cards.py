@@ -12,11 +12,12 @@ import numpy as np
 from behavior_assets.forecasting import published as forecasts
 from behavior_assets.forecasting.recipe import FORECAST
 from behavior_assets.forecasting.serve import BOUNDS
-from behavior_assets.incremental import content, fingerprint, read_files
+from behavior_assets.incremental import content, fingerprint
 from behavior_assets.prediction.recipes import CUSTOMERS, SESSIONS
 from behavior_assets.recipes import NAMES
 from behavior_assets.star import registry
 from exports.contract import gold
+from resources.compute import read_files
 from resources.models import ModelStore
 
 if TYPE_CHECKING:

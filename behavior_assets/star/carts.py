@@ -66,4 +66,4 @@ def fact_cart_item(commerce: ir.Table, products: ir.Table, window_us: int, throu
         purchased_date_key=date_key(lives.purchased_date),
     )
     items = with_product(items, products, "added_date")
-    return items.order_by("added_date_key", "cart_key").select(*gold("fact_cart_item").schema.names)
+    return items.select(*gold("fact_cart_item").schema.names)

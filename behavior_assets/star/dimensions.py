@@ -102,7 +102,7 @@ def with_keys(members: ir.Table, table: str, name: str, key: str) -> ir.Table:
     """Surrogate keys for members told apart by ``name``; the unknown member keeps -1."""
     hashed = surrogate_key(table, members[name])
     keyed = members.mutate(**{key: ibis.ifelse(members[name] == UNKNOWN, UNKNOWN_KEY, hashed)})
-    return keyed.order_by(key).select(*gold(table).schema.names)
+    return keyed.select(*gold(table).schema.names)
 
 
 def simple_dimension(values: ir.StringColumn, table: str, name: str, key: str) -> ir.Table:
@@ -141,7 +141,7 @@ def dim_customer(days: ir.Table, came: ir.Table, newest: ir.Table, month_end: ir
     names = gold("dim_customer").schema.names
     dates = {"first_seen_date": None, "last_seen_date": None, "first_order_date": None}
     unknown = _one_row({**dict.fromkeys(names, UNKNOWN), **dates, "customer_key": UNKNOWN_KEY}, customers.schema())
-    return customers.union(unknown).order_by("customer_key").select(*names)
+    return customers.union(unknown).select(*names)
 
 
 def product_versions(days: ir.Table) -> ir.Table:
@@ -237,7 +237,7 @@ def dim_product(days: ir.Table, versions: ir.Table, categories: ir.Table) -> ir.
          "valid_to": LAST_DAY, "is_current": "Yes", "price_band_number": 0},
         products.schema(),
     )  # fmt: skip
-    return products.union(unknown).order_by("product_key")
+    return products.union(unknown)
 
 
 def day_range(days: Iterable[str], arrivals: Iterable[date]) -> tuple[date, date]:

@@ -157,4 +157,4 @@ def fact_customer_month(
         known = known.mutate(**{name: ibis.null(types[name]) for name in MODEL_COLUMNS})
     else:
         known = known.left_join(scored, ["date_key", "customer_key"])
-    return known.order_by("date_key", "customer_key").select(*names)
+    return known.select(*names)

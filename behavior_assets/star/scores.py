@@ -25,7 +25,6 @@ from behavior_assets.incremental import (
     fingerprint,
     quiet,
     read_parts,
-    split,
 )
 from behavior_assets.prediction import recipes
 from behavior_assets.prediction.customer_model import HORIZONS
@@ -41,6 +40,7 @@ from behavior_assets.star.registry import model_key
 from behavior_assets.star.strangers import first_days, without_strangers
 from exports.contract import gold
 from resources.models import ModelStore, StoredModel
+from resources.parts import split
 
 if TYPE_CHECKING:
     from datetime import date

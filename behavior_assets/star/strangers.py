@@ -10,6 +10,7 @@ import pyarrow as pa
 from behavior_assets.star.aggregates import read_customer_days
 from behavior_assets.star.dimensions import date_key
 from exports.contract import UNKNOWN_KEY
+from resources.compute import DuckDB
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def first_days(backend: Backend, lake: Lake) -> pa.Table:
     """Customers in the order of their keys, with the day (yyyymmdd) since which anything is known of them."""
-    days = read_customer_days(backend, lake)
+    days = read_customer_days(DuckDB(backend), lake)
     first = days.group_by("customer_key").agg(since=date_key(days.event_date.min()))
     return backend.to_pyarrow(first.order_by("customer_key"))
 

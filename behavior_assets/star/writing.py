@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import ibis.expr.types as ir
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ibis.backends.duckdb import Backend
 
-from behavior_assets.incremental import Progress, chunks, content, fingerprint, quiet, read_files, split
+from behavior_assets.incremental import Progress, chunks, content, fingerprint, quiet
 from behavior_assets.privacy.marks import read_marks
 from behavior_assets.privacy.registry import told_by
 from behavior_assets.privacy.silver import SILVER_EVENTS
@@ -27,8 +25,10 @@ from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
 from behavior_assets.star.order import GOLD_INPUTS, STANDING
 from exports.contract import gold
+from resources.compute import Compute, all_of
 from resources.lake import Lake, LakeTable
 from resources.parquet import DataFile
+from resources.parts import Months
 from resources.settings import Settings
 
 VERSION = "star-2"
@@ -37,16 +37,11 @@ WHOLE = "all"
 NO_DAY = "0001-01-01"  # newest day where every day is held back
 
 
-def part_of(day: str, newest: str) -> str:
-    """The part that holds a day: the day itself in the newest month, else its month."""
-    return day if day[:7] == newest[:7] else day[:7]
-
-
 @dataclass
 class StarWriter:
     """What the star is made of, and the ways in which its tables are written."""
 
-    backend: Backend
+    compute: Compute
     lake: Lake
     settings: Settings
     progress: Progress = quiet
@@ -65,13 +60,11 @@ class StarWriter:
     def _all(self, spec_name: str) -> ir.Table:
         """A whole silver table, registered once."""
         if spec_name not in self._memory:
-            table = self._silver(spec_name)
-            self._memory[spec_name] = read_files(self.backend, table.spec, table.absolute(table.files()))
+            self._memory[spec_name] = all_of(self.compute, self._silver(spec_name))
         return self._memory[spec_name]
 
     def _gold(self, name: str) -> ir.Table:
-        table = self.lake.table(gold(name))
-        return read_files(self.backend, table.spec, table.absolute(table.files()))
+        return all_of(self.compute, self.lake.table(gold(name)))
 
     @cached_property
     def days(self) -> list[str]:
@@ -84,13 +77,16 @@ class StarWriter:
         """Days of sessions that broke a blocking rule: gold does not get them."""
         return held_days(self.lake, "silver/sessions")
 
-    def _write_whole(self, name: str, table: pa.Table | ir.Table) -> list[str]:
+    def _write_whole(self, name: str, made: pa.Table | ir.Table, order: str = "") -> list[str]:
+        """Write a table that is one part; ``order``: the column by which an expression's rows are sorted."""
         target = self.lake.table(gold(name))
         before = {f.path for f in target.files()}
-        batches = self.backend.to_pyarrow_batches(table) if isinstance(table, ir.Table) else [table]
-        file = target.write(WHOLE, VERSION, batches)
-        target.commit([file], metadata=self._noted(name, [file]))
-        return [] if file.path in before else [WHOLE]
+        if isinstance(made, ir.Table):
+            files = self.compute.write(target, made, None, {WHOLE: VERSION}, order=[order] if order else [])()
+        else:
+            files = [target.write(WHOLE, VERSION, [made])]
+        target.commit(files, metadata=self._noted(name, files))
+        return [WHOLE] if {f.path for f in files} - before else []
 
     def _made_of(self, name: str) -> str:
         """What a table that no model fills is computed from: equal where its inputs and the rules are."""
@@ -116,11 +112,12 @@ class StarWriter:
         build: Callable[[list[str]], ir.Table],
         column: str,
     ) -> list[str]:
-        """Rewrite the stale parts of a day fact, several small ones with one query, a large one as a stream."""
+        """Rewrite the stale parts of a day fact; the rows of one chunk are written while the next is computed."""
         target = self.lake.table(gold(name))
+        parts = Months(max(inputs, default=NO_DAY), column)
         members: dict[str, list[str]] = defaultdict(list)
         for day in sorted(inputs):
-            members[part_of(day, max(inputs))].append(day)
+            members[parts.part_of(day)].append(day)
         expected = {p: fingerprint(VERSION, *(d + inputs[d] for d in days)) for p, days in members.items()}
         recorded = target.fingerprints()
         stale = [p for p in sorted(expected) if recorded.get(p) != expected[p]]
@@ -134,20 +131,16 @@ class StarWriter:
         written = self._with_their_rows(target, {p: expected[p] for p in stale if p in self.as_they_are.get(name, ())})
         stale = [p for p in stale if p not in {f.part for f in written}]
         with ThreadPoolExecutor(1, thread_name_prefix="gold-writer") as writer:
-            writing: list[Future[DataFile]] = []
-            for group in chunks(stale, part_rows, self.settings.chunk_rows):
+            writing: Future[list[DataFile]] | None = None
+            for group in chunks(stale, part_rows, self.compute.at_once(self.settings.chunk_rows)):
                 query = build([d for p in group for d in members[p]])
-                if len(group) == 1:
-                    batches = self.backend.to_pyarrow_batches(query)
-                    written.append(target.write(group[0], expected[group[0]], batches))
-                else:
-                    found = split_parts(self.backend.to_pyarrow(query), column, max(inputs))
-                    empty = target.spec.schema.empty_table()
-                    # One chunk at a time waits in memory: the files before must be written first.
-                    written += [w.result() for w in writing]
-                    writing = [writer.submit(target.write, p, expected[p], [found.get(p, empty)]) for p in group]
+                write = self.compute.write(target, query, parts, {p: expected[p] for p in group})
+                if writing is not None:  # one chunk at a time waits in memory
+                    written += writing.result()
+                writing = writer.submit(write)
                 self.progress(f"gold/{name}", sum(part_rows[p] for p in group))
-            written += [w.result() for w in writing]
+            if writing is not None:
+                written += writing.result()
         gone = [p for p in recorded if p not in expected]
         if written or gone:
             target.commit(written, drop=gone)
@@ -159,28 +152,15 @@ class StarWriter:
         return [target.write(part, mark, pq.ParquetFile(target.absolute([file])[0]).iter_batches(), file.as_made)
                 for part, mark in expected.items() for file in live.get(part, [])]  # fmt: skip
 
-    def _write_by_content(self, name: str, made: ir.Table, column: str) -> list[str]:
-        """Write a whole small fact in parts; parts with the same content keep their file."""
+    def _write_by_content(self, name: str, made: ir.Table, order: list[str]) -> list[str]:
+        """Write a whole small fact in parts told by the first column of its order; those that stay keep their file."""
         target = self.lake.table(gold(name))
         before = target.parts()
-        found = split_parts(self.backend.to_pyarrow(made), column, max(self.days, default=NO_DAY))
-        files = [target.write(p, VERSION, [rows]) for p, rows in found.items()]
+        parts = Months(max(self.days, default=NO_DAY), order[0])
+        files = self.compute.write(target, made, parts, VERSION, order=order)()
         known = {f.path for part in before.values() for f in part}
         if not files:
             files = [target.write(WHOLE, VERSION, [])]
         gone = [p for p in before if p not in {f.part for f in files}]
         target.commit(files, drop=gone, metadata=self._noted(name, files))
         return [f.part for f in files if f.path not in known]
-
-
-def split_parts(table: pa.Table, column: str, newest: str) -> dict[str, pa.Table]:
-    """Rows by part, told by a yyyymmdd column; the order inside a part is kept."""
-    keys = table[column].to_numpy()
-    month = int(newest[:7].replace("-", ""))
-    found = split(table, np.where(keys // 100 == month, keys, keys // 100))
-    return {_part_name(str(unit)): rows for unit, rows in found.items()}
-
-
-def _part_name(digits: str) -> str:
-    """``2019-10-01`` of 20191001 and ``2019-10`` of 201910."""
-    return "-".join(piece for piece in (digits[:4], digits[4:6], digits[6:]) if piece)

@@ -14,6 +14,7 @@ from behavior_assets.star.aggregates import PRODUCT_DAY, VERSION, product_day
 from behavior_assets.star.build import StarBuilder
 from behavior_assets.star.order import build_table
 from exports.contract import gold
+from resources.compute import DuckDB
 from resources.lake import Lake
 from resources.settings import Settings
 
@@ -25,7 +26,7 @@ def fresh_facts(backend: Backend, lake: Lake, settings: Settings) -> dict[str, l
     """By fact, the parts that are as the star would write them now."""
     if not all(lake.table(gold(name)).exists() for name in (*_FACTS, *_AROUND, "dim_customer")):
         return {}
-    look = StarBuilder(backend, lake, settings, only_look=True)
+    look = StarBuilder(DuckDB(backend), lake, settings, only_look=True)
     return {name: sorted(set(lake.table(gold(name)).parts()) - set(build_table(look, name))) for name in _FACTS}
 
 
@@ -37,8 +38,9 @@ def keep_facts(backend: Backend, lake: Lake, settings: Settings, fresh: Mapping[
     days = set(events.parts()) - held_days(lake, SILVER_EVENTS.name)
     sums = lake.table(PRODUCT_DAY)
     # Scores of others were told with the sums as they were: by their origin they stay so.
-    derive_days(backend, events, sums, product_day, VERSION, settings.chunk_rows, days, told_by=told_by(sums.spec.name),
+    compute = DuckDB(backend)
+    derive_days(compute, events, sums, product_day, VERSION, settings.chunk_rows, days, told_by=told_by(sums.spec.name),
                 origins={day: files[0].as_made for day, files in sums.parts().items()})  # fmt: skip
-    builder = StarBuilder(backend, lake, settings, as_they_are=fresh)
+    builder = StarBuilder(compute, lake, settings, as_they_are=fresh)
     for name in (*_AROUND, *_FACTS):
         build_table(builder, name)

@@ -13,6 +13,7 @@ from behavior_assets.star.build import StarBuilder
 from behavior_assets.star.order import GOLD_INPUTS, build_table
 from exports import outlets
 from exports.snapshot import current_manifest, data_through, publish, read_manifest
+from resources.compute import DuckDB
 from resources.engine import engine
 from resources.lake import Lake
 from resources.settings import Settings, with_zone
@@ -29,7 +30,7 @@ def republish(settings: Settings, tell: Callable[[str, int], None]) -> None:
     settings = with_zone(settings)
     lake, exports = Lake(settings.home.lake), settings.home.exports
     with engine(settings) as backend:
-        builder = StarBuilder(backend, lake, settings, tell)
+        builder = StarBuilder(DuckDB(backend), lake, settings, tell)
         for name in GOLD_INPUTS:
             tell(f"gold/{name}", 0)
             build_table(builder, name)
