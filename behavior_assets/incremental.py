@@ -109,7 +109,8 @@ def derive_days(
         writing: Future[list[DataFile]] | None = None
         for group in chunks(stale, rows, compute.at_once(chunk_rows)):
             made = build(compute.read(source, [f for day in group for f in live[day]]))
-            write = compute.write(target, made, Days(), {day: expected[day] for day in group}, origins)
+            write = compute.write(target, made, Days(), {day: expected[day] for day in group}, origins,
+                                  made_of=sum(rows[day] for day in group))  # fmt: skip
             if writing is not None:
                 target.commit(writing.result(), metadata=metadata)
             writing = writer.submit(write)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from expectations.bridge import RuleResult
     from expectations.rules import RuleSet
 
+_MOST_HELD = 3_000_000  # a part that is made of more rows is written as a stream, not held in memory
 Written = Callable[[], list[DataFile]]
 
 
@@ -47,14 +48,14 @@ class Compute(Protocol):
 
     def write(
         self, target: LakeTable, expression: ir.Table, parts: Parts | None, marks: Mapping[str, str] | str,
-        origins: Mapping[str, str] | None = None, order: Sequence[str] = (),
+        origins: Mapping[str, str] | None = None, order: Sequence[str] = (), made_of: int = 0,
     ) -> Written:
         """Run an expression and write a file for each part in ``marks``, which gives their fingerprints.
 
         A part without rows gets an empty file. ``marks`` may be one fingerprint for whatever parts are found;
         ``parts`` None means that the rows are one part. Columns that the expression lacks are written as NULL.
-        ``origins``: of DataFile. ``order``: columns by which rows are sorted in a file. The function that is returned
-        ends the writing, and another thread may call it.
+        ``origins``: of DataFile. ``order``: columns by which rows are sorted in a file. ``made_of``: about how many
+        rows are read for it. The function that is returned ends the writing, and another thread may call it.
         """
 
     def judge(
@@ -87,14 +88,17 @@ class DuckDB:
 
     def write(
         self, target: LakeTable, expression: ir.Table, parts: Parts | None, marks: Mapping[str, str] | str,
-        origins: Mapping[str, str] | None = None, order: Sequence[str] = (),
+        origins: Mapping[str, str] | None = None, order: Sequence[str] = (), made_of: int = 0,
     ) -> Written:
-        """Several parts are held in memory and written by the returned function; a single one is streamed at once."""
+        """The result is held in memory and written by the returned function; a large part is streamed at once."""
         origin = origins or {}
         columns = expression.select(*(n for n in target.spec.schema.names if n in expression.columns))
         columns = columns.order_by(*order) if order else columns
         if not isinstance(marks, str) and len(marks) == 1:
             ((part, mark),) = marks.items()
+            if made_of <= _MOST_HELD:
+                rows = self.local.to_pyarrow(columns)
+                return lambda: [target.write(part, mark, [rows], origin.get(part, ""))]
             file = target.write(part, mark, self.local.to_pyarrow_batches(columns), origin.get(part, ""))
             return lambda: [file]
         if parts is None:

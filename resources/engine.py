@@ -24,7 +24,7 @@ SURROGATE_HEX_DIGITS = 15  # 60 bits of a sha256
 
 # How the memory limit is shared while files are parsed: the parser, the engine that looks for duplicates beside it;
 # what is left is for parsed rows on their way to a file.
-_PARSER_SHARE, _BESIDE_SHARE = 2, 4
+_PARSER_SHARE, _BESIDE_SHARE, _AHEAD_SHARE = 2, 4, 16
 _PROBE_MEMORY = 64 * 2**20
 _PATTERNS = "*?["  # what DuckDB takes for a pattern in the name of a file
 
@@ -81,6 +81,8 @@ def _limit(connection: duckdb.DuckDBPyConnection, memory: int, threads: int, spi
         "allow_persistent_secrets": "false",
         "enable_progress_bar": "false",
         "preserve_insertion_order": "true",
+        # A result that is read bit by bit is computed as far ahead: else one thread computes it, and only when asked.
+        "streaming_buffer_size": _mebibytes(memory // _AHEAD_SHARE),
     }
     for name, value in options.items():
         connection.execute(f"SET {name} = {_quoted(str(value))}")

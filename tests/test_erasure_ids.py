@@ -144,7 +144,7 @@ def test_who_is_suppressed_between_two_attempts_is_kept_out(
     def meets_another(self: Ingestion, batch: Any, known: Any, report: Any) -> None:
         if not tries:
             tries.append(erasure(chain, "late@example.org").suppress())
-            batch.finish_writing()
+            batch.finish()
             msg = "another"
             raise ConflictError(msg)
         commit(self, batch, known, report)

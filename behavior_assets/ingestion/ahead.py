@@ -64,8 +64,11 @@ class Prepared:
         if self.rows is not None:
             yield self.rows
         elif self.cursor is not None and self.reading is not None:
-            with _out_of_memory(self.delivery):
-                for record_batch in stream(self.cursor, self.reading):
+            with _out_of_memory(self.delivery), ThreadPoolExecutor(1, thread_name_prefix="parser") as pool:
+                batches = iter(stream(self.cursor, self.reading))
+                coming = pool.submit(next, batches, None)
+                while (record_batch := coming.result()) is not None:
+                    coming = pool.submit(next, batches, None)  # is parsed while this one is worked on
                     yield pa.Table.from_batches([record_batch])
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from behavior_assets.ingestion import landing
 from behavior_assets.ingestion.ahead import Delivery
 from behavior_assets.ingestion.canonical import CONTRACT_VERSION
-from behavior_assets.ingestion.deduplicate import Duplicates
+from behavior_assets.ingestion.deduplicate import Duplicates, SeenIds
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
 from resources import lake
@@ -48,6 +48,8 @@ class Batch:
     readings: list[tuple[Delivery, FileReading]] = field(default_factory=list)
     written: list[DataFile] = field(default_factory=list)
     writing: list[Future[DataFile]] = field(default_factory=list)
+    settling: Future[None] | None = None
+    seen: SeenIds = field(default_factory=SeenIds)
     pending: list[pa.Table] = field(default_factory=list)
     pending_rows: int = 0
     pending_bytes: int = 0
@@ -71,10 +73,21 @@ class Batch:
         """Whether the bad rows of its files, kept until the commit, take their share of the memory."""
         return sum(r.reject_bytes() for _, r in self.readings) >= settings.memory_limit // _CHUNK_SHARE
 
+    def finish_settling(self) -> None:
+        """Wait for the rows that duplicates are being dropped from; raises what that raised."""
+        if self.settling is not None:
+            settling, self.settling = self.settling, None
+            settling.result()
+
     def finish_writing(self) -> None:
         """Wait for the files that are being written; raises what their writing raised."""
         self.written += [w.result() for w in self.writing]
         self.writing = []
+
+    def finish(self) -> None:
+        """Wait until every row that was taken lies in a file."""
+        self.finish_settling()
+        self.finish_writing()
 
     def take_pending(self) -> tuple[pa.Table, list[str]]:
         """All rows that wait, with ``_file`` (the place of their delivery's key in the list returned with them)."""
@@ -86,9 +99,9 @@ class Batch:
 
     def forget(self, key: str, before: int) -> list[DataFile]:
         """Undo what a delivery put in; ``before``: how many files there were then. Returns the files to remove."""
+        self.finish()
         self.counts.pop(key, None)
         self.sources.pop(key, None)
-        self.finish_writing()
         gone = self.written[before:]
         del self.written[before:]
         self.pending = [t for t in self.pending if t.schema.metadata[b"file"] != key.encode()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import duckdb
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 _ID_BYTES = 32
+_FEW = 64  # rows that are cut out of a chunk; more are filtered
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # spreads a number over all 64 bits (Knuth's multiplicative hashing)
 
 
@@ -25,6 +27,31 @@ class Duplicates:
     conflicts: npt.NDArray[np.int64]
 
 
+class SeenIds:
+    """Which days' ids a batch has seen, as one number per id, so that its own files need hardly ever be read again."""
+
+    def __init__(self, most: int = 16_000_000) -> None:
+        self._most = most
+        self._known: dict[str, list[npt.NDArray[np.uint64]]] = {}
+        self._forgotten: set[str] = set()
+
+    def may_hold(self, days: Iterable[str], ids: npt.NDArray[np.uint64]) -> bool:
+        """Whether any of the ids may have been seen on one of the days."""
+        days = set(days)
+        if days & self._forgotten:
+            return True
+        known = [numbers for day in days for numbers in self._known.get(day, [])]
+        return bool(known) and bool(np.isin(ids, np.concatenate(known)).any())
+
+    def note(self, day: str, ids: npt.NDArray[np.uint64]) -> None:
+        """Remember the ids of a day; the days that were noted first are forgotten when there are too many."""
+        self._known.setdefault(day, []).append(ids)
+        while sum(len(n) for numbers in self._known.values() for n in numbers) > self._most and len(self._known) > 1:
+            oldest = next(iter(self._known))
+            del self._known[oldest]
+            self._forgotten.add(oldest)
+
+
 def find_duplicates(con: duckdb.DuckDBPyConnection, chunk: pa.Table, stored: list[str]) -> Duplicates:
     """Compare ids of a chunk with each other and with stored bronze files. Only ids are read from those."""
     keys = pa.table({
@@ -34,7 +61,7 @@ def find_duplicates(con: duckdb.DuckDBPyConnection, chunk: pa.Table, stored: lis
         "payload": chunk["payload_hash"],
     })  # fmt: skip
     if not stored:
-        keys = keys.filter(_repeated(chunk["event_id"]))
+        keys = keys.filter(_repeated(folded_ids(chunk["event_id"])))
         if not keys.num_rows:
             none = np.empty(0, dtype=np.int64)
             return Duplicates(none, none)
@@ -70,13 +97,30 @@ def find_duplicates(con: duckdb.DuckDBPyConnection, chunk: pa.Table, stored: lis
     return Duplicates(position[duplicate], position[conflict & ~duplicate])
 
 
-def _repeated(ids: pa.ChunkedArray) -> pa.Array:
-    """Which rows' ids may occur more than once; what is found must still be compared in full.
+def without(chunk: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
+    """A chunk without some rows, whose positions are in order; few are cut out, and no other row is copied."""
+    if not len(rows):
+        return chunk
+    if len(rows) > _FEW:
+        keep = np.ones(chunk.num_rows, dtype=bool)
+        keep[rows] = False
+        return chunk.filter(pa.array(keep))
+    starts, ends = np.concatenate(([0], rows + 1)), np.concatenate((rows, [chunk.num_rows]))
+    return pa.concat_tables(
+        [chunk.slice(start, end - start) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    )
 
-    Sorting one number per id is far cheaper than grouping texts. Eight hex digits fill a number's eight bytes with
-    32 bits only, so two such numbers are folded into one.
+
+def folded_ids(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """One number per id; equal ids have equal numbers, and what has must still be compared in full.
+
+    Eight hex digits fill a number's eight bytes with 32 bits only, so two such numbers are folded into one.
     """
-    folded = np.concatenate([_folded(c) for c in ids.chunks if len(c)])
+    return np.concatenate([_folded(c) for c in ids.chunks if len(c)] or [np.empty(0, dtype=np.uint64)])
+
+
+def _repeated(folded: npt.NDArray[np.uint64]) -> pa.Array:
+    """Which rows' ids may occur more than once: sorting one number per id is far cheaper than grouping texts."""
     ordered = np.sort(folded)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     return pa.array(np.isin(folded, twice) if len(twice) else np.zeros(len(folded), dtype=bool))

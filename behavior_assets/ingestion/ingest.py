@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,7 +16,7 @@ from behavior_assets.ingestion import archive, landing, ledger, quarantine
 from behavior_assets.ingestion.ahead import Delivery, Prepared, Reader
 from behavior_assets.ingestion.batch import Batch, marker
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
-from behavior_assets.ingestion.deduplicate import find_duplicates
+from behavior_assets.ingestion.deduplicate import find_duplicates, folded_ids, without
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
 from behavior_assets.ingestion.redaction import blank_suppressed, has_expired
@@ -69,7 +68,8 @@ class Ingestion:
         self.settings = settings
         self.con = connection
         self.now_us = now_us
-        # One file is written while the next rows are parsed.
+        # While rows are parsed, duplicates are dropped from those before, and those before these are written.
+        self.settler = ThreadPoolExecutor(1, thread_name_prefix="bronze-settler")
         self.writer = ThreadPoolExecutor(1, thread_name_prefix="bronze-writer")
         self._again: list[str] = []  # keys of deliveries that the archive may have lost and got again
         self._settled: set[int] = set()  # deliveries (by identity) whose fate is decided
@@ -147,6 +147,7 @@ class Ingestion:
         if prepared.rows is None:
             # A streamed file shares no chunk with others, so that refusing it half way undoes only its own.
             self._settle(batch)
+            batch.finish_settling()
         before = len(batch.written) + len(batch.writing)
         report.staging_seconds += prepared.staging_seconds
         try:
@@ -231,15 +232,18 @@ class Ingestion:
         return rows.filter(pa.array(~gone))
 
     def _settle(self, batch: Batch) -> None:
-        """Drop duplicates from the pending rows and write one bronze file per day."""
-        batch.finish_writing()
-        if not batch.pending_rows:
-            return
-        chunk, files = batch.take_pending()
+        """Begin to drop duplicates from the pending rows and to write one bronze file per day."""
+        batch.finish_settling()
+        if batch.pending_rows:
+            batch.settling = self.settler.submit(self._settle_chunk, batch, *batch.take_pending())
+
+    def _settle_chunk(self, batch: Batch, chunk: pa.Table, files: list[str]) -> None:
         days = sorted({d.isoformat() for d in pc.unique(chunk["event_date"]).to_pylist()})
         live = self.bronze.parts()
         stored = [f for d in days for f in live.get(d, [])]
-        stored += [f for f in batch.written if f.part in set(days)]
+        if batch.seen.may_hold(days, folded_ids(chunk["event_id"])):
+            batch.finish_writing()
+            stored += [f for f in batch.written if f.part in set(days)]
         try:
             found = find_duplicates(self.con, chunk, self.bronze.absolute(stored))
         except duckdb.OutOfMemoryException as error:
@@ -251,11 +255,10 @@ class Ingestion:
             )
             raise UsageError(msg) from error
         batch.count(chunk, files, found, max(live, default=None))
-        if len(found.rows):
-            keep = np.ones(chunk.num_rows, dtype=bool)
-            keep[found.rows] = False
-            chunk = chunk.filter(pa.array(keep))
+        chunk = without(chunk, found.rows)
+        batch.finish_writing()  # one chunk at a time waits to be written
         for day, rows in Days().split(chunk).items():
+            batch.seen.note(day, folded_ids(rows["event_id"]))
             table = batch.stamp(rows, files)
             mark = f"{batch.batch_id}-{len(batch.written) + len(batch.writing):04d}"
             batch.writing.append(self.writer.submit(self.bronze.write, day, mark, [table]))
@@ -263,7 +266,7 @@ class Ingestion:
     def _commit(self, batch: Batch, known: set[str], report: IngestReport) -> None:
         """Quarantine, then bronze with the ledger: what is in bronze has its rejects beside it."""
         self._settle(batch)
-        batch.finish_writing()
+        batch.finish()
         if not batch.readings:
             return
         entries = batch.entries()

@@ -58,7 +58,7 @@ class Redelivery(Ingestion):
 
     def _commit(self, batch: Batch, known: set[str], report: IngestReport) -> None:
         self._settle(batch)
-        batch.finish_writing()
+        batch.finish()
         told = [(self._expected[e.account], e) for e in batch.entries() if e.account in self._expected]
         wrong = [_difference(old, new) for old, new in told if not self._agree(old, new)]
         if wrong:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,7 +19,7 @@ from behavior_assets.ingestion.ahead import Delivery, Prepared, Reader, Replay
 from behavior_assets.ingestion.archive import DIGITS, original_of, source_of
 from behavior_assets.ingestion.arrivals import SYNTHETIC_MARK
 from behavior_assets.ingestion.batch import Batch
-from behavior_assets.ingestion.deduplicate import find_duplicates
+from behavior_assets.ingestion.deduplicate import find_duplicates, without
 from behavior_assets.ingestion.ledger import FileEntry, as_read
 from behavior_assets.ingestion.names import fitting
 from behavior_assets.ingestion.reader import raw_rows
@@ -185,9 +184,8 @@ def bronze_rows(
     if not batch.pending_rows:
         return {}, missing
     chunk, files = batch.take_pending()
-    keep = np.ones(chunk.num_rows, dtype=bool)
-    keep[find_duplicates(originals.con, chunk, stored).rows] = False
-    return {d: batch.stamp(t, files) for d, t in Days().split(chunk.filter(pa.array(keep))).items()}, missing
+    good = without(chunk, find_duplicates(originals.con, chunk, stored).rows)
+    return {d: batch.stamp(t, files) for d, t in Days().split(good).items()}, missing
 
 
 def _of_days(rows: pa.Table, days: Collection[str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ibis
 import ibis.expr.types as ir
@@ -64,9 +64,9 @@ def silver_version(consent_when_absent: str, profile: str) -> str:
 
 def filled_columns(bronze: ir.Table) -> set[str]:
     """Optional bronze columns that hold any value: a source without URLs need not have them cleaned."""
-    names = sorted({"payload_hash", "consent", "gpc"}.union(*MADE_FROM.values()))
-    counts = bronze.agg(**{n: bronze[n].count() for n in names}).to_pyarrow().to_pylist()[0]
-    return {n for n in names if counts[n]}
+    names = sorted({"payload_hash", "consent", "gpc", "session_id", "user_id", "client_id"}.union(*MADE_FROM.values()))
+    counts = bronze.agg(**{n: bronze[n].count() for n in names}, **{ALONE: _alone(bronze).count()})
+    return {n for n, count in counts.to_pyarrow().to_pylist()[0].items() if count}
 
 
 def _as_it_is(_name: str, expression: ir.Table) -> ir.Table:
@@ -90,10 +90,13 @@ def silver_events(
     bronze columns that hold anything (``filled_columns``); ``hold`` may compute a small intermediate table once, under
     a name, so that the events themselves only stream by.
     """
+    told_apart: Sequence[str] = _VISIT
     if may_deny(filled, people, consent_when_absent, profile):
         bronze = with_consent(bronze, people, consent_when_absent, profile)
     else:
         bronze = bronze.mutate(consent_reason=ibis.null("string"))
+        # Comparing what is the same for all events costs as much as comparing what is not.
+        told_apart = [n for n in _VISIT if n == "source" or n in (filled or ())]
     bronze = bronze.mutate(denied=bronze.consent_reason.notnull())
     events = bronze
     if filled is None or "payload_hash" in filled:
@@ -101,8 +104,8 @@ def silver_events(
         events = bronze.mutate(record=record_of(bronze))
         events = events.anti_join(losers, ["source", "event_date", "record", "payload_hash"])
     events = events.mutate(alone=_alone(events))
-    visits = hold("visits", visits_of(bronze))
-    joined = events.inner_join(visits, [events[n].identical_to(visits[n]) for n in _VISIT])
+    visits = hold("visits", visits_of(hold("visit_ids", visit_ids(bronze, told_apart))))
+    joined = events.inner_join(visits, [events[n].identical_to(visits[n]) for n in told_apart])
     agent = joined.user_agent
     return joined.mutate(
         event_key=key_event(joined.event_id),
@@ -126,7 +129,8 @@ def silver_events(
 
 
 # What tells visits apart; NULL is a value here like any other.
-_VISIT = ("source", "session_id", "user_id", "client_id", "alone", "denied")
+ALONE = "alone"
+_VISIT = ("source", "session_id", "user_id", "client_id", ALONE, "denied")
 
 
 def _alone(events: ir.Table) -> ir.StringValue:
@@ -136,10 +140,16 @@ def _alone(events: ir.Table) -> ir.StringValue:
     return ibis.ifelse(nameless, own, ibis.null("string"))
 
 
-def visits_of(events: ir.Table) -> ir.Table:
-    """The keys of visits and their persons, one row per combination of ``_VISIT``."""
-    visits = events.mutate(alone=_alone(events)).select(*_VISIT).distinct()
-    visits = _named(visits)
+def visit_ids(events: ir.Table, told_apart: Sequence[str] = _VISIT) -> ir.Table:
+    """The combinations of ``_VISIT`` that there are, told apart by some of them where the others do not differ."""
+    ids = events.mutate(alone=_alone(events)).select(*told_apart).distinct()
+    same = {"denied": ibis.literal(False)} | {n: ibis.null("string") for n in _VISIT if n != "denied"}  # noqa: FBT003
+    return ids.mutate(**{n: value for n, value in same.items() if n not in told_apart}).select(*_VISIT)
+
+
+def visits_of(ids: ir.Table) -> ir.Table:
+    """The keys of visits and their persons, one row for each of ``visit_ids``."""
+    visits = _named(ids)
     visits = visits.mutate(chain_key=key_session(_chain(visits)))
     people = visits.filter(visits.person.notnull()).select("person").distinct()
     people = people.mutate(customer_id=pseudonym_customer(people.person))

@@ -190,7 +190,8 @@ class SessionBuilder:
         stale = [d for d, mark in marks.items() if self.session_marks.get(d) != mark]
         mine = [d for d in stale if d in group]
         chosen = complete.filter(complete.event_date.isin([date.fromisoformat(d) for d in mine]))
-        write = self.compute.write(self.sessions, chosen, Days(), {d: marks[d] for d in mine})
+        count = sum(f.rows for d in group for f in self.event_files[d])
+        write = self.compute.write(self.sessions, chosen, Days(), {d: marks[d] for d in mine}, made_of=count)
         files: list[DataFile] = []
         for day in before:
             if day not in stale or day not in self.session_marks:

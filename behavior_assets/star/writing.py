@@ -134,11 +134,12 @@ class StarWriter:
             writing: Future[list[DataFile]] | None = None
             for group in chunks(stale, part_rows, self.compute.at_once(self.settings.chunk_rows)):
                 query = build([d for p in group for d in members[p]])
-                write = self.compute.write(target, query, parts, {p: expected[p] for p in group})
+                count = sum(part_rows[p] for p in group)
+                write = self.compute.write(target, query, parts, {p: expected[p] for p in group}, made_of=count)
                 if writing is not None:  # one chunk at a time waits in memory
                     written += writing.result()
                 writing = writer.submit(write)
-                self.progress(f"gold/{name}", sum(part_rows[p] for p in group))
+                self.progress(f"gold/{name}", count)
             if writing is not None:
                 written += writing.result()
         gone = [p for p in recorded if p not in expected]

@@ -26,7 +26,7 @@ from behavior_assets.ingestion.sources import FORMATS
 from behavior_assets.privacy.normal import IdOf, is_within, normal_id, normal_ids
 from behavior_assets.privacy.scanner.matcher import holding
 from behavior_assets.privacy.scanner.needles import Grade, grade
-from behavior_assets.privacy.silver import visits_of
+from behavior_assets.privacy.silver import visit_ids, visits_of
 from behavior_assets.privacy.suppression import token
 from resources.engine import engine, key_event, surrogate_key
 from resources.errors import UsageError
@@ -211,7 +211,7 @@ class Subjects:
         found = [
             people.select(key=surrogate_key("dim_customer", people.pseudonym)).mutate(kind=ibis.literal("customer")),
             rows.select(key=key_event(rows.event_id)).mutate(kind=ibis.literal("event")),
-            *(visits_of(r).select(key="chain_key").mutate(kind=ibis.literal("chain")) for r in as_told),
+            *(visits_of(visit_ids(r)).select(key="chain_key").mutate(kind=ibis.literal("chain")) for r in as_told),
         ]
         sql = " UNION ".join(f"({ibis.to_sql(f.select('kind', 'key'), dialect='duckdb')})" for f in found)
         self.con.execute(f"INSERT INTO gone_key {sql}")
