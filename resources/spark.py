@@ -1,0 +1,221 @@
+"""Spark as what computes the tables from silver events on: a session of this machine, or a remote one (Spark Connect).
+
+Spark reads the lake's Delta tables itself, each at the version that this process sees, and its executors write the data
+files with the lake's own writer, so that no row of an event passes through this process. What comes back is which
+files there are; this process commits them as it commits its own, with the same marks, in one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from resources.engine import SURROGATE_HEX_DIGITS
+from resources.executor import shipped
+from resources.lake import LakeTable
+from resources.parquet import DataFile
+from resources.part_writer import BUCKET, FOUND, PART
+from resources.parts import Parts
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from expectations.bridge import RuleResult
+    from expectations.rules import RuleSet
+    from resources.compute import Written
+
+DELTA = "io.delta:delta-spark_4.2_2.13:4.4.0"
+FILE_ROWS = 5_000_000  # about as many rows that a file is made of; a larger part is several files
+
+
+@ibis.udf.scalar.builtin(name="conv")
+def _conv(digits: str, from_base: int, to_base: int) -> str:
+    """A number in another base."""
+
+
+@ibis.udf.scalar.builtin(name="sha2")
+def _sha2(text: str, bits: int) -> str:
+    """A SHA-2 hash in hex digits."""
+
+
+def _surrogate_key(tab: ir.StringValue, business_id: ir.StringValue) -> ir.Value:
+    """As the macro of the same name in ``resources.engine``, of Spark's functions."""
+    digest = _sha2(tab.concat("\x1f", business_id), 256)
+    return _conv(digest.substr(0, SURROGATE_HEX_DIGITS), 16, 10).cast("int64")
+
+
+_OF_SPARK: dict[str, Callable[..., ir.Value]] = {"surrogate_key": _surrogate_key}
+
+
+def of_spark(expression: ir.Expr) -> ir.Expr:
+    """An expression in which functions that the engines supply by name are made of those that Spark has."""
+
+    def replaced(node: ops.Node, changed: dict[str, Any] | None) -> Any:
+        made = _OF_SPARK.get(getattr(node, "__func_name__", ""))
+        if made is not None:
+            arguments = changed or dict(zip(node.argnames, node.args, strict=True))
+            return made(**{name: value.to_expr() for name, value in arguments.items()}).op()
+        return node.__recreate__(changed) if changed else node
+
+    return expression.op().replace(replaced).to_expr()
+
+
+class Spark:
+    """Computes in a Spark session. ``local``: the DuckDB of this process."""
+
+    def __init__(self, session: SparkSession, local: Backend) -> None:
+        self.session = session
+        self.local = local
+        self._ibis = ibis.pyspark.connect(session)
+        self._held: dict[str, DataFrame] = {}
+        self._views = 0
+
+    def at_once(self, rows: int) -> int:  # noqa: ARG002 - of the interface
+        """Everything: Spark bounds its memory by itself."""
+        return sys.maxsize
+
+    def read(self, table: LakeTable, files: Sequence[DataFile]) -> ir.Table:
+        """The table's version that this process sees, through Delta; of a table by days some of these."""
+        if not files:
+            return ibis.memtable(table.spec.schema.empty_table(), schema=ibis.Schema.from_pyarrow(table.spec.schema))
+        frame = self.session.read.format("delta").option("versionAsOf", table.version).load(str(table.root))
+        wanted = {f.path for f in files}
+        if wanted != {f.path for f in table.files()} or table.first_day:
+            frame = self._of_parts(table, frame, sorted({f.part for f in files}), wanted)
+        self._views += 1
+        return self._named(f"{table.spec.view}_{self._views}", frame)
+
+    def _of_parts(self, table: LakeTable, frame: DataFrame, parts: list[str], wanted: set[str]) -> DataFrame:
+        whole = {f.path for part, files in table.parts().items() if part in parts for f in files} == wanted
+        if not table.spec.by_day or not whole:
+            msg = f"{table.spec.name}: Spark reads whole days or whole tables"
+            raise NotImplementedError(msg)
+        from pyspark.sql import functions
+
+        days = [functions.lit(part).cast("date") for part in parts]
+        return frame.where(functions.col("event_date").isin(days))
+
+    def hold(self, name: str, expression: ir.Table) -> ir.Table:
+        """Kept by Spark's cache under a name."""
+        frame = self._frame(expression).persist()
+        made = self._named(name, frame)
+        if name in self._held:
+            self._held[name].unpersist()
+        self._held[name] = frame
+        return made
+
+    def rows(self, expression: ir.Table) -> pa.Table:
+        """A result that is small enough for this process."""
+        return self._frame(expression).toArrow().cast(expression.schema().to_pyarrow())
+
+    def write(
+        self, target: LakeTable, expression: ir.Table, parts: Parts | None, marks: Mapping[str, str] | str,
+        origins: Mapping[str, str] | None = None, order: Sequence[str] = (), made_of: int = 0,
+    ) -> Written:
+        """Executors sort the rows into parts and write them; a large part is several files."""
+        spec = target.spec
+        columns = expression.select(*(n for n in spec.schema.names if n in expression.columns))
+        if parts is None:
+            if isinstance(marks, str) or len(marks) != 1:
+                msg = "rows that are one part need one fingerprint"
+                raise ValueError(msg)
+            columns = columns.mutate(**{PART: ibis.literal(next(iter(marks)))})
+        else:
+            columns = columns.mutate(**{PART: parts.name(columns)})
+        count = 1 if isinstance(marks, str) else max(len(marks), 1)
+        buckets = max(1, made_of // count // FILE_ROWS)
+        columns = columns.mutate(**{BUCKET: columns[columns.columns[0]].hash() % buckets if buckets > 1 else 0})
+        frame = self._frame(columns)
+        together = min(count * buckets, self._parallel) if parts is not None else 1
+        frame = frame.repartition(together, PART, BUCKET).sortWithinPartitions(PART, BUCKET, *order)
+        writer = shipped(
+            "resources.part_writer", "PartWriter", root=str(target.root), by_day=spec.by_day, schema=spec.schema,
+            undictionaried=spec.undictionaried, marks=marks if isinstance(marks, str) else dict(marks),
+            origins=dict(origins or {}),
+        )  # fmt: skip
+        found = [DataFile(**row.asDict()) for row in frame.mapInArrow(writer, FOUND).collect()]
+        empty = spec.schema.empty_table()
+        missing = [] if isinstance(marks, str) else [p for p in marks if p not in {f.part for f in found}]
+        found += [target.write(p, marks[p], [empty], (origins or {}).get(p, "")) for p in missing]
+        return lambda: found
+
+    @property
+    def _parallel(self) -> int:
+        return int(self.session.conf.get("spark.sql.shuffle.partitions", "200") or 200)
+
+    def judge(
+        self, table: LakeTable, files: Sequence[DataFile], related: Iterable[LakeTable], rules: RuleSet
+    ) -> list[RuleResult]:
+        """By SQL in Spark."""
+        from expectations.spark import evaluate
+
+        views = {t.spec.name: self.read(t, t.files()) for t in related}
+        for name, view in {**views, table.spec.name: self.read(table, files)}.items():
+            self._frame(view).createOrReplaceTempView(name.replace("/", "_"))
+        return evaluate(self.session, table.spec.view, rules)
+
+    def _named(self, name: str, frame: DataFrame) -> ir.Table:
+        frame.createOrReplaceTempView(name)
+        return self._ibis.table(name)
+
+    def _frame(self, expression: ir.Table) -> DataFrame:
+        made = of_spark(expression)
+        for node in made.op().find(ops.InMemoryTable):
+            rows = node.data.to_pyarrow(node.schema)
+            frame = self.session.createDataFrame(rows, _types(node.schema))
+            frame.createOrReplaceTempView(node.name)
+        frame, wanted = self.session.sql(str(self._ibis.compile(made))), _types(made.as_table().schema())
+        # A literal is an INT to Spark whatever type the expression gives it, and a sum of decimals a wider one.
+        if [(f.name, f.dataType) for f in frame.schema] != [(f.name, f.dataType) for f in wanted]:
+            frame = frame.select(*(frame[f.name].cast(f.dataType) for f in wanted))
+        return frame
+
+
+def _types(schema: ibis.Schema) -> Any:
+    """A schema as Spark has it; rows alone do not tell it where there are none."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return from_arrow_schema(schema.to_pyarrow())
+
+
+def session(remote: str, *, threads: int, memory: int, jars: str, scratch: Path) -> SparkSession:
+    """A Spark session: of ``remote`` (``sc://host:port``, or the master of a cluster), else of this machine.
+
+    ``memory``: bytes for a session of this machine; ``jars``: a folder with the jars of Delta Lake, else they are
+    asked for by their Maven coordinates.
+    """
+    from pyspark.sql import SparkSession
+
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if remote.startswith("sc://"):
+        made = SparkSession.builder.remote(remote).getOrCreate()
+    else:
+        options = {
+            "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+            "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+            "spark.local.dir": str(scratch / "local"),
+            "spark.ui.enabled": "false",
+            **({"spark.jars": ",".join(map(str, sorted(Path(jars).glob("*.jar"))))} if jars
+               else {"spark.jars.packages": DELTA}),
+        }  # fmt: skip
+        if not remote:
+            options |= {"spark.driver.memory": f"{memory // 2**20}m", "spark.driver.host": "127.0.0.1",
+                        "spark.driver.bindAddress": "127.0.0.1",
+                        "spark.sql.shuffle.partitions": str(2 * threads)}  # fmt: skip
+        builder = SparkSession.builder.master(remote or f"local[{threads}]").appName("behavior")
+        for name, value in options.items():
+            builder = builder.config(name, value)
+        made = builder.getOrCreate()
+        made.sparkContext.setLogLevel("ERROR")
+    made.conf.set("spark.sql.session.timeZone", "UTC")
+    return made
