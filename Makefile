@@ -18,7 +18,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 export GX_ANALYTICS_ENABLED := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test checkers soak resources ui bench lint clean
+.PHONY: help setup demo test checkers sail spark soak resources ui bench lint clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -59,8 +59,24 @@ demo: setup  ## a made-up shop of 180 days: simulated, run, published, and how t
 	echo "  a figure      $(BIN)/behavior explain 'Conversion Rate' --home $(HOME_DIR)"; \
 	echo "  a database    $(BIN)/behavior publish --to postgresql://user@host/database --home $(HOME_DIR)"
 
-test: setup  ## the whole test suite
+test: setup sail  ## the whole test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+sail: .sail/.ready  ## an environment with Sail, a Spark Connect server without Java, for the tests
+
+.sail/.ready: tests/spark/requirements.lock
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or: make sail PYTHON=/path/to/python" >&2; exit 2; }
+	@rm -f $@
+	test -x .sail/bin/python || $(PYTHON) -m venv .sail
+	.sail/bin/python -m pip install --quiet --require-hashes -r tests/spark/requirements.lock
+	@touch $@
+
+spark: .spark/.ready  ## opt-in: Delta Lake's jars for Spark, by Maven; needs Java 17
+
+.spark/.ready: tests/spark/pom.xml
+	@rm -f $@
+	mvn --batch-mode --quiet --file tests/spark/pom.xml dependency:copy-dependencies -DoutputDirectory="$(CURDIR)/.spark/jars"
+	@touch $@
 
 checkers: .checkers/.ready  ## opt-in: Microsoft's object model, the M parser and a model review, for the Power BI project
 

@@ -158,6 +158,10 @@ def _run_chain(
         lake = Lake(settings.home.lake)
         lake.recover()
         require_files(lake)
+    if settings.engine == "spark":  # before anything is taken in: there may be no Spark
+        from resources.spark_session import spark_session
+
+        spark_session(settings)
     prepare_instance(settings)
     import dagster as dg
 
@@ -204,6 +208,10 @@ def _run_chain(
                 unfinished.end(settings.home)
     finally:
         PROGRESS.reset(token)
+        if settings.engine == "spark":
+            from resources.spark_session import stop_sessions
+
+            stop_sessions()
     report.seconds = round(time.perf_counter() - started, 3)
     report.peak_memory_mb = peak_memory_mb()
     return report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -116,7 +116,12 @@ def run(
     format_: Annotated[str, typer.Option("--format", help="rees46, taobao, online_retail, ga4 or generic.")] = "",
     mapping: Annotated[Path | None, typer.Option(help="YAML mapping, for --format generic.")] = None,
     home: HomeOption = None,
-    engine: Annotated[Engine, typer.Option(envvar="BEHAVIOR_ENGINE", help="What computes.")] = Engine.duckdb,
+    engine: Annotated[
+        Engine | None, typer.Option(envvar="BEHAVIOR_ENGINE", help="What computes; default: the setting engine.")
+    ] = None,
+    spark_remote: Annotated[
+        str, typer.Option(envvar="BEHAVIOR_SPARK_REMOTE", help="sc://host:port, or a master; default: this machine.")
+    ] = "",
     train: Annotated[bool, typer.Option("--train", help="Train every model anew, also where one serves.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -129,9 +134,6 @@ def run(
     from behavior_assets.ingestion.sources import load_source
     from resources.lake import shared_views
 
-    if engine is Engine.spark:
-        msg = "--engine spark: this version computes with DuckDB only; leave --engine away."
-        raise UsageError(msg)
     paths = [*(source or []), *(more or [])]
     if paths:
         if not format_:
@@ -140,6 +142,10 @@ def run(
         load_source(format_, mapping)
         find_files(paths)
     settings = create_home(home)
+    settings = replace(settings, engine=engine or settings.engine, spark_remote=spark_remote or settings.spark_remote)
+    if spark_remote and settings.engine != Engine.spark:
+        msg = "--spark-remote: is for --engine spark."
+        raise UsageError(msg)
     with shared_views():
         with terminal.progress(silent=as_json) as tell:
             report = run_chain(settings, paths, format_, mapping, tell, train=train)

@@ -49,7 +49,9 @@ def build_definitions(settings: Settings, known: tuple[date, date] | None = None
         ],
         sensors=automation.build_sensors(),
         schedules=[automation.daily_round, automation.daily_retention, automation.weekly_training],
-        resources={"home": HomeResource(home=str(settings.home.root))},
+        resources={"home": HomeResource(
+            home=str(settings.home.root), compute_engine=settings.engine, spark_remote=settings.spark_remote,
+        )},
         executor=dg.in_process_executor,
     )
 

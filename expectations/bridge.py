@@ -67,20 +67,16 @@ def evaluate(
     """
     if not _RELATION.fullmatch(relation):
         raise RuleError(rules.table, (), "the name of the relation is not a plain identifier")
-    return _Evaluation(connection, relation, rules).results()
+    return DuckDBEvaluation(connection, relation, rules).results()
 
 
-class _Evaluation:
-    """One relation under the rules of one table."""
+class Evaluation:
+    """One relation under the rules of one table; where it lies and who answers is for the heirs to say."""
 
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, relation: str, rules: RuleSet
-    ) -> None:
-        self.connection = connection
+    def __init__(self, relation: str, rules: RuleSet) -> None:
         self.relation = relation
         self.rules = rules
-        described = self._read((), f"DESCRIBE {sql.quoted(relation)}")
-        self.types: dict[str, str] = {row[0]: row[1] for row in described}
+        self.types = self._columns()
         self.wanted = [column for rule in rules.rules for column in rule.columns]
         self.day = self._day()
         self.total: int = self._read((), self._over_relation(sql.HOW_MANY))[0][0]
@@ -106,18 +102,30 @@ class _Evaluation:
             unexpected, reason = self._wrong_columns(rule)
             days = self._days(rule, sql.EVERY_ROW)
         elif rule.kind == "row_count":
-            unexpected = _rows_outside(rule, self.total)
+            unexpected = self._rows_outside(rule)
         else:
             unexpected, days = self._breaches(rule)
         return RuleResult(rule, False, unexpected, total, days, reason)  # noqa: FBT003
 
+    def _columns(self) -> dict[str, str]:
+        """Return the type of each column, as DuckDB calls it."""
+        raise NotImplementedError
+
     def _read(self, names: tuple[str, ...], query: str) -> list[tuple[Any, ...]]:
         """Run SQL of our own."""
-        try:
-            return read(self.connection, query)[1]
-        except duckdb.Error as error:  # its text is safe to pass on
-            why = f"{type(error).__name__}: {error}"
-            raise RuleError(self.rules.table, names, why) from None
+        raise NotImplementedError
+
+    def _names(self, query: str) -> set[str]:
+        """Return the columns that a query would give."""
+        raise NotImplementedError
+
+    def _understands(self, query: str) -> bool:
+        """Return whether all columns that a query needs are there."""
+        raise NotImplementedError
+
+    def _verdicts(self, rules: list[Rule]) -> dict[str, bool]:
+        """Return which rules are kept, by name."""
+        raise NotImplementedError
 
     def _day(self) -> str | None:
         """Return the day of a row as SQL."""
@@ -146,30 +154,10 @@ class _Evaluation:
         # Which columns a piece of SQL needs only the database knows. It is asked when some are
         # missing: otherwise a name that it does not find is a mistake in the rule.
         missing = self._missing(self.wanted)
-        if missing and rule.kind in {"holds", "query"}:
-            try:
-                read(self.connection, f"DESCRIBE {self._over_relation(sql.any_breach(rule))}")
-            except duckdb.BinderException:
-                return f"needs a column that is missing; missing columns: {', '.join(missing)}"
-            except duckdb.Error:
-                return ""  # great-expectations meets it again and it becomes a RuleError
+        asked = missing and rule.kind in {"holds", "query"}
+        if asked and not self._understands(self._over_relation(sql.any_breach(rule))):
+            return f"needs a column that is missing; missing columns: {', '.join(missing)}"
         return ""
-
-    def _verdicts(self, rules: list[Rule]) -> dict[str, bool]:
-        if not rules:
-            return {}
-        passed, raised = verdicts(self.connection, self.relation, rules)
-        if raised:
-            self._blame([rule for rule in rules if rule.name in raised])
-        return passed
-
-    def _blame(self, rules: list[Rule]) -> None:
-        """Raise for the rule at fault: a bad one spoils the query that it shares with good ones."""
-        for rule in rules:
-            if rule.kind not in {"columns", "row_count"}:
-                self._read((rule.name,), self._over_relation(sql.any_breach(rule)))
-        names = tuple(rule.name for rule in rules)
-        raise RuleError(self.rules.table, names, "great-expectations raised an exception")
 
     def _over_relation(self, query: str) -> str:
         return sql.over(sql.quoted(self.relation), query)
@@ -177,11 +165,10 @@ class _Evaluation:
     def _breaches(self, rule: Rule) -> tuple[int, dict[str, int]]:
         """Return how many rows break a rule, and how many on each day."""
         query = sql.breaches(rule)
-        if self.day and rule.kind == "query":
-            found = self._read((rule.name,), f"DESCRIBE {self._over_relation(query)}")
-            if self.rules.day_column not in {row[0] for row in found}:
-                rows = self._read((rule.name,), self._over_relation(sql.count_by_day(query, None)))
-                return rows[0][1], {}
+        named = self.day and rule.kind == "query"
+        if named and self.rules.day_column not in self._names(self._over_relation(query)):
+            rows = self._read((rule.name,), self._over_relation(sql.count_by_day(query, None)))
+            return rows[0][1], {}
         days = self._days(rule, query)
         if days:
             return sum(days.values()), days
@@ -211,9 +198,57 @@ class _Evaluation:
             f"{what}: {', '.join(columns)}" for what, columns in named.items() if columns
         )
 
+    def _rows_outside(self, rule: Rule) -> int:
+        """Return how many rows a table has too few or too many."""
+        low = rule.minimum if isinstance(rule.minimum, int) else self.total
+        high = rule.maximum if isinstance(rule.maximum, int) else self.total
+        return max(low - self.total, self.total - high, 0)
 
-def _rows_outside(rule: Rule, total: int) -> int:
-    """Return how many rows a table has too few or too many."""
-    low = rule.minimum if isinstance(rule.minimum, int) else total
-    high = rule.maximum if isinstance(rule.maximum, int) else total
-    return max(low - total, total - high, 0)
+
+class DuckDBEvaluation(Evaluation):
+    """A relation of a connection; great-expectations gives the verdicts."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, relation: str, rules: RuleSet
+    ) -> None:
+        self.connection = connection
+        super().__init__(relation, rules)
+
+    def _columns(self) -> dict[str, str]:
+        described = self._read((), f"DESCRIBE {sql.quoted(self.relation)}")
+        return {row[0]: row[1] for row in described}
+
+    def _read(self, names: tuple[str, ...], query: str) -> list[tuple[Any, ...]]:
+        try:
+            return read(self.connection, query)[1]
+        except duckdb.Error as error:  # its text is safe to pass on
+            why = f"{type(error).__name__}: {error}"
+            raise RuleError(self.rules.table, names, why) from None
+
+    def _names(self, query: str) -> set[str]:
+        return {row[0] for row in self._read((), f"DESCRIBE {query}")}
+
+    def _understands(self, query: str) -> bool:
+        try:
+            read(self.connection, f"DESCRIBE {query}")
+        except duckdb.BinderException:
+            return False
+        except duckdb.Error:
+            return True  # great-expectations meets it again and it becomes a RuleError
+        return True
+
+    def _verdicts(self, rules: list[Rule]) -> dict[str, bool]:
+        if not rules:
+            return {}
+        passed, raised = verdicts(self.connection, self.relation, rules)
+        if raised:
+            self._blame([rule for rule in rules if rule.name in raised])
+        return passed
+
+    def _blame(self, rules: list[Rule]) -> None:
+        """Raise for the rule at fault: a bad one spoils the query that it shares with good ones."""
+        for rule in rules:
+            if rule.kind not in {"columns", "row_count"}:
+                self._read((rule.name,), self._over_relation(sql.any_breach(rule)))
+        names = tuple(rule.name for rule in rules)
+        raise RuleError(self.rules.table, names, "great-expectations raised an exception")

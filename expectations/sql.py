@@ -60,7 +60,7 @@ def breaches(rule: Rule) -> str:
         keys = ", ".join(map(quoted, rule.columns))
         repeated = f"QUALIFY count(*) OVER (PARTITION BY {keys}) > 1"
         return f"{EVERY_ROW} WHERE {_filled(rule)} {repeated}"
-    return f"{EVERY_ROW} WHERE {_breach(rule)}"
+    return f"{EVERY_ROW} WHERE {breach(rule)}"
 
 
 def any_breach(rule: Rule) -> str:
@@ -93,7 +93,7 @@ def _filled(rule: Rule) -> str:
     return " AND ".join(f"{quoted(column)} IS NOT NULL" for column in rule.columns)
 
 
-def _breach(rule: Rule) -> str:
+def breach(rule: Rule) -> str:
     """Return the condition that is true for the rows that break the rule."""
     if rule.kind == "holds":
         # The line break ends a comment that the condition may end with.

@@ -47,7 +47,7 @@ def shipped(module: str, name: str, **arguments: Any) -> Shipped:
     """A callable for executors that is made there as ``module.name(**arguments)``."""
     from pyspark import cloudpickle
 
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
     return Shipped(_code(), module, name, arguments)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import dagster as dg
 from ibis.backends.duckdb import Backend
@@ -19,6 +20,8 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Points at a home; empty means ``BEHAVIOR_HOME`` or ``./data``, read when a run starts."""
 
     home: str = ""
+    compute_engine: str = ""  # these two stand before the settings of the home
+    spark_remote: str = ""
 
     def settings(self) -> Settings:
         """The home's settings with the zone of its lake; its folders are made if they are not there."""
@@ -39,7 +42,23 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 yield backend
 
     @contextmanager
-    def compute(self) -> Iterator[Compute]:
-        """The engine that computes tables from silver events on."""
+    def compute(self, *, local: bool = False) -> Iterator[Compute]:
+        """What computes tables from silver events on, by the setting ``engine``; the lake is locked meanwhile.
+
+        ``local``: this process, whatever the setting says.
+        """
+        settings = self._chosen()
         with self.engine() as backend:
-            yield DuckDB(backend)
+            if local or settings.engine == "duckdb":
+                yield DuckDB(backend)
+                return
+            from resources.spark import Spark
+            from resources.spark_session import spark_session
+
+            yield Spark(spark_session(settings), backend)
+
+    def _chosen(self) -> Settings:
+        """Settings with what this process was told of the engine."""
+        settings = self.settings()
+        return replace(settings, engine=self.compute_engine or settings.engine,
+                       spark_remote=self.spark_remote or settings.spark_remote)  # fmt: skip

@@ -98,6 +98,9 @@ class Settings:
     key_file: str = ""  # path of the pseudonym key; default <home>/keys/pseudonym.key
     key_window_days: int = 30  # so long after a rotation the former key and its map are kept
     ipv4_prefix: int = 24  # bits of an IPv4 address that are kept: 24 or 16
+    engine: str = "duckdb"  # what computes the tables from silver events on: "duckdb" or "spark"
+    spark_remote: str = ""  # sc://host:port of a Spark Connect server, or a cluster's master; empty: this machine
+    spark_jars: str = ""  # folder with the jars of Delta Lake; empty: asked for by their Maven coordinates
     memory_limit: int = field(default_factory=_default_memory_limit)  # bytes for DuckDB
     threads: int = field(default_factory=lambda: os.cpu_count() or 2)
     chunk_rows: int = 2_000_000  # rows worked on at a time; what bounds memory
@@ -134,6 +137,7 @@ CONSENTS = ("denied", "granted")
 PROFILES = ("full", "audience")
 _CHOICES: dict[str, set[Any]] = {
     "consent_when_absent": set(CONSENTS), "profile": set(PROFILES), "ipv4_prefix": {16, 24},
+    "engine": {"duckdb", "spark"},
 }  # fmt: skip
 
 

@@ -7,10 +7,8 @@ files there are; this process commits them as it commits its own, with the same 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -33,24 +31,23 @@ if TYPE_CHECKING:
     from expectations.rules import RuleSet
     from resources.compute import Written
 
-DELTA = "io.delta:delta-spark_4.2_2.13:4.4.0"
 FILE_ROWS = 5_000_000  # about as many rows that a file is made of; a larger part is several files
 
 
-@ibis.udf.scalar.builtin(name="conv")
-def _conv(digits: str, from_base: int, to_base: int) -> str:
+@ibis.udf.scalar.builtin
+def conv(digits: str, from_base: int, to_base: int) -> str:
     """A number in another base."""
 
 
-@ibis.udf.scalar.builtin(name="sha2")
-def _sha2(text: str, bits: int) -> str:
+@ibis.udf.scalar.builtin
+def sha2(text: str, bits: int) -> str:
     """A SHA-2 hash in hex digits."""
 
 
 def _surrogate_key(tab: ir.StringValue, business_id: ir.StringValue) -> ir.Value:
     """As the macro of the same name in ``resources.engine``, of Spark's functions."""
-    digest = _sha2(tab.concat("\x1f", business_id), 256)
-    return _conv(digest.substr(0, SURROGATE_HEX_DIGITS), 16, 10).cast("int64")
+    digest = sha2(tab.concat("\x1f", business_id), 256)
+    return conv(digest.substr(0, SURROGATE_HEX_DIGITS), 16, 10).cast("int64")
 
 
 _OF_SPARK: dict[str, Callable[..., ir.Value]] = {"surrogate_key": _surrogate_key}
@@ -99,10 +96,8 @@ class Spark:
         if not table.spec.by_day or not whole:
             msg = f"{table.spec.name}: Spark reads whole days or whole tables"
             raise NotImplementedError(msg)
-        from pyspark.sql import functions
-
-        days = [functions.lit(part).cast("date") for part in parts]
-        return frame.where(functions.col("event_date").isin(days))
+        days = ", ".join(f"DATE '{part}'" for part in parts)
+        return frame.where(f"event_date IN ({days})")
 
     def hold(self, name: str, expression: ir.Table) -> ir.Table:
         """Kept by Spark's cache under a name."""
@@ -144,8 +139,9 @@ class Spark:
         )  # fmt: skip
         found = [DataFile(**row.asDict()) for row in frame.mapInArrow(writer, FOUND).collect()]
         empty = spec.schema.empty_table()
-        missing = [] if isinstance(marks, str) else [p for p in marks if p not in {f.part for f in found}]
-        found += [target.write(p, marks[p], [empty], (origins or {}).get(p, "")) for p in missing]
+        wanted = {} if isinstance(marks, str) else dict(marks)
+        missing = wanted.keys() - {f.part for f in found}
+        found += [target.write(p, wanted[p], [empty], (origins or {}).get(p, "")) for p in sorted(missing)]
         return lambda: found
 
     @property
@@ -185,37 +181,3 @@ def _types(schema: ibis.Schema) -> Any:
     from pyspark.sql.pandas.types import from_arrow_schema
 
     return from_arrow_schema(schema.to_pyarrow())
-
-
-def session(remote: str, *, threads: int, memory: int, jars: str, scratch: Path) -> SparkSession:
-    """A Spark session: of ``remote`` (``sc://host:port``, or the master of a cluster), else of this machine.
-
-    ``memory``: bytes for a session of this machine; ``jars``: a folder with the jars of Delta Lake, else they are
-    asked for by their Maven coordinates.
-    """
-    from pyspark.sql import SparkSession
-
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if remote.startswith("sc://"):
-        made = SparkSession.builder.remote(remote).getOrCreate()
-    else:
-        options = {
-            "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-            "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-            "spark.sql.warehouse.dir": str(scratch / "warehouse"),
-            "spark.local.dir": str(scratch / "local"),
-            "spark.ui.enabled": "false",
-            **({"spark.jars": ",".join(map(str, sorted(Path(jars).glob("*.jar"))))} if jars
-               else {"spark.jars.packages": DELTA}),
-        }  # fmt: skip
-        if not remote:
-            options |= {"spark.driver.memory": f"{memory // 2**20}m", "spark.driver.host": "127.0.0.1",
-                        "spark.driver.bindAddress": "127.0.0.1",
-                        "spark.sql.shuffle.partitions": str(2 * threads)}  # fmt: skip
-        builder = SparkSession.builder.master(remote or f"local[{threads}]").appName("behavior")
-        for name, value in options.items():
-            builder = builder.config(name, value)
-        made = builder.getOrCreate()
-        made.sparkContext.setLogLevel("ERROR")
-    made.conf.set("spark.sql.session.timeZone", "UTC")
-    return made

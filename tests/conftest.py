@@ -10,7 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core: threads of on
 import random
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,17 +31,20 @@ from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.build import build_sessions
 from behavior_assets.star import aggregates
 from behavior_assets.star.build import StarBuilder
-from behavior_assets.star.order import GOLD_INPUTS, build_table
+from behavior_assets.star.order import GOLD_INPUTS, OF_THIS_PROCESS, build_table
 from behavior_assets.tables import all_tables
 from exports.contract import gold
 from exports.hashing import MODULUS, file_hashes
 from resources.compute import DuckDB
 from resources.engine import engine
-from resources.lake import Lake, LakeTable, shared_views
+from resources.lake import Lake, LakeTable, TableSpec, shared_views
 from resources.lock import exclusive
 from resources.settings import Settings, create_home
 
 if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+    from resources.compute import Compute
     from tests.zygote import Zygote
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -171,30 +174,36 @@ class Chain:
             deliveries = [Delivery(p, source, p.is_relative_to(self.settings.home.landing)) for p in paths]
             return Ingestion(self.lake, self.settings, backend.con).run(deliveries)
 
-    def build(self, *, star: bool = True) -> None:
-        """Bring silver, sessions and the star up to date, as the assets do."""
+    def build(self, *, star: bool = True, by: Callable[[Backend], Compute] = DuckDB) -> None:
+        """Bring silver, sessions and the star up to date, as the assets do; ``by`` makes what computes them."""
         lake, settings = self.lake, self.settings
         with shared_views(), engine(settings, pseudonyms=True) as backend:
             build_silver(backend, lake, settings)
-            build_sessions(DuckDB(backend), lake, settings)
+            compute = by(backend)
+            build_sessions(compute, lake, settings)
             if not star:
                 return
             for spec, build in SUBSTRATE:
-                derive_days(DuckDB(backend), lake.table(SILVER_EVENTS), lake.table(spec), build, aggregates.VERSION,
+                derive_days(compute, lake.table(SILVER_EVENTS), lake.table(spec), build, aggregates.VERSION,
                             settings.chunk_rows, told_by=told_by(spec.name))  # fmt: skip
-            builder = StarBuilder(DuckDB(backend), lake, settings)
+            builder, here = (StarBuilder(c, lake, settings) for c in (compute, DuckDB(backend)))
             for name in GOLD_INPUTS:
-                build_table(builder, name)
+                build_table(here if name in OF_THIS_PROCESS else builder, name)
 
     def hashes(self) -> dict[str, str]:
         """Rows and content hash of every gold table that is derived from events."""
+        return self._hashes(gold(name) for name in GOLD_INPUTS if name not in ABOUT_DELIVERIES)
+
+    def silver_hashes(self) -> dict[str, str]:
+        """Rows and content hash of every silver table."""
+        return self._hashes(spec for spec in all_tables() if spec.name.startswith("silver/"))
+
+    def _hashes(self, specs: Iterable[TableSpec]) -> dict[str, str]:
         told = {}
         with duckdb.connect(":memory:") as con:
-            for name in GOLD_INPUTS:
-                if name in ABOUT_DELIVERIES:
-                    continue
-                table = self.lake.table(gold(name))
+            for table in map(self.lake.table, specs):
                 found = file_hashes(con, table.absolute(table.files()), table.spec.schema.names)
+                name = table.spec.name.removeprefix("gold/")
                 told[name] = f"{table.rows()} rows, {sum(found.values()) % MODULUS:016x}"
         return told
 

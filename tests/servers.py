@@ -60,7 +60,7 @@ def _program(name: str) -> str | None:
     return found or (str(versions[-1]) if versions else None)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -82,7 +82,7 @@ def _folder(user: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 @contextmanager
-def _running(
+def running(
     command: list[str], how: dict[str, Any], log: Path, answers: Callable[[], bool], stop: int
 ) -> Iterator[None]:
     with log.open("wb") as out:
@@ -110,7 +110,7 @@ def postgres() -> Iterator[Server]:
     import psycopg
 
     with _folder("postgres") as (folder, how):
-        data, secret, port = folder / "data", folder / "secret", _free_port()
+        data, secret, port = folder / "data", folder / "secret", free_port()
         secret.write_text(PASSWORD, "utf-8")
         secret.chmod(0o644)
         made = subprocess.run(
@@ -131,7 +131,7 @@ def postgres() -> Iterator[Server]:
                     "max_wal_size": "2GB"}  # fmt: skip
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         command = [str(_program("postgres")), "-D", str(data), *options]
-        with _running(command, how, folder / "log", answers, signal.SIGINT):
+        with running(command, how, folder / "log", answers, signal.SIGINT):
             yield server
 
 
@@ -142,7 +142,7 @@ def mariadb() -> Iterator[Server]:
     import pymysql
 
     with _folder("mysql") as (folder, how):
-        data, port = folder / "data", _free_port()
+        data, port = folder / "data", free_port()
         made = subprocess.run(
             [str(_program("mariadb-install-db")), "--no-defaults", f"--datadir={data}", "--skip-test-db",
              "--auth-root-authentication-method=normal", "--innodb-log-file-size=16M"],
@@ -166,5 +166,5 @@ def mariadb() -> Iterator[Server]:
                    "--bind-address=127.0.0.1", f"--socket={folder}/s", f"--init-file={begin}", "--skip-name-resolve",
                    "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=256M", "--innodb-doublewrite=0",
                    "--debug-no-sync", "--innodb-file-per-table=0", f"--pid-file={folder}/pid"]  # fmt: skip
-        with _running(command, how, folder / "log", answers, signal.SIGTERM):
+        with running(command, how, folder / "log", answers, signal.SIGTERM):
             yield server

@@ -12,7 +12,7 @@ from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days, judge_table
 from behavior_assets.star import aggregates
 from behavior_assets.star.build import StarBuilder
-from behavior_assets.star.order import GOLD_INPUTS, build_table
+from behavior_assets.star.order import GOLD_INPUTS, OF_THIS_PROCESS, build_table
 from exports.contract import gold, published
 from resources.home import HomeResource
 from resources.lake import TableSpec
@@ -66,7 +66,7 @@ def _gold_asset(name: str, condition: dg.AutomationCondition) -> dg.AssetsDefini
     def table(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         lake, settings = home.lake(), home.settings()
         target = lake.table(spec)
-        with home.compute() as compute:
+        with home.compute(local=name in OF_THIS_PROCESS) as compute:
             written = build_table(StarBuilder(compute, lake, settings, PROGRESS.get()), name)
             verdict = judge_table(compute, lake, target, [gold(n) for n in related])
         return dg.MaterializeResult(

@@ -47,6 +47,11 @@ STANDING = frozenset({"dim_channel", "dim_device", "dim_country", "dim_customer"
                       "fact_cart_item"})  # fmt: skip
 
 
+# Tables that this process computes, whatever engine the others have: they tell of the calendar, of files and of models.
+OF_THIS_PROCESS = frozenset({"dim_date", "dim_hour", "dim_source", "fact_data_quality", "dim_model", "model_card",
+                             "fact_session_prediction", "fact_customer_prediction", "fact_sales_forecast"})  # fmt: skip
+
+
 def build_table(builder: Any, name: str) -> list[str]:
     """Bring one gold table up to date with a StarBuilder; returns the parts written."""
     if name in STANDING and builder.stands(name):

@@ -1,0 +1,95 @@
+"""A Spark session: of a Spark Connect server, of a cluster's master, or of this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from resources.errors import UsageError
+from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_SESSIONS: list[SparkSession] = []
+_REMOTE = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_LOCAL_REMOTE")  # left by a remote session before
+DELTA = "io.delta:delta-spark_4.2_2.13:4.4.0"
+
+
+def spark_session(settings: Settings) -> SparkSession:
+    """The session that the settings ``spark_remote`` and ``spark_jars`` tell; one for the whole process.
+
+    Raises UsageError where there is none to be had, with what to do.
+    """
+    if importlib.util.find_spec("pyspark") is None:
+        msg = "--engine spark: PySpark is not installed: pip install 'behavior-lakehouse[spark]'."
+        raise UsageError(msg)
+    remote = settings.spark_remote
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if not remote and shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
+        msg = "--engine spark: a session of this machine needs Java 17. Install it, or name a server: --spark-remote."
+        raise UsageError(msg)
+    try:
+        made = _connected(remote) if remote.startswith("sc://") else _classic(settings)
+        _SESSIONS.append(made)
+        made.conf.set("spark.sql.session.timeZone", "UTC")
+        made.sql("SELECT 1").collect()
+    except Exception as error:
+        where = remote or "this machine"
+        msg = (
+            f"--engine spark: no session of {where} ({type(error).__name__}). Check that the server answers there, and "
+            f"that Delta Lake's jars are at hand (setting spark_jars, else {DELTA} by Maven)."
+        )
+        raise UsageError(msg) from error
+    return made
+
+
+def stop_sessions() -> None:
+    """End what this process began: one whose server is gone would hold the process up for minutes at its end."""
+    while _SESSIONS:
+        with suppress(Exception):  # it is gone already
+            _SESSIONS.pop().stop()
+
+
+def _connected(remote: str) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    made: SparkSession = SparkSession.builder.remote(remote).getOrCreate()
+    return made
+
+
+def _classic(settings: Settings) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    scratch, jars = settings.home.staging / "spark", settings.spark_jars
+    options = {
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        "spark.local.dir": str(scratch / "local"),
+        "spark.ui.enabled": "false",
+        "spark.log.level": "ERROR",
+    }
+    if jars:
+        options["spark.jars"] = ",".join(str(p) for p in sorted(Path(jars).glob("*.jar")))
+    else:
+        options["spark.jars.packages"] = DELTA
+    if not settings.spark_remote:
+        options |= {
+            "spark.driver.memory": f"{settings.memory_limit // 2**20}m",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.sql.shuffle.partitions": str(2 * settings.threads),
+        }
+    for name in _REMOTE:
+        os.environ.pop(name, None)
+    builder = SparkSession.builder.master(settings.spark_remote or f"local[{settings.threads}]").appName("behavior")
+    for name, value in options.items():
+        builder = builder.config(name, value)
+    made: SparkSession = builder.getOrCreate()
+    return made

@@ -1,0 +1,200 @@
+"""Spark computes what DuckDB computes: the same rows in every table, on Sail and on Spark itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from behavior_assets.simulation.shop import ShopConfig, simulate
+from behavior_assets.tables import all_tables
+from expectations.rules import load_rules
+from expectations.spark import of_spark
+from resources.compute import DuckDB
+from resources.engine import engine
+from resources.parquet import DataFile
+from resources.part_writer import BUCKET, PART, PartWriter
+from tests.conftest import Chain, published, rees46_row, require_packages, require_shared, run_cli, write_rees46
+from tests.servers import free_port
+from tests.sparks import require_spark, sail, spark
+
+ONLINE_RETAIL_DAYS = 12
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Sail server."""
+    with sail(tmp_path_factory.mktemp("sail") / "log") as address:
+        yield address
+
+
+@pytest.fixture(params=["Sail", "Spark"])
+def remote(request: pytest.FixtureRequest) -> str:
+    """Where to compute; empty: in a Spark session of this process."""
+    if request.param == "Sail":
+        address: str = request.getfixturevalue("server")
+        return address
+    require_spark()
+    return ""
+
+
+def real_rees46(chain: Chain, _folder: Path) -> None:
+    """Real events of under three hours."""
+    chain.ingest([require_shared("rees46") / "2019-Oct_first_2h50m.csv"], "rees46")
+
+
+def real_invoices(chain: Chain, _folder: Path) -> None:
+    """Real invoices of some days: refunds, bad debt, customers without a number, a zone that is not UTC."""
+    files = sorted(require_shared("online_retail").glob("*.csv"))
+    chain.ingest(files[:ONLINE_RETAIL_DAYS], "online_retail")
+
+
+def made_up(chain: Chain, folder: Path) -> None:
+    """A simulated shop over the end of a month, with visits over midnight."""
+    simulate(ShopConfig(days=40, customers=150, seed=5), folder, "rees46")
+    chain.ingest(sorted((folder / "rees46").glob("*.csv")), "rees46")
+
+
+def ga4(chain: Chain, folder: Path) -> None:
+    """A simulated shop whose events tell channel, device and country, and whose orders have several lines."""
+    simulate(ShopConfig(days=8, customers=60, seed=6), folder, "ga4")
+    chain.ingest(sorted((folder / "ga4").glob("*.json*")), "ga4")
+
+
+@pytest.mark.parametrize("deliver", [real_rees46, real_invoices, made_up, ga4])
+def test_every_table_is_the_same(deliver: Callable[[Chain, Path], None], remote: str, tmp_path: Path) -> None:
+    chain = Chain.at(tmp_path / "home", timezone="Europe/London")
+    deliver(chain, tmp_path / "in")
+    chain.build()
+    other = twin(chain, tmp_path / "other")
+    for path in other.settings.home.lake.glob("*/*"):
+        if path.parent.name in {"silver", "gold"} and path.name != "events":
+            shutil.rmtree(path)
+    other.build(by=spark(other.settings, remote))
+    assert other.silver_hashes() == chain.silver_hashes()
+    assert other.hashes() == chain.hashes()
+    assert chain.table("gold/fact_session").rows() > 1
+
+
+def test_a_late_event_changes_the_same_days(server: str, tmp_path: Path) -> None:
+    """A visit over midnight whose beginning comes last: the day that it was counted on loses it."""
+    chain = Chain.at(tmp_path / "home")
+    evening = rees46_row("2024-05-01 23:50:00", "view", "1", "7", session="a")
+    night = [rees46_row(f"2024-05-02 00:{m:02}:00", "cart", "1", "7", session="a") for m in (5, 15)]
+    chain.ingest([write_rees46(tmp_path / "night.csv", [*night, rees46_row("2024-05-03 10:00:00", "view", "2", "8")])],
+                 "rees46")  # fmt: skip
+    chain.build()
+    other = twin(chain, tmp_path / "other")
+    for one in (chain, other):
+        one.ingest([write_rees46(tmp_path / "evening.csv", [evening])], "rees46")
+    chain.build()
+    other.build(by=spark(other.settings, server))
+    assert chain.rows("silver/sessions", "SELECT event_date::VARCHAR, events FROM t ORDER BY ALL") == [
+        ("2024-05-01", 3), ("2024-05-03", 1),
+    ]  # fmt: skip
+    assert (other.silver_hashes(), other.hashes()) == (chain.silver_hashes(), chain.hashes())
+
+
+def test_what_one_engine_made_is_fresh_to_the_other(server: str, tmp_path: Path) -> None:
+    chain = Chain.at(tmp_path / "home")
+    made_up(chain, tmp_path / "in")
+    chain.build(by=spark(chain.settings, server))
+    versions = {spec.name: chain.lake.table(spec).version for spec in all_tables()}
+    chain.build()
+    assert {spec.name: chain.lake.table(spec).version for spec in all_tables()} == versions
+
+
+def test_rules_say_the_same(server: str, tmp_path: Path) -> None:
+    """Of tables that keep all their rules, and of one with a row that breaks many."""
+    chain = Chain.at(tmp_path / "home")
+    made_up(chain, tmp_path / "in")
+    chain.build()
+    sessions = chain.table("silver/sessions")
+    day, *_ = sessions.parts()
+    rows = pq.read_table(sessions.absolute(sessions.parts()[day])[0], partitioning=None)
+    bad = {"events": -1, "revenue": None, "split_reason": "boredom", "session_key": rows["session_key"][1].as_py()}
+    broken = pa.Table.from_pylist([rows.slice(0, 1).to_pylist()[0] | bad], schema=sessions.spec.schema)
+    sessions.commit([sessions.write(day, "broken", [broken, rows.slice(1)])])
+    make = spark(chain.settings, server)
+    found = {}
+    with engine(chain.settings) as backend:
+        for compute in (DuckDB(backend), make(backend)):
+            for spec in all_tables():
+                if not spec.name.startswith(("silver/s", "silver/c", "silver/p", "gold/dim_c", "gold/dim_p", "gold/f")):
+                    continue
+                table, rules = chain.lake.table(spec), load_rules(spec.name)
+                related = {r.to_table for r in rules.rules if r.kind == "references"}
+                told = compute.judge(table, table.files(), [chain.table(n) for n in sorted(related)], rules)
+                found[type(compute).__name__, spec.name] = [(r.rule.name, r.passed, r.unexpected, r.failed_days)
+                                                            for r in told]  # fmt: skip
+    names = {table for _, table in found}
+    assert {n: found["Spark", n] for n in names} == {n: found["DuckDB", n] for n in names}
+    assert sum(not passed for _, passed, *_ in found["Spark", "silver/sessions"]) > 1
+
+
+def test_a_run_of_the_command(server: str, tmp_path: Path) -> None:
+    """The star is published as by DuckDB, and a second run changes nothing."""
+    file = write_rees46(tmp_path / "a.csv", [
+        rees46_row("2024-05-01 10:00:00", "view", "1", "7", session="a"),
+        rees46_row("2024-05-01 10:01:00", "purchase", "1", "7", session="a"),
+    ])  # fmt: skip
+    home = tmp_path / "home"
+    arguments = ("run", "--home", home, "--format", "rees46", "--source", file, "--json")
+    told = [run_cli(*arguments, "--engine", "spark", "--spark-remote", server) for _ in range(2)]
+    assert [t.code for t in told] == [0, 0], told[0].err
+    assert published(home, "SELECT count(*), sum(revenue_net) FROM fact_sales") == [(1, Decimal("9.9900"))]
+    assert len({json.loads(t.out)["snapshot"] for t in told}) == 1
+
+
+def test_no_spark_is_told_before_anything_is_taken_in(tmp_path: Path) -> None:
+    require_packages("pyspark")
+    file = write_rees46(tmp_path / "a.csv", [rees46_row("2024-05-01 10:00:00", "view", "1", "7")])
+    remote = f"sc://127.0.0.1:{free_port()}"
+    told = run_cli("run", "--home", tmp_path / "home", "--format", "rees46", "--source", file,
+                   "--engine", "spark", "--spark-remote", remote)  # fmt: skip
+    assert told.code == 2
+    assert remote in told.err
+    assert not (tmp_path / "home" / "lake" / "bronze").exists()
+
+
+def test_a_remote_is_for_spark(tmp_path: Path) -> None:
+    told = run_cli("run", "--home", tmp_path / "home", "--engine", "duckdb", "--spark-remote", "sc://x")
+    assert told.code == 2
+    assert "--spark-remote: is for --engine spark" in told.err
+
+
+def test_parts_are_cut_where_they_end(tmp_path: Path) -> None:
+    """Rows of a part come in several batches and batches hold several parts; a part of two buckets is two files."""
+    schema = pa.schema([("event_date", pa.date32()), ("n", pa.int64())])
+    first, second = date(2024, 5, 1), date(2024, 5, 2)
+    batches = [
+        pa.RecordBatch.from_pydict({"event_date": d, "n": n, PART: [str(x) for x in d], BUCKET: b})
+        for d, n, b in [([first], [1], [0]), ([first, second], [2, 3], [0, 0]), ([], [], []), ([second], [4], [1])]
+    ]  # fmt: skip
+    writer = PartWriter(str(tmp_path), by_day=True, schema=schema, undictionaried=frozenset(),
+                        marks={"2024-05-01": "x", "2024-05-02": "y"}, origins={"2024-05-02": "before"})  # fmt: skip
+    found = [DataFile(**b.to_pylist()[0]) for b in writer(b for b in batches)]
+    assert [(f.part, f.fingerprint, f.origin, f.rows) for f in found] == [
+        ("2024-05-01", "x", "", 2), ("2024-05-02", "y", "before", 1), ("2024-05-02", "y", "before", 1),
+    ]  # fmt: skip
+    assert [pq.read_table(tmp_path / f.path, partitioning=None)["n"].to_pylist() for f in found] == [[1, 2], [3], [4]]
+    assert all(DataFile.parse(f.path, f.rows, f.size) == f for f in found)
+
+
+def test_rules_in_the_words_of_spark() -> None:
+    assert of_spark("WITH a AS NOT MATERIALIZED (SELECT * FROM b) SELECT regexp_full_match(c, 'x|y') FROM a") == (
+        "WITH a AS (SELECT * FROM b) SELECT c RLIKE '^(?:x|y)$' FROM a"
+    )
+
+
+def twin(chain: Chain, home: Path) -> Chain:
+    """A copy of a home: the same keys, so the same pseudonyms."""
+    shutil.copytree(chain.settings.home.root, home, symlinks=True)
+    return Chain.at(home, timezone=chain.settings.timezone)
