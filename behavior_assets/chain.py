@@ -31,6 +31,7 @@ from resources.lake import Lake, shared_views
 from resources.lock import exclusive
 from resources.process import peak_memory_mb
 from resources.settings import Settings, with_zone
+from resources.spark_session import spark_at_hand
 from resources.vacuum import remove_drafts
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def run_chain(
     with disk_errors(home.root), exclusive(home.dagster):
         config = {"paths": [to_config(placed(p)) for p in paths], "format": format_name,
                   "mapping": to_config(mapping) if mapping else "", "replay": replay}  # fmt: skip
-        with shared_views(), tidied(settings):
+        with shared_views(), tidied(settings), spark_at_hand(settings):
             return _run_chain(settings, config if deliver else None, progress, train=train)
 
 
@@ -158,10 +159,6 @@ def _run_chain(
         lake = Lake(settings.home.lake)
         lake.recover()
         require_files(lake)
-    if settings.engine == "spark":  # before anything is taken in: there may be no Spark
-        from resources.spark_session import spark_session
-
-        spark_session(settings)
     prepare_instance(settings)
     import dagster as dg
 
@@ -208,10 +205,6 @@ def _run_chain(
                 unfinished.end(settings.home)
     finally:
         PROGRESS.reset(token)
-        if settings.engine == "spark":
-            from resources.spark_session import stop_sessions
-
-            stop_sessions()
     report.seconds = round(time.perf_counter() - started, 3)
     report.peak_memory_mb = peak_memory_mb()
     return report

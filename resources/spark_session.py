@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from resources.errors import UsageError
 from resources.settings import Settings
@@ -16,6 +19,7 @@ from resources.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_PORT, _PATIENCE = 15002, 10  # of Spark Connect; seconds
 _SESSIONS: list[SparkSession] = []
 _REMOTE = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_LOCAL_REMOTE")  # left by a remote session before
 DELTA = "io.delta:delta-spark_4.2_2.13:4.4.0"
@@ -35,6 +39,8 @@ def spark_session(settings: Settings) -> SparkSession:
         msg = "--engine spark: a session of this machine needs Java 17. Install it, or name a server: --spark-remote."
         raise UsageError(msg)
     try:
+        if remote.startswith("sc://"):
+            _require_answer(remote)
         made = _connected(remote) if remote.startswith("sc://") else _classic(settings)
         _SESSIONS.append(made)
         made.conf.set("spark.sql.session.timeZone", "UTC")
@@ -49,11 +55,29 @@ def spark_session(settings: Settings) -> SparkSession:
     return made
 
 
+@contextmanager
+def spark_at_hand(settings: Settings) -> Iterator[None]:
+    """Find out whether there is a Spark, where the settings want one, before anything is done; end it afterwards."""
+    if settings.engine == "spark":
+        spark_session(settings)
+    try:
+        yield
+    finally:
+        stop_sessions()
+
+
 def stop_sessions() -> None:
     """End what this process began: one whose server is gone would hold the process up for minutes at its end."""
     while _SESSIONS:
         with suppress(Exception):  # it is gone already
             _SESSIONS.pop().stop()
+
+
+def _require_answer(remote: str) -> None:
+    """Spark's client would try for minutes. Raises OSError where nobody listens."""
+    place = urlsplit(remote)
+    with socket.create_connection((place.hostname or "", place.port or _PORT), timeout=_PATIENCE):
+        pass
 
 
 def _connected(remote: str) -> SparkSession:
