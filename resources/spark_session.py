@@ -109,6 +109,8 @@ def _classic(settings: Settings) -> SparkSession:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.sql.shuffle.partitions": str(2 * settings.threads),
+            # The log of a table is read in 50 tasks unless told otherwise: more than a machine's own tables need.
+            "spark.databricks.delta.snapshotPartitions": str(settings.threads),
         }
     for name in _REMOTE:
         os.environ.pop(name, None)

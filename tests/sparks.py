@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from resources.settings import Settings
 from resources.spark_session import spark_session, stop_sessions
-from tests.conftest import REPOSITORY, absent, require_packages
+from tests.conftest import REPOSITORY, Chain, absent, require_packages
 from tests.servers import free_port, require, running
 
 if TYPE_CHECKING:
@@ -59,3 +60,9 @@ def spark(settings: Settings, remote: str = "") -> Callable[[Backend], Compute]:
 
     session = spark_session(replace(settings, engine="spark", spark_remote=remote, spark_jars=str(JARS)))
     return lambda backend: Spark(session, backend)
+
+
+if __name__ == "__main__":  # by Spark itself, for homes that are told
+    for root in sys.argv[1:]:
+        chain = Chain.at(Path(root))
+        chain.build(by=spark(chain.settings))

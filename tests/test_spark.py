@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import date
 from decimal import Decimal
@@ -22,7 +24,16 @@ from resources.compute import DuckDB
 from resources.engine import engine
 from resources.parquet import DataFile
 from resources.part_writer import BUCKET, PART, PartWriter
-from tests.conftest import Chain, published, rees46_row, require_packages, require_shared, run_cli, write_rees46
+from tests.conftest import (
+    REPOSITORY,
+    Chain,
+    published,
+    rees46_row,
+    require_packages,
+    require_shared,
+    run_cli,
+    write_rees46,
+)
 from tests.servers import free_port
 from tests.sparks import require_spark, sail, spark
 
@@ -34,16 +45,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Sail server."""
     with sail(tmp_path_factory.mktemp("sail") / "log") as address:
         yield address
-
-
-@pytest.fixture(params=["Sail", "Spark"])
-def remote(request: pytest.FixtureRequest) -> str:
-    """Where to compute; empty: in a Spark session of this process."""
-    if request.param == "Sail":
-        address: str = request.getfixturevalue("server")
-        return address
-    require_spark()
-    return ""
 
 
 def real_rees46(chain: Chain, _folder: Path) -> None:
@@ -69,19 +70,37 @@ def ga4(chain: Chain, folder: Path) -> None:
     chain.ingest(sorted((folder / "ga4").glob("*.json*")), "ga4")
 
 
-@pytest.mark.parametrize("deliver", [real_rees46, real_invoices, made_up, ga4])
-def test_every_table_is_the_same(deliver: Callable[[Chain, Path], None], remote: str, tmp_path: Path) -> None:
+DELIVERIES = (real_rees46, real_invoices, made_up, ga4)
+
+
+@pytest.mark.parametrize("deliver", DELIVERIES)
+def test_sail_makes_the_same_tables(deliver: Callable[[Chain, Path], None], server: str, tmp_path: Path) -> None:
     chain = Chain.at(tmp_path / "home", timezone="Europe/London")
     deliver(chain, tmp_path / "in")
     chain.build()
-    other = twin(chain, tmp_path / "other")
-    for path in other.settings.home.lake.glob("*/*"):
-        if path.parent.name in {"silver", "gold"} and path.name != "events":
-            shutil.rmtree(path)
-    other.build(by=spark(other.settings, remote))
-    assert other.silver_hashes() == chain.silver_hashes()
-    assert other.hashes() == chain.hashes()
+    other = unmade_twin(chain, tmp_path / "other")
+    other.build(by=spark(other.settings, server))
+    assert (other.silver_hashes(), other.hashes()) == (chain.silver_hashes(), chain.hashes())
     assert chain.table("gold/fact_session").rows() > 1
+
+
+@pytest.mark.timeout(1200)
+def test_spark_itself_makes_the_same_tables(tmp_path: Path) -> None:
+    """In a process of its own: one that has a session of a server can have none of its own."""
+    require_spark()
+    chains, others = [], []
+    for deliver in DELIVERIES:
+        chain = Chain.at(tmp_path / deliver.__name__, timezone="Europe/London")
+        deliver(chain, tmp_path / f"{deliver.__name__}-in")
+        chain.build()
+        chains.append(chain)
+        others.append(unmade_twin(chain, tmp_path / f"{deliver.__name__}-other"))
+    homes = [str(other.settings.home.root) for other in others]
+    done = subprocess.run([sys.executable, "-m", "tests.sparks", *homes], check=False, capture_output=True, text=True,
+                          cwd=REPOSITORY)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    for chain, other in zip(chains, others, strict=True):
+        assert (other.silver_hashes(), other.hashes()) == (chain.silver_hashes(), chain.hashes())
 
 
 def test_a_late_event_changes_the_same_days(server: str, tmp_path: Path) -> None:
@@ -201,3 +220,12 @@ def twin(chain: Chain, home: Path) -> Chain:
     """A copy of a home: the same keys, so the same pseudonyms."""
     shutil.copytree(chain.settings.home.root, home, symlinks=True)
     return Chain.at(home, timezone=chain.settings.timezone)
+
+
+def unmade_twin(chain: Chain, home: Path) -> Chain:
+    """A copy of a home that has silver events and nothing that is made of them."""
+    made = twin(chain, home)
+    for path in made.settings.home.lake.glob("*/*"):
+        if path.parent.name in {"silver", "gold"} and path.name != "events":
+            shutil.rmtree(path)
+    return made
