@@ -50,6 +50,8 @@ KEY_VARIABLE = "BEHAVIOR_PSEUDONYM_KEY"
 OWN_KEYS = frozenset({"session_key", "order_key", "cart_key", "line_number", "order_number"})
 ARRIVALS = "fact_data_quality"  # holds the day of the run; its counts are compared as such
 OUTLETS = ("exports/powerbi", "exports/report", "exports/aggregate")  # of the chain; the peer makes none
+_SHOWN = {"seconds": "seconds", "seconds_per_million": "seconds per million", "peak_memory_mb": "peak memory, MiB",
+          "process_seconds": "whole process, seconds"}  # fmt: skip
 _SILVER = (SILVER_EVENTS, SILVER_SESSIONS, CUSTOMER_DAY, PRODUCT_DAY, COMMERCE_EVENTS)
 
 
@@ -192,8 +194,7 @@ def show(told: Mapping[str, Any]) -> None:
           f"{len(ours['rounds'])} round(s), {told['date']}")  # fmt: skip
     print(f"peer: Spark {versions['spark']} on Java {versions['java']}, heap {peer['memory']}, {peer['format']}")
     print(f"  {'':<26} {'chain':>12} {'PySpark':>12} {'ratio':>7}")
-    for name, key in (("seconds", "seconds"), ("seconds per million", "seconds_per_million"),
-                      ("peak memory, MiB", "peak_memory_mb"), ("whole process, seconds", "process_seconds")):  # fmt: skip
+    for key, name in _SHOWN.items():
         print(f"  {name:<26} {ours[key]:>12,} {peer[key]:>12,} {peer[key] / ours[key]:>7.2f}")
     print(f"  of the chain's seconds {ours['outlets_seconds']} are for Power BI, report and Excel, which the peer does "
           f"not make; the JVM took {peer['jvm_start_seconds']} s to start, which are not in the peer's")  # fmt: skip

@@ -24,11 +24,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 from spark_customers import dim_customer, fact_customer_month, visits
 from spark_dimensions import (
     Span,
@@ -48,7 +49,7 @@ from spark_rules import Verdict, judge
 from spark_sessions import build_commerce, build_customer_day, build_product_day, build_sessions
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 KEY_VARIABLE = "BEHAVIOR_PSEUDONYM_KEY"
 SYNTHETIC_MARK = "SYNTHETIC.txt"  # beside the simulator's files or beside their folder
@@ -77,13 +78,13 @@ class Chain:
             self.tables["bronze/events"], self.delivered = build_bronze(self.lake, self.files)
         self._judge("bronze/events")
         with self._stage("silver/events"):
-            self.tables["silver/events"] = build_silver(self.lake, self.tables["bronze/events"], self.keys)
+            events = self.tables["silver/events"] = build_silver(self.lake, self.tables["bronze/events"], self.keys)
         self._judge("silver/events")
-        for name, build in (("sessions", build_sessions), ("customer_day", build_customer_day),
-                            ("product_day", build_product_day), ("commerce_events", build_commerce)):  # fmt: skip
-            with self._stage(f"silver/{name}"):
-                self.tables[f"silver/{name}"] = build(self.lake, self.tables["silver/events"])
-        self._judge("silver/sessions", "silver/customer_day", "silver/product_day", "silver/commerce_events")
+        builds = {"sessions": build_sessions, "customer_day": build_customer_day, "product_day": build_product_day,
+                  "commerce_events": build_commerce}  # fmt: skip
+        with self._stage("silver/sessions and days"):
+            self._side_by_side({f"silver/{name}": partial(b, self.lake, events) for name, b in builds.items()})
+        self._judge(*(f"silver/{name}" for name in builds))
         self._star()
         with self._stage("publication"):
             self._publish(out)
@@ -105,41 +106,41 @@ class Chain:
         with self._stage("gold/dimensions"):
             span = _span(silver["sessions"])
             versions = product_versions(silver["product_day"]).persist()  # three tables are made of it
-            self.tables["dim_category"] = self._gold("dim_category", lambda: dim_category(versions))
-            self._side_by_side({
-                "dim_product": lambda: dim_product(silver["product_day"], versions, self.tables["dim_category"]),
-                "dim_customer": lambda: dim_customer(silver["customer_day"], came, span),
-                "dim_date": lambda: dim_date(spark, span, arrived),
-                "dim_hour": lambda: dim_hour(spark),
-                "dim_source": lambda: dim_source(spark, synthetic=synthetic),
-                **{f"dim_{kind}": lambda kind=kind: dim_nothing(spark, kind)
-                   for kind in ("channel", "device", "country")},
+            self._gold({"dim_category": dim_category(versions)})
+            self._gold({
+                "dim_customer": dim_customer(silver["customer_day"], came, span),
+                "dim_product": dim_product(silver["product_day"], versions, self.tables["dim_category"]),
+                "dim_date": dim_date(spark, span, arrived),
+                "dim_hour": dim_hour(spark),
+                "dim_source": dim_source(spark, synthetic=synthetic),
+                **{f"dim_{kind}": dim_nothing(spark, kind) for kind in ("channel", "device", "country")},
             })  # fmt: skip
             versions.unpersist()
         products, commerce = self.tables["dim_product"], silver["commerce_events"]
         with self._stage("gold/facts"):
-            self._side_by_side({
-                "fact_session": lambda: fact_session(silver["sessions"], self.tables["dim_customer"]),
-                "fact_sales": lambda: fact_sales(commerce, silver["sessions"], silver["customer_day"], products),
-                "fact_product_day": lambda: fact_product_day(silver["product_day"], products),
-                "fact_cart_item": lambda: fact_cart_item(commerce, products, span.end_us),
-                "fact_customer_month": lambda: fact_customer_month(silver["customer_day"], came, span.month_ends),
-                "fact_data_quality": lambda: fact_data_quality(spark, arrived, self.account()),
+            self._gold({
+                "fact_session": fact_session(silver["sessions"], self.tables["dim_customer"]),
+                "fact_sales": fact_sales(commerce, silver["sessions"], silver["customer_day"], products),
+                "fact_product_day": fact_product_day(silver["product_day"], products),
+                "fact_cart_item": fact_cart_item(commerce, products, span.end_us),
+                "fact_customer_month": fact_customer_month(silver["customer_day"], came, span.month_ends),
+                "fact_data_quality": fact_data_quality(spark, arrived, self.account()),
             })  # fmt: skip
         self._judge(*(name for name in self.tables if "/" not in name))
 
-    def _gold(self, name: str, build: Callable[[], DataFrame]) -> DataFrame:
-        return self.lake.write(f"gold/{name}", build())
+    def _gold(self, tables: Mapping[str, DataFrame]) -> None:
+        """Compute and write tables of the star."""
+        self._side_by_side({name: partial(self.lake.write, f"gold/{name}", table) for name, table in tables.items()})
 
-    def _side_by_side(self, builds: Mapping[str, Callable[[], DataFrame]]) -> None:
-        """Write tables at once: small jobs leave a core idle while the driver plans and commits."""
+    def _side_by_side(self, writes: Mapping[str, Callable[[], DataFrame]]) -> None:
+        """Write tables at once: a job leaves cores idle while the driver plans and commits."""
         with ThreadPoolExecutor(self._workers) as pool:
-            written = {name: pool.submit(self._gold, name, build) for name, build in builds.items()}
+            written = {name: pool.submit(write) for name, write in writes.items()}
             self.tables.update({name: future.result() for name, future in written.items()})
 
     @property
     def _workers(self) -> int:
-        return self.lake.spark.sparkContext.defaultParallelism
+        return int(self.lake.spark.sparkContext.defaultParallelism)
 
     def _judge(self, *names: str) -> None:
         """Ask the rules of tables. Raises BrokenRuleError before anything is made of a wrong one."""
@@ -177,7 +178,7 @@ class Chain:
 
 
 def _span(sessions: DataFrame) -> Span:
-    first, last, end = sessions.agg(F.min(DAY), F.max(DAY), F.max("end_ts_us")).collect()[0]
+    first, last, end = sessions.agg(fn.min(DAY), fn.max(DAY), fn.max("end_ts_us")).collect()[0]
     return Span(first, last, end)
 
 
@@ -229,7 +230,9 @@ def main() -> None:
 
 
 def _told(chain: Chain, options: argparse.Namespace, seconds: float, jvm_seconds: float) -> dict[str, Any]:
-    spark: SparkSession = chain.lake.spark
+    spark = chain.lake.spark
+    jvm: Any = spark._jvm  # noqa: SLF001 - there is no other way to ask for Java's version
+    java = jvm.java.lang.System.getProperty("java.version")
     peak = peak_memory_mb()
     return {
         "seconds": round(seconds, 3),
@@ -237,16 +240,15 @@ def _told(chain: Chain, options: argparse.Namespace, seconds: float, jvm_seconds
         "stages": chain.stages,
         "account": chain.account(),
         "rows": {name: verdict.rows for name, verdict in chain.verdicts.items()},
-        "revenue": str(chain.tables["fact_sales"].agg(F.sum("revenue_net")).collect()[0][0] or 0),
+        "revenue": str(chain.tables["fact_sales"].agg(fn.sum("revenue_net")).collect()[0][0] or 0),
         "peak_memory_mb": sum(peak.values()),
         "peak_memory_of": peak,
         "threads": options.threads,
         "memory": options.memory,
         "format": options.format,
-        "versions": {"spark": spark.version, "java": spark._jvm.java.lang.System.getProperty("java.version"),  # noqa: SLF001 - there is no other way to ask
-                     "python": platform.python_version()},  # fmt: skip
+        "versions": {"spark": spark.version, "java": java, "python": platform.python_version()},
         "files": len(chain.files),
-        "date": date.today().isoformat(),  # noqa: DTZ011 - of the machine
+        "date": datetime.now(UTC).date().isoformat(),
     }
 
 

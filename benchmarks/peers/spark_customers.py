@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Window
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 from spark_expressions import MONEY, UNKNOWN, UNKNOWN_KEY, case, date_key, is_sale
 from spark_lake import DAY
 
@@ -23,16 +23,16 @@ _KEY = ["month_end", "customer_key"]
 
 def visits(sessions: DataFrame, commerce: DataFrame) -> DataFrame:
     """Visits with a cart or an order, and the time from a visit's first event to its first order."""
-    bought = sessions.where((F.col("purchases") > 0) & (F.col("views") + F.col("carts") > 0))
+    bought = sessions.where((fn.col("purchases") > 0) & (fn.col("views") + fn.col("carts") > 0))
     bought = bought.select("session_key", "chain_key", "start_ts_us", "end_ts_us")
-    inside = F.col("event_ts_us").between(F.col("start_ts_us"), F.col("end_ts_us"))
+    inside = fn.col("event_ts_us").between(fn.col("start_ts_us"), fn.col("end_ts_us"))
     sales = commerce.where(is_sale()).select("chain_key", "event_ts_us")
-    ordered = bought.join(sales, "chain_key").where(inside).groupBy("session_key")
-    ordered = ordered.agg(F.min(F.col("event_ts_us") - F.col("start_ts_us")).alias("order_us"))
-    shopped = sessions.where((F.col("carts") > 0) | (F.col("purchases") > 0))
+    until = fn.min(fn.col("event_ts_us") - fn.col("start_ts_us"))
+    ordered = bought.join(sales, "chain_key").where(inside).groupBy("session_key").agg(until.alias("order_us"))
+    shopped = sessions.where((fn.col("carts") > 0) | (fn.col("purchases") > 0))
     return shopped.join(ordered, "session_key", "left").select(
-        "customer_key", DAY, "order_us", F.col("end_ts_us").alias("end_us"), (F.col("carts") > 0).alias("has_cart"),
-        (F.col("purchases") > 0).alias("has_order"),
+        "customer_key", DAY, "order_us", fn.col("end_ts_us").alias("end_us"), (fn.col("carts") > 0).alias("has_cart"),
+        (fn.col("purchases") > 0).alias("has_order"),
     )  # fmt: skip
 
 
@@ -45,21 +45,21 @@ def ends_of(days: DataFrame, ends: list[date]) -> DataFrame:
 
 def orders_known(days: DataFrame, ends: DataFrame) -> DataFrame:
     """Customers with an order by each end: recency, frequency, monetary value, lifecycle."""
-    ordered = F.col("orders") > 0
-    bought = days.where(ordered | F.col("revenue_net").isNotNull())
-    bought = bought.withColumn("ordered_day", F.when(ordered, F.col(DAY)))
+    ordered = fn.col("orders") > 0
+    bought = days.where(ordered | fn.col("revenue_net").isNotNull())
+    bought = bought.withColumn("ordered_day", fn.when(ordered, fn.col(DAY)))
     order = Window.partitionBy("customer_key").orderBy(DAY)
     earlier = order.rowsBetween(Window.unboundedPreceding, -1)
-    bought = bought.withColumn("before", F.when(ordered, F.max("ordered_day").over(earlier)))
-    known = bought.join(F.broadcast(ends), F.col(DAY) <= F.col("month_end"))
+    bought = bought.withColumn("before", fn.when(ordered, fn.max("ordered_day").over(earlier)))
+    known = bought.join(fn.broadcast(ends), fn.col(DAY) <= fn.col("month_end"))
     grouped = known.groupBy(*_KEY).agg(
-        F.min("ordered_day").alias("first_order"), F.max("ordered_day").alias("last_order"),
-        F.max("before").alias("last_but_one"), F.sum("orders").alias("frequency"),
-        F.coalesce(F.sum("revenue_net"), F.lit(0)).cast(MONEY).alias("monetary"),
-    ).where(F.col("frequency") > 0)  # fmt: skip
-    recency = F.date_diff("month_end", "last_order").cast("long")
-    since_first = F.date_diff("month_end", "first_order")
-    pause = F.coalesce(F.date_diff("last_order", "last_but_one"), F.lit(0))
+        fn.min("ordered_day").alias("first_order"), fn.max("ordered_day").alias("last_order"),
+        fn.max("before").alias("last_but_one"), fn.sum("orders").alias("frequency"),
+        fn.coalesce(fn.sum("revenue_net"), fn.lit(0)).cast(MONEY).alias("monetary"),
+    ).where(fn.col("frequency") > 0)  # fmt: skip
+    recency = fn.date_diff("month_end", "last_order").cast("long")
+    since_first = fn.date_diff("month_end", "first_order")
+    pause = fn.coalesce(fn.date_diff("last_order", "last_but_one"), fn.lit(0))
     stands = case([
         (since_first <= _NEW_DAYS, "New"), ((recency <= _NEW_DAYS) & (pause > _SLIPPING_DAYS), "Returned"),
         (recency <= _ACTIVE_DAYS, "Active"), (recency <= _SLIPPING_DAYS, "Slipping"),
@@ -70,17 +70,18 @@ def orders_known(days: DataFrame, ends: DataFrame) -> DataFrame:
 def with_scores(known: DataFrame) -> DataFrame:
     """Scores from 1 to 5 among the customers of a month, and the segment that they give."""
     def fifth(order: Column) -> Column:
-        worse = F.percent_rank().over(Window.partitionBy("month_end").orderBy(order))
-        return F.least(F.floor(worse * _SCORES) + 1, F.lit(_SCORES)).cast("long")
+        worse = fn.percent_rank().over(Window.partitionBy("month_end").orderBy(order))
+        return fn.least(fn.floor(worse * _SCORES) + 1, fn.lit(_SCORES)).cast("long")
 
     scored = known.withColumns({
-        "r_score": fifth(F.desc("recency_days")), "f_score": fifth(F.asc("frequency")),
-        "m_score": fifth(F.asc("monetary")),
+        "r_score": fifth(fn.desc("recency_days")), "f_score": fifth(fn.asc("frequency")),
+        "m_score": fifth(fn.asc("monetary")),
     })  # fmt: skip
-    r, f, m = F.col("r_score"), F.col("f_score"), F.col("m_score")
-    lately, often, much, once = r >= 4, f >= 4, m >= 4, F.col("frequency") == 1  # noqa: PLR2004
+    r, f, m = fn.col("r_score"), fn.col("f_score"), fn.col("m_score")
+    lately, often, much, once = r >= 4, f >= 4, m >= 4, fn.col("frequency") == 1  # noqa: PLR2004
     segment = case([
-        (lately & often & much & ~once, "Champions"), (lately & once, "New"), ((r >= 3) & often & ~once, "Loyal"),  # noqa: PLR2004
+        (lately & often & much & ~once, "Champions"), (lately & once, "New"),
+        ((r >= 3) & often & ~once, "Loyal"),  # noqa: PLR2004
         (lately, "Promising"), ((r == 1) & often & much & ~once, "Cannot lose"),
         ((r <= 2) & (f >= 3) & ~once, "At risk"), (r == 3, "Needs attention"), (r == 2, "Hibernating"),  # noqa: PLR2004
     ], "Lost")  # fmt: skip
@@ -89,21 +90,21 @@ def with_scores(known: DataFrame) -> DataFrame:
 
 def behaviours(days: DataFrame, came: DataFrame, ends: DataFrame) -> DataFrame:
     """What customers do who came within ninety days before each end."""
-    ends = F.broadcast(ends)
-    lately = (F.col(DAY) > F.date_sub("month_end", _BEHAVIOUR_DAYS)) & (F.col(DAY) <= F.col("month_end"))
-    did = F.col("orders") + F.col("views") + F.col("carts")
-    seen = days.where((did > 0) | F.col("revenue_net").isNull()).join(ends, lately).groupBy(*_KEY).agg(
-        F.sum("orders").alias("orders"), F.max("categories").alias("categories")
+    ends = fn.broadcast(ends)
+    lately = (fn.col(DAY) > fn.date_sub("month_end", _BEHAVIOUR_DAYS)) & (fn.col(DAY) <= fn.col("month_end"))
+    did = fn.col("orders") + fn.col("views") + fn.col("carts")
+    seen = days.where((did > 0) | fn.col("revenue_net").isNull()).join(ends, lately).groupBy(*_KEY).agg(
+        fn.sum("orders").alias("orders"), fn.max("categories").alias("categories")
     )  # fmt: skip
-    shopped = came.join(ends, lately & (F.col("end_us") < F.col("day_end_us"))).groupBy(*_KEY).agg(
-        F.count_if(F.col("has_cart") & ~F.col("has_order")).alias("abandoned"), F.count_if("has_order").alias("bought"),
-        F.median("order_us").alias("order_us"),
+    shopped = came.join(ends, lately & (fn.col("end_us") < fn.col("day_end_us"))).groupBy(*_KEY).agg(
+        fn.count_if(fn.col("has_cart") & ~fn.col("has_order")).alias("abandoned"),
+        fn.count_if("has_order").alias("bought"), fn.median("order_us").alias("order_us"),
     )  # fmt: skip
     both = seen.join(shopped, _KEY, "left")
-    bought, abandoned = (F.coalesce(name, F.lit(0)) for name in ("bought", "abandoned"))
+    bought, abandoned = (fn.coalesce(name, fn.lit(0)) for name in ("bought", "abandoned"))
     named = case([
-        (F.col("orders") >= _LOYAL_ORDERS, "Loyal"), ((bought > 0) & (F.col("order_us") <= _QUICK_US), "Quick buyer"),
-        ((abandoned > 0) & (abandoned > bought), "Cart abandoner"), (F.col("categories") >= _EXPLORED, "Explorer"),
+        (fn.col("orders") >= _LOYAL_ORDERS, "Loyal"), ((bought > 0) & (fn.col("order_us") <= _QUICK_US), "Quick buyer"),
+        ((abandoned > 0) & (abandoned > bought), "Cart abandoner"), (fn.col("categories") >= _EXPLORED, "Explorer"),
         (bought > 0, "Buyer"),
     ], "Browser")  # fmt: skip
     return both.select(*_KEY, named.alias("behaviour_type"))
@@ -113,8 +114,8 @@ def dim_customer(days: DataFrame, came: DataFrame, span: Span) -> DataFrame:
     """Customers with what rules say of them now: segments at the newest month's end, all else on the newest day."""
     newest, closed = ends_of(days, [span.last]), ends_of(days, span.month_ends[-1:])
     customers = days.groupBy("customer_key", "customer_id").agg(
-        F.min(DAY).alias("first_seen_date"), F.max(DAY).alias("last_seen_date"),
-        F.min(F.when(F.col("first_order_ts_us").isNotNull(), F.col(DAY))).alias("first_order_date"),
+        fn.min(DAY).alias("first_seen_date"), fn.max(DAY).alias("last_seen_date"),
+        fn.min(fn.when(fn.col("first_order_ts_us").isNotNull(), fn.col(DAY))).alias("first_order_date"),
     )  # fmt: skip
     said = (
         (with_scores(orders_known(days, closed)), "rfm_segment", NO_SEGMENT),
@@ -123,7 +124,7 @@ def dim_customer(days: DataFrame, came: DataFrame, span: Span) -> DataFrame:
     )
     for table, column, otherwise in said:
         customers = customers.join(table.select("customer_key", column), "customer_key", "left")
-        customers = customers.withColumn(column, F.coalesce(column, F.lit(otherwise)))
+        customers = customers.withColumn(column, fn.coalesce(column, fn.lit(otherwise)))
     customers = customers.select(
         "customer_key", "customer_id", "first_seen_date", "last_seen_date", "first_order_date", "rfm_segment",
         "behaviour_type", "lifecycle",
@@ -136,11 +137,11 @@ def fact_customer_month(days: DataFrame, came: DataFrame, ends: list[date]) -> D
     """Customers with an order by each month's end, only from what was known then; models are left away."""
     asked = ends_of(days, ends)
     found = with_scores(orders_known(days, asked)).join(behaviours(days, came, asked), _KEY, "left")
-    nothing = F.lit(None)
+    nothing = fn.lit(None)
     return found.select(
-        date_key(F.col("month_end")).alias("date_key"), "customer_key", "recency_days", "frequency", "monetary",
+        date_key(fn.col("month_end")).alias("date_key"), "customer_key", "recency_days", "frequency", "monetary",
         "r_score", "f_score", "m_score", "rfm_segment", nothing.cast("string").alias("cluster"),
-        F.coalesce("behaviour_type", F.lit(CHURN_RISK)).alias("behaviour_type"), "lifecycle",
+        fn.coalesce("behaviour_type", fn.lit(CHURN_RISK)).alias("behaviour_type"), "lifecycle",
         *(nothing.cast("double").alias(name) for name in ("churn_risk", "p_alive", "expected_purchases")),
         nothing.cast(MONEY).alias("expected_value"),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Observation, Window
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 from spark_expressions import MONEY, Keys, case, surrogate
 from spark_lake import DAY, Lake
 
@@ -41,13 +41,13 @@ def build_bronze(lake: Lake, files: list[Path]) -> tuple[DataFrame, Delivered]:
     arrived_us = time.time_ns() // 1000
     read = _checked(lake, files, arrived_us)
     seen = Observation("delivered")
-    counted = read.observe(seen, F.count(F.lit(1)).alias("rows_in"), F.count("failure").alias("rejected"))
-    events = _typed(counted.where(F.col("failure").isNull()))
+    counted = read.observe(seen, fn.count(fn.lit(1)).alias("rows_in"), fn.count("failure").alias("rejected"))
+    events = _typed(counted.where(fn.col("failure").isNull()))
     # An exact repeat has the same time, and so lies in the same day: one shuffle serves duplicates and the writing.
-    same = Window.partitionBy(DAY, "event_id").orderBy(F.lit(1))
-    events = events.repartition(DAY).withColumn("occurrence", F.row_number().over(same))
+    same = Window.partitionBy(DAY, "event_id").orderBy(fn.lit(1))
+    events = events.repartition(DAY).withColumn("occurrence", fn.row_number().over(same))
     bronze = events.where("occurrence = 1").drop("occurrence").withColumns(
-        {"source": F.lit(SOURCE), "batch_id": F.lit("b00000001"), "arrived_ts_us": F.lit(arrived_us)}
+        {"source": fn.lit(SOURCE), "batch_id": fn.lit("b00000001"), "arrived_ts_us": fn.lit(arrived_us)}
     )
     table = lake.write("bronze/events", bronze, by_day=True)
     told = seen.get
@@ -62,19 +62,19 @@ def _checked(lake: Lake, files: list[Path], arrived_us: int) -> DataFrame:
         [str(f) for f in files], schema=_SCHEMA, header=True, enforceSchema=False, escape='"', mode="PERMISSIVE",
         columnNameOfCorruptRecord="_corrupt",
     )  # fmt: skip
-    stamp = F.col("event_time")
+    stamp = fn.col("event_time")
     # Spark's own parser takes more than these two forms, and is many times faster than one told a pattern.
-    formed = (F.length(stamp) == _WITHOUT) | ((F.length(stamp) == _WITH_ZONE) & stamp.endswith(" UTC"))
-    formed &= F.substring(stamp, 11, 1) == " "
-    moment = F.when(formed, F.substring(stamp, 1, _WITHOUT)).try_cast("timestamp")
-    raw = raw.withColumn("ts_us", F.unix_micros(moment))
+    formed = (fn.length(stamp) == _WITHOUT) | ((fn.length(stamp) == _WITH_ZONE) & stamp.endswith(" UTC"))
+    formed &= fn.substring(stamp, 11, 1) == " "
+    moment = fn.when(formed, fn.substring(stamp, 1, _WITHOUT)).try_cast("timestamp")
+    raw = raw.withColumn("ts_us", fn.unix_micros(moment))
     breaches = ((check[-1], number) for number, check in enumerate(_checks(arrived_us)))
     return raw.withColumn("failure", case(breaches))
 
 
 def _checks(arrived_us: int) -> list[tuple[str, str, str, Column]]:
     """Class, column, message and condition of what makes a row unacceptable."""
-    c = F.col
+    c = fn.col
     required = [("missing_required", name, "required and empty", c(name).isNull())
                 for name in ("event_time", "event_type", "product_id", "user_id")]  # fmt: skip
     return [
@@ -91,17 +91,17 @@ def _checks(arrived_us: int) -> list[tuple[str, str, str, Column]]:
 
 def _typed(rows: DataFrame) -> DataFrame:
     """Good rows as canonical events."""
-    c = F.col
-    second = F.expr("ts_us div 1000000").cast("string")
+    c = fn.col
+    second = fn.expr("ts_us div 1000000").cast("string")
     bought = c("event_type") == "purchase"
     price = c("price").cast(MONEY)
-    identity = F.concat_ws(_SEPARATOR, F.lit(SOURCE), *(F.coalesce(c(name), F.lit("")) for name in COLUMNS))
+    identity = fn.concat_ws(_SEPARATOR, fn.lit(SOURCE), *(fn.coalesce(c(name), fn.lit("")) for name in COLUMNS))
     name = case((c("event_type") == raw, canonical) for raw, canonical in NAMES.items())
     return rows.select(
-        F.substring(F.sha2(identity.cast("binary"), 256), 1, 32).alias("event_id"),
+        fn.substring(fn.sha2(identity.cast("binary"), 256), 1, 32).alias("event_id"),
         c("ts_us").alias("event_ts_us"),
-        F.timestamp_micros("ts_us").cast("date").alias(DAY),
-        F.hour(F.timestamp_micros("ts_us")).alias("event_hour"),
+        fn.timestamp_micros("ts_us").cast("date").alias(DAY),
+        fn.hour(fn.timestamp_micros("ts_us")).alias("event_hour"),
         name.alias("event_name"),
         "user_id",
         c("user_session").alias("session_id"),
@@ -109,10 +109,10 @@ def _typed(rows: DataFrame) -> DataFrame:
         "category_id",
         c("category_code").alias("category_path"),
         "brand",
-        F.when(price > 0, price).alias("price"),
-        F.lit(1).cast("long").alias("quantity"),
-        F.when(bought, F.concat(F.coalesce("user_session", "user_id"), F.lit(":"), second)).alias("transaction_id"),
-        F.when(bought, F.lit("sale")).alias("line_type"),
+        fn.when(price > 0, price).alias("price"),
+        fn.lit(1).cast("long").alias("quantity"),
+        fn.when(bought, fn.concat(fn.coalesce("user_session", "user_id"), fn.lit(":"), second)).alias("transaction_id"),
+        fn.when(bought, fn.lit("sale")).alias("line_type"),
     )
 
 
@@ -121,30 +121,30 @@ def _rejected(read: DataFrame, arrived_us: int) -> DataFrame:
     checks = _checks(arrived_us)
     told = {}
     for place, column in enumerate(("failure_class", "column_name", "message")):
-        told[column] = F.element_at(F.array(*(F.lit(check[place]) for check in checks)), F.col("failure") + 1)
-    raw = F.coalesce("_corrupt", F.to_csv(F.struct(*COLUMNS)))
-    return read.where(F.col("failure").isNotNull()).select(
-        F.lit(SOURCE).alias("source"), F.col("_metadata.file_name").alias("source_file"),
+        told[column] = fn.element_at(fn.array(*(fn.lit(check[place]) for check in checks)), fn.col("failure") + 1)
+    raw = fn.coalesce("_corrupt", fn.to_csv(fn.struct(*COLUMNS)))
+    return read.where(fn.col("failure").isNotNull()).select(
+        fn.lit(SOURCE).alias("source"), fn.col("_metadata.file_name").alias("source_file"),
         *(value.alias(column) for column, value in told.items()), raw.alias("raw"),
-        F.lit(arrived_us).alias("arrived_ts_us"),
+        fn.lit(arrived_us).alias("arrived_ts_us"),
     )  # fmt: skip
 
 
 def build_silver(lake: Lake, bronze: DataFrame, keys: Keys) -> DataFrame:
     """Silver by day. Each customer is hashed once, and its pseudonym broadcast: so many there are not."""
-    customers = bronze.select("user_id").distinct().withColumn("customer_id", keys.hmac("customer", F.btrim("user_id")))
-    customers = customers.withColumn("customer_key", surrogate("dim_customer", F.col("customer_id")))
-    user = F.btrim("user_id")
-    visit = F.coalesce(F.concat(F.lit("s|"), "session_id", F.lit("|"), user), F.concat(F.lit("u|"), user))
-    order = F.concat(F.lit(f"{SOURCE}|"), "transaction_id")
-    silver = bronze.join(F.broadcast(customers), "user_id").select(
-        keys.number("event", F.col("event_id")).alias("event_key"),
+    user = fn.btrim("user_id")
+    customers = bronze.select("user_id").distinct().withColumn("customer_id", keys.hmac("customer", user))
+    customers = customers.withColumn("customer_key", surrogate("dim_customer", fn.col("customer_id")))
+    visit = fn.coalesce(fn.concat(fn.lit("s|"), "session_id", fn.lit("|"), user), fn.concat(fn.lit("u|"), user))
+    order = fn.concat(fn.lit(f"{SOURCE}|"), "transaction_id")
+    silver = bronze.join(fn.broadcast(customers), "user_id").select(
+        keys.number("event", fn.col("event_id")).alias("event_key"),
         "event_ts_us", DAY, "event_hour", "event_name",
-        keys.number("session", F.concat(F.lit(f"{SOURCE}|"), visit)).alias("chain_key"),
-        "customer_key", "customer_id", F.lit(col=True).alias("is_user"),
+        keys.number("session", fn.concat(fn.lit(f"{SOURCE}|"), visit)).alias("chain_key"),
+        "customer_key", "customer_id", fn.lit(col=True).alias("is_user"),
         "product_id", "category_id", "category_path", "brand", "price", "quantity",
         keys.hmac("transaction", order).alias("transaction_id"), "line_type",
-        F.lit(col=True).alias("is_record"), F.lit("granted").alias("consent"), F.lit(col=False).alias("is_bot"),
+        fn.lit(col=True).alias("is_record"), fn.lit("granted").alias("consent"), fn.lit(col=False).alias("is_bot"),
         "source",
     )  # fmt: skip
     return lake.write("silver/events", silver, by_day=True)

@@ -21,6 +21,7 @@ DAY = "event_date"
 _SHUFFLE_BYTES = 32 * MIB  # of CSV per shuffle partition: such a one fits into a task's memory; AQE joins small ones
 _MOST_PARTITIONS = 400
 _BROADCAST = "64m"  # of a heap of gigabytes; Spark's 10 MB is meant for a cluster's network
+_DISTINCT = ("event_id", "event_key", "session_key", "cart_key")
 _DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -57,6 +58,8 @@ def start(machine: Machine, csv_bytes: int) -> SparkSession:
         # A day's rows need no sort before they are written: a task holds few days.
         "spark.sql.maxConcurrentOutputFileWriters": 64,
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": 2,
+        # Nearly distinct values: trying a dictionary costs time and saves nothing.
+        **{f"spark.hadoop.parquet.enable.dictionary#{name}": "false" for name in _DISTINCT},
     }
     if machine.jars is not None:
         settings |= _DELTA
