@@ -36,6 +36,7 @@ from behavior_assets.ingestion.ledger import read_ledger
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
+from console import start, write_json
 from events import Wanted, command, simulated
 from exports.hashing import MODULUS, file_hashes
 from exports.snapshot import current_manifest
@@ -219,11 +220,11 @@ def main() -> None:
             shutil.rmtree(out)
     told = figures(options, pairs, events.rows)
     if options.json:
-        options.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        write_json(options.json, told)
     show(told)
     if told["different"]:
         sys.exit(f"not the same: {', '.join(told['different'])}")
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -3,10 +3,16 @@
     python benchmarks/peers/pyspark_chain.py FILE… --out DIR [--threads 2] [--memory 8g] [--format delta --jars DIR]
 
 It reads files of the format ``rees46``, writes bronze, silver and gold, asks the quality rules, and publishes gold as
-Parquet files with a manifest. What it found goes to standard output, as one JSON object. It does what
-``benchmarks/compare.py`` says both do; the JVM's start is told apart from the seconds. It needs pyspark and Java (the
-extra ``spark``), and for Delta its jars in a folder. ``BEHAVIOR_PSEUDONYM_KEY`` (64 hex digits) is the key of the
-pseudonyms; without it a fresh one is made.
+Parquet files with a manifest. What it found goes to standard output, as one JSON object; the JVM's start is told apart
+from the seconds. ``benchmarks/compare.py`` runs it beside the chain.
+
+It needs pyspark (the extra ``spark``) and Java 17 or 21, and for Delta a folder of jars: the artifact
+``io.delta:delta-spark_<Spark's version, like 4.2>_2.13`` with its dependencies, as ``mvn dependency:copy-dependencies``
+puts them there. ``BEHAVIOR_PSEUDONYM_KEY`` (64 hex digits) is the key of the pseudonyms; without it one is made.
+
+What it leaves away: models, reports and the Power BI project; the archive and the check of every byte of a delivery
+(row numbers, line breaks inside quotes); consent, bots, addresses, searches, channels, devices and countries, of which
+these files tell nothing; being incremental. Rules that only warn are not asked.
 """
 
 from __future__ import annotations
@@ -45,7 +51,7 @@ from spark_events import Delivered, build_bronze, build_silver
 from spark_expressions import Keys
 from spark_facts import fact_cart_item, fact_data_quality, fact_product_day, fact_sales, fact_session
 from spark_lake import DAY, Lake, Machine, files_of, peak_memory_mb, start
-from spark_rules import Verdict, judge
+from spark_rules import Verdict, judge, lookups
 from spark_sessions import build_commerce, build_customer_day, build_product_day, build_sessions
 
 if TYPE_CHECKING:
@@ -126,7 +132,10 @@ class Chain:
                 "fact_customer_month": fact_customer_month(silver["customer_day"], came, span.month_ends),
                 "fact_data_quality": fact_data_quality(spark, arrived, self.account()),
             })  # fmt: skip
-        self._judge(*(name for name in self.tables if "/" not in name))
+        members = lookups(self.tables)
+        self._judge(*(name for name in self.tables if "/" not in name), members=members)
+        for keys in members.values():
+            keys.unpersist()
 
     def _gold(self, tables: Mapping[str, DataFrame]) -> None:
         """Compute and write tables of the star."""
@@ -142,10 +151,11 @@ class Chain:
     def _workers(self) -> int:
         return int(self.lake.spark.sparkContext.defaultParallelism)
 
-    def _judge(self, *names: str) -> None:
+    def _judge(self, *names: str, members: Mapping[str, DataFrame] | None = None) -> None:
         """Ask the rules of tables. Raises BrokenRuleError before anything is made of a wrong one."""
         with self._stage("rules"), ThreadPoolExecutor(self._workers) as pool:
-            verdicts = dict(zip(names, pool.map(lambda name: judge(self.tables, name), names), strict=True))
+            asked = {name: pool.submit(judge, name, self.tables[name], members or {}) for name in names}
+            verdicts = {name: future.result() for name, future in asked.items()}
         self.verdicts |= verdicts
         if broken := {name: v.broken for name, v in verdicts.items() if v.broken}:
             raise BrokenRuleError(json.dumps(broken))

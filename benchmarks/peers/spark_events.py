@@ -23,6 +23,7 @@ NAMES = {"view": "view_item", "cart": "add_to_cart", "remove_from_cart": "remove
 _SCHEMA = ", ".join(f"{name} STRING" for name in (*COLUMNS, "_corrupt"))
 _SEPARATOR = "\x1f"
 _FIRST_US = 946_684_800_000_000  # 2000-01-01
+_PIECE_BYTES = 2 * 2**30  # of CSV, of a month or so
 _DAY_US = 86_400_000_000
 _WITH_ZONE, _WITHOUT = len("2019-10-01 00:00:00 UTC"), len("2019-10-01 00:00:00")
 
@@ -44,9 +45,12 @@ def build_bronze(lake: Lake, files: list[Path]) -> tuple[DataFrame, Delivered]:
     counted = read.observe(seen, fn.count(fn.lit(1)).alias("rows_in"), fn.count("failure").alias("rejected"))
     events = _typed(counted.where(fn.col("failure").isNull()))
     # An exact repeat has the same time, and so lies in the same day: one shuffle serves duplicates and the writing.
-    same = Window.partitionBy(DAY, "event_id").orderBy(fn.lit(1))
-    events = events.repartition(DAY).withColumn("occurrence", fn.row_number().over(same))
-    bronze = events.where("occurrence = 1").drop("occurrence").withColumns(
+    # Long days go through it in several pieces, so that no task has to sort a whole one.
+    pieces = 1 + sum(f.stat().st_size for f in files) // _PIECE_BYTES
+    events = events.withColumn("piece", fn.pmod(fn.xxhash64("event_id"), fn.lit(pieces))).repartition(DAY, "piece")
+    same = Window.partitionBy(DAY, "piece", "event_id").orderBy(fn.lit(1))
+    events = events.withColumn("occurrence", fn.row_number().over(same))
+    bronze = events.where("occurrence = 1").drop("occurrence", "piece").withColumns(
         {"source": fn.lit(SOURCE), "batch_id": fn.lit("b00000001"), "arrived_ts_us": fn.lit(arrived_us)}
     )
     table = lake.write("bronze/events", bronze, by_day=True)

@@ -55,6 +55,7 @@ def start(machine: Machine, csv_bytes: int) -> SparkSession:
         "spark.sql.adaptive.enabled": "true",
         "spark.sql.shuffle.partitions": partitions,
         "spark.sql.autoBroadcastJoinThreshold": _BROADCAST,
+        "spark.sql.broadcastTimeout": 3600,
         # A day's rows need no sort before they are written: a task holds few days.
         "spark.sql.maxConcurrentOutputFileWriters": 64,
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": 2,

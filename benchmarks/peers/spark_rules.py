@@ -216,14 +216,20 @@ QUERIES: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 
 
-def judge(tables: Mapping[str, DataFrame], name: str) -> Verdict:
-    """Ask all rules of a table; ``tables``: by name, those that it refers to as well.
+def lookups(tables: Mapping[str, DataFrame]) -> dict[str, DataFrame]:
+    """The keys of all dimensions that facts refer to, kept in memory: each is looked up by several facts."""
+    wanted = {target for rules in RULES.values() for target in rules.references.values()}
+    return {target: tables[target].select(key).persist() for target, key in wanted}
+
+
+def judge(name: str, table: DataFrame, members: Mapping[str, DataFrame]) -> Verdict:
+    """Ask all rules of a table; ``members``: the ``lookups`` of the dimensions that it refers to.
 
     What a row breaks is kept as a bit each, so that rows, references, uniqueness and the content's hash are told by one
     aggregation over the key.
     """
     rules = RULES[name]
-    rows, breaches = _with_breaches(tables, name)
+    rows, breaches = _with_breaches(name, table, members)
     if rules.key:
         together = fn.bit_or("broken").alias("broken"), fn.bit_xor("content").alias("content")
         rows = rows.groupBy(*rules.key).agg(*together, fn.sum("copies").alias("copies"))
@@ -237,13 +243,13 @@ def judge(tables: Mapping[str, DataFrame], name: str) -> Verdict:
     told = totals.collect()[0].asDict()
     total, content = told.pop("rows") or 0, told.pop("content") or 0
     for rule, query in QUERIES.get(name, {}).items():
-        told[rule] = tables[name].sparkSession.sql(query, t=tables[name]).count()
+        told[rule] = table.sparkSession.sql(query, t=table).count()
     return Verdict(total, f"{content % 2**64:016x}", {rule: n for rule, n in told.items() if n})
 
 
-def _with_breaches(tables: Mapping[str, DataFrame], name: str) -> tuple[DataFrame, list[str]]:
+def _with_breaches(name: str, table: DataFrame, members: Mapping[str, DataFrame]) -> tuple[DataFrame, list[str]]:
     """The keys of a table's rows, with a hash of each and a bit for every rule that it breaks; the rules in order."""
-    rules, table = RULES[name], tables[name]
+    rules = RULES[name]
     breaches = {rule: ~fn.coalesce(fn.expr(condition), fn.lit(col=False)) for rule, condition in rules.holds.items()}
     if rules.filled:
         breaches["nothing_is_missing"] = fn.expr(" OR ".join(f"{column} IS NULL" for column in rules.filled))
@@ -251,7 +257,7 @@ def _with_breaches(tables: Mapping[str, DataFrame], name: str) -> tuple[DataFram
     content = fn.lit(0).cast("long") if "/" in name else fn.xxhash64(*sorted(table.columns))
     for column, (target, key) in rules.references.items():
         found = f"found_{column}"
-        table = table.join(tables[target].select(fn.col(key).alias(found)), fn.col(column) == fn.col(found), "left")
+        table = table.join(members[target].select(fn.col(key).alias(found)), fn.col(column) == fn.col(found), "left")
         breaches[f"{column}_exists"] = fn.col(column).isNotNull() & fn.col(found).isNull()
     bits = [fn.when(breach, 1 << bit).otherwise(0) for bit, breach in enumerate(breaches.values())]
     broken = reduce(Column.bitwiseOR, bits)
