@@ -50,6 +50,8 @@ KEY_VARIABLE = "BEHAVIOR_PSEUDONYM_KEY"
 # Surrogate keys of facts, which each side makes in its own way, and what is numbered in their order.
 OWN_KEYS = frozenset({"session_key", "order_key", "cart_key", "line_number", "order_number"})
 ARRIVALS = "fact_data_quality"  # holds the day of the run; its counts are compared as such
+REQUIRED = ("bronze/events", "silver/events", "silver/sessions", "fact_session", "fact_sales", "revenue",
+            "dim_customer", "dim_product")  # fmt: skip
 OUTLETS = ("exports/powerbi", "exports/report", "exports/aggregate")  # of the chain; the peer makes none
 _SHOWN = {"seconds": "seconds", "seconds_per_million": "seconds per million", "peak_memory_mb": "peak memory, MiB",
           "process_seconds": "whole process, seconds"}  # fmt: skip
@@ -150,8 +152,9 @@ def contents(folder: Path, tables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def differences(ours: Run, peer: Run) -> list[str]:
-    """What both made and is not the same; what the peer made and the chain did not."""
-    return [name for name, value in peer.made.items() if ours.made.get(name) != value]
+    """What both made and is not the same, what the peer made and the chain did not, and what must not be missing."""
+    asked = dict.fromkeys((*REQUIRED, *peer.made))
+    return [n for n in asked if ours.made.get(n) is None or ours.made[n] != peer.made.get(n)]
 
 
 def figures(options: argparse.Namespace, pairs: Sequence[tuple[Run, Run]], rows: int) -> dict[str, Any]:
