@@ -207,6 +207,8 @@ CALLS = {"write_text", "write_bytes", "copyfile", "copy2", "copytree", "rename",
          "remove", "draft_of"}  # fmt: skip
 EXEMPT = {
     "behavior_assets/chain.py: _tidy": "removes the staging folder, and a refusal there is of no consequence",
+    "resources/executor.py: _unpack": "the code of this project, in the temporary folder of an executor",
+    "resources/spark.py: of_spark": "replaces parts of an expression, not files",
     "behavior_assets/privacy/vault.py: forget": "write_map, which it calls, comes by keys.map",
     "behavior_assets/privacy/erasure/case.py: _write": "its callers come by places of privacy",
     "behavior_assets/privacy/access/export.py: _export": "outside of the home; the command is given again",
