@@ -273,6 +273,7 @@ MAY = {
     "resources/models.py: pickle": "an error's words: nothing is kept that would need it",
     "behavior_assets/simulation/writers.py: pyarrow.csv": "writes made-up deliveries",
     "resources/compute.py: read_parquet": OWN,
+    "resources/spark.py: pandas": "the names of types, by a module of Spark that is called so",
     "behavior_assets/quality.py: read_table": OWN,
     "behavior_assets/sessions/build.py: duckdb.connect": "compares fingerprints, reads no file",
     "behavior_assets/relog.py: read_metadata": OWN,
