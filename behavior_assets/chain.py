@@ -28,7 +28,7 @@ from resources.disk import dagster_unheard, disk_errors, draft_of, refusal
 from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.lake import Lake, shared_views
-from resources.lock import exclusive
+from resources.lock import BusyError, beside, exclusive
 from resources.process import peak_memory_mb
 from resources.settings import Settings, with_zone
 from resources.spark_session import spark_at_hand
@@ -125,7 +125,8 @@ def tidied(settings: Settings) -> Iterator[None]:
 
 def _tidy(settings: Settings) -> None:
     home = settings.home
-    with exclusive(home.lake):  # nobody else's files are being read or written now
+    # Only where nobody else's files are being read or written now; else it is for the next command.
+    with suppress(BusyError), exclusive(home.lake, wait=False):
         shutil.rmtree(home.staging, ignore_errors=True)
         Lake(home.lake).vacuum(settings.vacuum_grace_hours * 3600)
     keys = settings.key_path.parent
@@ -155,7 +156,7 @@ def _run_chain(
     settings: Settings, config: dict[str, Any] | None, progress: Progress, *, train: bool
 ) -> ChainReport:
     started = time.perf_counter()
-    with exclusive(settings.home.lake):
+    with beside(settings.home.lake):
         lake = Lake(settings.home.lake)
         lake.recover()
         require_files(lake)

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 
-from resources.compute import Compute, read_files
+from resources.compute import Compute, DuckDB, parts_of
 from resources.lake import LakeTable
 from resources.parquet import DataFile
 from resources.parts import Days
@@ -73,9 +73,7 @@ def chunks(days: Sequence[str], rows: Mapping[str, int], limit: int) -> Iterator
 
 def read_parts(backend: Backend, table: LakeTable, parts: Iterable[str]) -> ir.Table:
     """The named parts of a lake table."""
-    live = table.parts()
-    files = [f for part in parts for f in live.get(part, [])]
-    return read_files(backend, table.spec, table.absolute(files))
+    return parts_of(DuckDB(backend), table, parts)
 
 
 def derive_days(

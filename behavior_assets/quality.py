@@ -7,7 +7,7 @@ judged is remembered with the content it was judged on, so an unchanged day is n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,9 @@ import pyarrow as pa
 from behavior_assets.incremental import content, fingerprint
 from expectations.rules import RuleSet, load_rules
 from resources.compute import Compute
-from resources.lake import Lake, LakeTable, TableSpec
+from resources.errors import ConflictError
+from resources.lake import COMMIT_ATTEMPTS, Lake, LakeTable, TableSpec
+from resources.parquet import DataFile
 
 QUALITY_DAYS = TableSpec(
     "quality/days",
@@ -61,6 +63,7 @@ def judge_days(compute: Compute, lake: Lake, table: LakeTable) -> Verdict:
     verdict = Verdict(table.spec.name, len(rules.rules), judged=fresh)
     state = {d: r for d, r in known.items() if d in now}
     if fresh:
+        told: dict[str, dict[str, Any]] = {}
         files = [f for f in table.files() if f.part in set(fresh)]
         breaches: dict[str, dict[str, int]] = {d: {} for d in fresh}
         blocked: set[str] = set()
@@ -75,9 +78,11 @@ def judge_days(compute: Compute, lake: Lake, table: LakeTable) -> Verdict:
             blocked |= days if result.rule.blocking else set()
             verdict.breaches[result.rule.name] = (result.rule.blocking, result.unexpected, sorted(days))
         for day in fresh:
-            state[day] = {"table_name": table.spec.name, "day": day, "content": now[day], "held": day in blocked,
+            told[day] = {"table_name": table.spec.name, "day": day, "content": now[day], "held": day in blocked,
                           "breaches": json.dumps(breaches[day])}  # fmt: skip
-        _remember(memory, table.spec, [state[d] for d in sorted(state)])
+        state |= told
+        # Whoever judged other days meanwhile is heard as well.
+        _remember(memory, table.spec, lambda rows: {r["day"]: r for r in rows if r["day"] in now} | told)
     blocking = {r.name for r in rules.rules if r.blocking}
     for day, row in sorted(state.items()):
         if row["held"]:
@@ -102,8 +107,8 @@ def judge_table(compute: Compute, lake: Lake, table: LakeTable, related: Iterabl
     for result in compute.judge(table, table.files(), others, rules):
         if not result.passed:
             verdict.breaches[result.rule.name] = (result.rule.blocking, result.unexpected, sorted(result.failed_days))
-    clean = [{"table_name": table.spec.name, "day": "", "content": now, "held": False, "breaches": "{}"}]
-    _remember(memory, table.spec, [] if verdict.breaches else clean)
+    clean = {"": {"table_name": table.spec.name, "day": "", "content": now, "held": False, "breaches": "{}"}}
+    _remember(memory, table.spec, lambda _: {} if verdict.breaches else clean)
     return verdict
 
 
@@ -134,15 +139,32 @@ def _version(rules: RuleSet) -> str:
 
 
 def _remembered(memory: LakeTable, table: str | None) -> list[dict[str, Any]]:
+    return _rows(memory, [f for f in memory.files() if table is None or f.part == _part(table)])
+
+
+def _rows(memory: LakeTable, files: list[DataFile]) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = []
-    files = [f for f in memory.files() if table is None or f.part == table.replace("/", "-")]
-    for path in memory.absolute(files):
-        rows += pq.read_table(path).to_pylist()
-    return rows
+    return [row for path in memory.absolute(files) for row in pq.read_table(path).to_pylist()]
 
 
-def _remember(memory: LakeTable, spec: TableSpec, rows: list[dict[str, Any]]) -> None:
-    table = pa.Table.from_pylist(rows, schema=QUALITY_DAYS.schema)
-    memory.commit([memory.write(spec.name.replace("/", "-"), "days", [table])])
+def _remember(
+    memory: LakeTable, spec: TableSpec, change: Callable[[list[dict[str, Any]]], dict[str, dict[str, Any]]]
+) -> None:
+    """Replace what is known of a table by what ``change`` makes of it, rows by day; if others were faster, of theirs."""
+    part = _part(spec.name)
+    for attempt in range(1, COMMIT_ATTEMPTS + 1):
+        seen = [f for f in memory.files() if f.part == part]
+        rows = change(_rows(memory, seen))
+        table = pa.Table.from_pylist([rows[day] for day in sorted(rows)], schema=QUALITY_DAYS.schema)
+        try:
+            memory.commit([memory.write(part, "days", [table])], seen={part: seen})
+        except ConflictError:
+            if attempt == COMMIT_ATTEMPTS:
+                raise
+        else:
+            return
+
+
+def _part(table: str) -> str:
+    return table.replace("/", "-")

@@ -7,6 +7,7 @@ Only for broken rules does SQL of our own count the rows, and on which days they
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ def evaluate(
     return DuckDBEvaluation(connection, relation, rules).results()
 
 
-class Evaluation:
+class Evaluation(ABC):
     """One relation under the rules of one table; where it lies and who answers is for the heirs to say."""
 
     def __init__(self, relation: str, rules: RuleSet) -> None:
@@ -107,25 +108,25 @@ class Evaluation:
             unexpected, days = self._breaches(rule)
         return RuleResult(rule, False, unexpected, total, days, reason)  # noqa: FBT003
 
+    @abstractmethod
     def _columns(self) -> dict[str, str]:
         """Return the type of each column, as DuckDB calls it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read(self, names: tuple[str, ...], query: str) -> list[tuple[Any, ...]]:
         """Run SQL of our own."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _names(self, query: str) -> set[str]:
         """Return the columns that a query would give."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _understands(self, query: str) -> bool:
         """Return whether all columns that a query needs are there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _verdicts(self, rules: list[Rule]) -> dict[str, bool]:
         """Return which rules are kept, by name."""
-        raise NotImplementedError
 
     def _day(self) -> str | None:
         """Return the day of a row as SQL."""

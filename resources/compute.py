@@ -5,7 +5,6 @@ The expressions are the same wherever they run. DuckDB, in this process, is here
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -167,5 +166,3 @@ def all_of(compute: Compute, table: LakeTable) -> ir.Table:
     """A whole lake table."""
     return compute.read(table, table.files())
 
-
-EVERYTHING = sys.maxsize  # of rows: an engine that bounds its memory by itself

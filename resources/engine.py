@@ -64,12 +64,6 @@ def key_event(value: str) -> int:
     """60 bits of a keyed sha256 over an event id."""
 
 
-def configure(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Limits, UTC and the shared macros on a fresh connection. The temporary folder lies in the home."""
-    _limit(connection, settings.memory_limit, settings.threads, settings.home.staging / "spill")
-    connection.execute(_MACROS)
-
-
 def _limit(connection: duckdb.DuckDBPyConnection, memory: int, threads: int, spill: Path | None) -> None:
     """Set the limits for a database and all cursors on it."""
     options: dict[str, str | int] = {
@@ -133,13 +127,26 @@ def engine(settings: Settings, *, pseudonyms: bool = False) -> Iterator[Backend]
     """An Ibis backend over a fresh in-memory DuckDB. ``backend.con`` is the native connection."""
     settings.home.staging.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect(":memory:")
+    with _spill(settings.home.staging) as spill:
+        try:
+            _limit(connection, settings.memory_limit, settings.threads, spill)
+            connection.execute(_MACROS)
+            if pseudonyms:
+                install_pseudonyms(connection, settings)
+            yield ibis.duckdb.from_connection(connection)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _spill(folder: Path | None) -> Iterator[Path | None]:
+    """A place below a folder for what a database cannot hold in memory: two databases must not share one."""
+    place = None if folder is None else folder / f"spill-{uuid.uuid4().hex}"
     try:
-        configure(connection, settings)
-        if pseudonyms:
-            install_pseudonyms(connection, settings)
-        yield ibis.duckdb.from_connection(connection)
+        yield place
     finally:
-        connection.close()
+        if place is not None:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
@@ -148,19 +155,17 @@ def locked(folder: Path | None, memory: int, threads: int) -> Iterator[duckdb.Du
 
     Files elsewhere, other databases, extensions, the network and every setting are out of reach.
     """
-    spill = None if folder is None else folder / f"parser-{uuid.uuid4().hex}"  # two databases must not share one
     connection = duckdb.connect(":memory:")
-    try:
-        _limit(connection, memory, threads, spill)
-        if folder is not None:
-            connection.execute(f"SET allowed_directories = [{_quoted(str(folder))}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        yield connection
-    finally:
-        connection.close()
-        if spill is not None:
-            shutil.rmtree(spill, ignore_errors=True)
+    with _spill(folder) as spill:
+        try:
+            _limit(connection, memory, threads, spill)
+            if folder is not None:
+                connection.execute(f"SET allowed_directories = [{_quoted(str(folder))}]")
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            yield connection
+        finally:
+            connection.close()
 
 
 @contextmanager
@@ -192,8 +197,3 @@ def probe() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB that reaches no file at all, for asking whether it understands a text."""
     with locked(None, _PROBE_MEMORY, 1) as connection:
         yield connection
-
-
-def clean_staging(path: Path) -> None:
-    """Remove what an earlier run left behind."""
-    shutil.rmtree(path, ignore_errors=True)

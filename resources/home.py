@@ -11,7 +11,7 @@ from resources.compute import Compute, DuckDB
 from resources.disk import disk_errors
 from resources.engine import engine
 from resources.lake import Lake
-from resources.lock import exclusive
+from resources.lock import beside, exclusive
 from resources.settings import Settings, create_home, read_settings, resolve_home
 from resources.wordless import wordless
 
@@ -32,23 +32,26 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Lake(resolve_home(self.home or None).lake)
 
     @contextmanager
-    def engine(self, *, pseudonyms: bool = False) -> Iterator[Backend]:
-        """A fresh engine with the home's limits; other processes that write to this lake wait meanwhile."""
+    def engine(self, *, pseudonyms: bool = False, others: bool = False) -> Iterator[Backend]:
+        """A fresh engine with the home's limits; other processes that write to this lake wait meanwhile.
+
+        ``others``: they need not, unless they want it for themselves.
+        """
         settings = read_settings(self.home or None)
         lake = settings.home.lake
-        with wordless(), disk_errors(lake), exclusive(lake):
+        with wordless(), disk_errors(lake), beside(lake) if others else exclusive(lake):
             Lake(lake).recover()
             with engine(settings, pseudonyms=pseudonyms) as backend:
                 yield backend
 
     @contextmanager
-    def compute(self, *, local: bool = False) -> Iterator[Compute]:
-        """What computes tables from silver events on, by the setting ``engine``; the lake is locked meanwhile.
+    def compute(self, *, local: bool = False, others: bool = False) -> Iterator[Compute]:
+        """What computes tables from silver events on, by the setting ``engine``; the lake is locked as by ``engine``.
 
         ``local``: this process, whatever the setting says.
         """
         settings = self._chosen()
-        with self.engine() as backend:
+        with self.engine(others=others) as backend:
             if local or settings.engine == "duckdb":
                 yield DuckDB(backend)
                 return

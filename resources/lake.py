@@ -30,6 +30,7 @@ from resources.errors import ConflictError, IntegrityError
 from resources.failpoints import reach
 from resources.integrity import REMEDY
 from resources.journal import ACTIONS_KEY, Journal
+from resources.lock import TABLES, exclusive
 from resources.parquet import DataFile, write_part
 from resources.vacuum import sweep
 
@@ -76,7 +77,7 @@ class Lake:
         return LakeTable(self.root / spec.name, spec, self.first_day if spec.by_day else "")
 
     def recover(self) -> list[str]:
-        """Make good what a crash left at the end of any table's log; the lake's lock must be held.
+        """Make good what a crash left at the end of any table's log; others may be at work in the lake.
 
         Returns the torn commits taken away. Raises IntegrityError for an acknowledged commit that is damaged: any of
         an original, whose commits hold the ledger, and of other tables those that tell their files.
@@ -84,12 +85,14 @@ class Lake:
         torn = []
         for log in sorted(self.root.glob("*/*/_delta_log")):
             name = log.parent.relative_to(self.root).as_posix()
-            torn += [f"{name}/{commit}" for commit in Journal(log.parent).recover()]
-            LakeTable(log.parent, TableSpec(name, pa.schema([]))).require_log()
+            table = LakeTable(log.parent, TableSpec(name, pa.schema([])))
+            with table.alone():
+                torn += [f"{name}/{commit}" for commit in table.journal.recover()]
+            table.require_log()
         return torn
 
     def vacuum(self, grace_seconds: float) -> int:
-        """Remove drafts, and data files that no version since then names; the lake's lock must be held.
+        """Remove drafts, and data files that no version since then names; the lake must be held alone.
 
         A table whose log cannot be read is left as it is. Returns how many files went.
         """
@@ -144,6 +147,17 @@ class LakeTable:
         self.journal = Journal(root)
         views = _VIEWS.get()
         self._view = _View() if views is None else views.setdefault(root, _View())
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else commits to the table meanwhile."""
+        with exclusive(self.locks):
+            yield
+
+    @property
+    def locks(self) -> Path:
+        """The folder of the table's locks: outside of the table, which other programs read."""
+        return self.root.parent.parent / TABLES / self.spec.name.replace("/", ".")
 
     def require_log(self) -> None:
         """Raise IntegrityError where the log is damaged in what is read of it: of originals all, for the ledger."""
@@ -251,21 +265,34 @@ class LakeTable:
         remove: Iterable[DataFile] = (),
         metadata: Mapping[str, Any] | None = None,
         batch: Batch | None = None,
+        seen: Mapping[str, list[DataFile]] | None = None,
     ) -> int:
         """Make files visible in one commit and return the version.
 
         With ``replace`` the parts of the added files lose their older files in the same commit; ``drop`` names
         further parts that go, ``remove`` single files. A commit that loses against another writer is made again on
         the table as that one left it. Of a ``batch`` that is in already nothing is done; raises ConflictError where
-        another batch has its number or a later one.
+        another batch has its number or a later one, or where a part has no longer the files that were ``seen`` in it.
         """
-        added, drop, remove = list(added), set(drop), list(remove)
+        with self.alone():
+            return self._commit_alone(
+                list(added), set(drop), list(remove), metadata, batch, seen or {}, replace=replace
+            )
+
+    def _commit_alone(
+        self, added: list[DataFile], drop: set[str], remove: list[DataFile], metadata: Mapping[str, Any] | None,
+        batch: Batch | None, seen: Mapping[str, list[DataFile]], *, replace: bool,
+    ) -> int:  # fmt: skip
+        """Commit with the table's lock, which keeps out all but who cannot see it: such a commit is made again."""
         for attempt in range(1, COMMIT_ATTEMPTS + 1):
             handle = self._widened(self._created())
             if batch is not None and self._applied(handle, batch, replace=replace):
                 return handle.version()
             # From here on nothing looks at the table again: the commit fails if it is not what this handle saw.
             live = _by_part(self._files(handle))
+            if other := [part for part, files in seen.items() if live.get(part, []) != files]:
+                msg = f"{self.spec.name}: another process has changed {other[0]}. Run the same command again."
+                raise ConflictError(msg)
             gone_parts = ({f.part for f in added} if replace else set()) | drop
             kept = {f.path for f in added}
             leaving = kept | {f.path for f in remove}

@@ -95,7 +95,7 @@ class Spark:
         whole = {f.path for part, files in table.parts().items() if part in parts for f in files} == wanted
         if not table.spec.by_day or not whole:
             msg = f"{table.spec.name}: Spark reads whole days or whole tables"
-            raise NotImplementedError(msg)
+            raise ValueError(msg)
         days = ", ".join(f"DATE '{part}'" for part in parts)
         return frame.where(f"event_date IN ({days})")
 

@@ -33,6 +33,8 @@ def spark_session(settings: Settings) -> SparkSession:
     if importlib.util.find_spec("pyspark") is None:
         msg = "--engine spark: PySpark is not installed: pip install 'behavior-lakehouse[spark]'."
         raise UsageError(msg)
+    if _SESSIONS:
+        return _SESSIONS[-1]
     remote = settings.spark_remote
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if not remote and shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
@@ -42,7 +44,6 @@ def spark_session(settings: Settings) -> SparkSession:
         if remote.startswith("sc://"):
             _require_answer(remote)
         made = _connected(remote) if remote.startswith("sc://") else _classic(settings)
-        _SESSIONS.append(made)
         made.conf.set("spark.sql.session.timeZone", "UTC")
         made.sql("SELECT 1").collect()
     except Exception as error:
@@ -52,6 +53,7 @@ def spark_session(settings: Settings) -> SparkSession:
             f"that Delta Lake's jars are at hand (setting spark_jars, else {DELTA} by Maven)."
         )
         raise UsageError(msg) from error
+    _SESSIONS.append(made)
     return made
 
 

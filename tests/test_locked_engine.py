@@ -139,7 +139,7 @@ def told(con: duckdb.DuckDBPyConnection, *names: str) -> list[Any]:
 
 def within(staging: Path, folder: str) -> bool:
     """Whether an allowed folder is the staging folder or, for what does not fit into memory, one in it."""
-    return Path(folder) == staging or (Path(folder).parent == staging and Path(folder).name.startswith("parser-"))
+    return Path(folder) == staging or (Path(folder).parent == staging and Path(folder).name.startswith("spill-"))
 
 
 def test_its_limits_are_those_of_the_settings(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
-from resources import failpoints
+from resources import failpoints, lock
 from resources.lake import Lake
 from resources.lock import exclusive
 from tests import matrix
@@ -63,7 +63,7 @@ def as_the_daemon(home: str) -> None:
 
 def without_locks() -> None:
     """As on a system that has none: whoever writes meanwhile is not waited for."""
-    sys.modules["fcntl"] = None  # type: ignore[assignment]
+    lock.fcntl = None  # type: ignore[assignment]
 
 
 def sleeps(base: str, home: str, place: str, number: int) -> None:
@@ -131,6 +131,39 @@ def publishes(home: str, days: int) -> list[str]:
         manifest: Any = read_manifest(Path(home) / "exports")
         found.append(manifest["snapshot"])
     return found
+
+
+def builds_a_day(home: str, day: str, meeting: str, many: int) -> bool:
+    """One partition of the days' job. In the middle of its silver it waits until so many processes are there as well.
+
+    Where they had to wait for each other none would go on: it fails after a while.
+    """
+    import dagster as dg
+
+    from behavior_assets.chain import prepare_instance
+    from behavior_assets.definitions import build_definitions
+    from resources.settings import create_home
+
+    def meet(place: str) -> None:
+        here = Path(meeting) / day
+        silver = Path(home) / "lake/silver/events" / f"event_date={day}"
+        if place != "parquet.sync" or here.exists() or not silver.exists():
+            return
+        here.touch()
+        for _ in range(6000):
+            if len(list(Path(meeting).iterdir())) >= many:
+                return
+            time.sleep(0.1)
+        raise TimeoutError(day)
+
+    settings = create_home(home)
+    prepare_instance(settings)
+    failpoints.arm("parquet.write:kill@1000000")
+    failpoints._fire = meet
+    definitions = build_definitions(settings)
+    with dg.DagsterInstance.get() as instance:
+        return bool(definitions.resolve_job_def("days").execute_in_process(
+            instance=instance, partition_key=day, raise_on_error=True).success)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from resources.compute import DuckDB
 from resources.errors import BehaviorError, UsageError
 from resources.home import HomeResource
 from resources.lake import Lake
+from resources.lock import exclusive
 from resources.settings import Settings
 
 GROUP = "ingestion"
@@ -126,7 +127,9 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         context: dg.AssetExecutionContext, config: DeliveryConfig, home: HomeResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         settings = home.settings()
-        with home.engine() as backend:  # what another run has taken meanwhile is not there any more
+        ledger = home.lake().table(BRONZE_EVENTS)
+        # One batch after the other: what another run has taken meanwhile is not there any more.
+        with home.engine(others=True) as backend, exclusive(ledger.locks / "batch"):
             require_originals(home.lake())
             require_same_key(settings, home.lake().table(SILVER_EVENTS))
             wanted, landing = deliveries_of(config, home.lake(), settings)
@@ -156,7 +159,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
     )  # fmt: skip
     def bronze_events(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         table = home.lake().table(BRONZE_EVENTS)
-        with home.engine() as backend:
+        with home.engine(others=True) as backend:
             verdict = judge_days(DuckDB(backend), home.lake(), table)
         parts = table.parts()
         rows = sum(f.rows for day in wanted_days(context) for f in parts.get(day, []))

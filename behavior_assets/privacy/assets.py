@@ -17,6 +17,7 @@ from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days, judge_days
 from resources.compute import DuckDB
 from resources.home import HomeResource
+from resources.lock import days_alone
 
 
 def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -35,7 +36,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         table = lake.table(SILVER_EVENTS)
         held = held_days(lake, "bronze/events")
         require_key(settings, table)  # before the engine makes a key where there is none
-        with home.engine(pseudonyms=True) as backend:
+        with home.engine(pseudonyms=True, others=True) as backend, days_alone(table.locks, wanted_days(context)):
             done = build_silver(backend, lake, settings, wanted_days(context), held, PROGRESS.get())
             verdict = judge_days(DuckDB(backend), lake, table)
         parts = table.parts()
