@@ -27,11 +27,12 @@ from resources import errors
 from resources.disk import dagster_unheard, disk_errors, draft_of, refusal
 from resources.errors import BehaviorError
 from resources.failpoints import reach
-from resources.lake import Lake, shared_views
+from resources.lake import Lake
 from resources.lock import BusyError, beside, exclusive
 from resources.process import peak_memory_mb
 from resources.settings import Settings, with_zone
 from resources.spark_session import spark_at_hand
+from resources.table import shared_views
 from resources.vacuum import remove_drafts
 
 if TYPE_CHECKING:

@@ -132,7 +132,7 @@ def run(
     from behavior_assets.chain import run_chain
     from behavior_assets.ingestion.arrivals import find_files
     from behavior_assets.ingestion.sources import load_source
-    from resources.lake import shared_views
+    from resources.table import shared_views
 
     paths = [*(source or []), *(more or [])]
     if paths:

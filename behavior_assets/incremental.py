@@ -14,9 +14,9 @@ import ibis.expr.types as ir
 from ibis.backends.duckdb import Backend
 
 from resources.compute import Compute, DuckDB, parts_of
-from resources.lake import LakeTable
 from resources.parquet import DataFile
 from resources.parts import Days
+from resources.table import LakeTable
 
 FINGERPRINT_DIGITS = 16
 Progress = Callable[[str, int], None]

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from behavior_assets.incremental import Progress, quiet
 from behavior_assets.quality import Verdict
-from resources.lake import TableSpec
+from resources.table import TableSpec
 
 OWNERS = ["team:data-engineering"]
 BLOCKING_CHECK = "blocking_rules"

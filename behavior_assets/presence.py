@@ -10,8 +10,9 @@ from behavior_assets.ingestion.audit import in_quarantine
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
 from resources.errors import IntegrityError
-from resources.lake import Lake, TableSpec
+from resources.lake import Lake
 from resources.settings import Home
+from resources.table import TableSpec
 
 _FIRST = f"_delta_log/{1:020d}.json"  # what follows the commit that makes an empty table
 

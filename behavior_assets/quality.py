@@ -17,8 +17,9 @@ from behavior_assets.incremental import content, fingerprint
 from expectations.rules import RuleSet, load_rules
 from resources.compute import Compute
 from resources.errors import ConflictError
-from resources.lake import COMMIT_ATTEMPTS, Lake, LakeTable, TableSpec
+from resources.lake import Lake
 from resources.parquet import DataFile
+from resources.table import COMMIT_ATTEMPTS, LakeTable, TableSpec
 
 QUALITY_DAYS = TableSpec(
     "quality/days",
@@ -151,7 +152,7 @@ def _rows(memory: LakeTable, files: list[DataFile]) -> list[dict[str, Any]]:
 def _remember(
     memory: LakeTable, spec: TableSpec, change: Callable[[list[dict[str, Any]]], dict[str, dict[str, Any]]]
 ) -> None:
-    """Replace what is known of a table by what ``change`` makes of it, rows by day; if others were faster, of theirs."""
+    """Replace what is known of a table by what ``change`` makes of it, rows by day; if another was faster, of that."""
     part = _part(spec.name)
     for attempt in range(1, COMMIT_ATTEMPTS + 1):
         seen = [f for f in memory.files() if f.part == part]

@@ -22,9 +22,9 @@ from behavior_assets.ingestion.sources import FORMATS
 from behavior_assets.tables import KEPT, ORIGINALS
 from behavior_assets.verification import Inspection, TableCheck
 from resources.commits import Commit, Log, live_files
-from resources.lake import BATCHES
 from resources.parquet import DataFile
 from resources.settings import ZONE_KEY, Settings
+from resources.table import BATCHES
 
 BRONZE, QUARANTINE = (spec.name for spec in ORIGINALS)
 

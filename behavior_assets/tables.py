@@ -9,7 +9,7 @@ from behavior_assets.quality import QUALITY_DAYS
 from behavior_assets.sessions.sessionise import SESSION_PARTS, SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
 from exports.contract import gold, published
-from resources.lake import TableSpec
+from resources.table import TableSpec
 
 DAY_TABLES = (SILVER_EVENTS, SESSION_PARTS, SILVER_SESSIONS, CUSTOMER_DAY, PRODUCT_DAY, COMMERCE_EVENTS)
 ORIGINALS = (BRONZE_EVENTS, QUARANTINE_EVENTS)

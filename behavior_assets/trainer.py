@@ -23,7 +23,8 @@ from resources.process import peak_memory_mb
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
-    from resources.lake import Lake, TableSpec
+    from resources.lake import Lake
+    from resources.table import TableSpec
 
 CARD, ACCOUNT = "card.md", "training.json"
 NOT_ENOUGH, REFUSED = "not enough data", "refused"

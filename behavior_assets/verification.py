@@ -33,11 +33,12 @@ from resources.commits import Commit, Log, live_files, number_of
 from resources.errors import IntegrityError, UsageError
 from resources.integrity import Problem, Sums
 from resources.keys import key_place, was_destroyed
-from resources.lake import Lake, LakeTable
+from resources.lake import Lake
 from resources.lock import exclusive
 from resources.models import ModelStore
 from resources.parquet import DataFile
 from resources.settings import CONSENTS, PROFILES, Settings
+from resources.table import LakeTable
 
 
 def require_files(lake: Lake) -> None:

@@ -10,7 +10,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from resources.lake import TableSpec
+from resources.table import TableSpec
 
 UNKNOWN_KEY = -1
 UNKNOWN = "(unknown)"

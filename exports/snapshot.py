@@ -23,10 +23,11 @@ from exports.hashing import MODULUS, file_hashes
 from resources.disk import disk_errors, draft_of, make_folder, sync_path
 from resources.errors import IntegrityError, QualityError, UsageError
 from resources.failpoints import reach
-from resources.lake import Lake, LakeTable
+from resources.lake import Lake
 from resources.parquet import DataFile
 from resources.settings import Settings
 from resources.stamp import stamp
+from resources.table import LakeTable
 
 SCHEMA_VERSION = 1
 Manifest = dict[str, Any]

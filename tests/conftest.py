@@ -37,9 +37,10 @@ from exports.contract import gold
 from exports.hashing import MODULUS, file_hashes
 from resources.compute import DuckDB
 from resources.engine import engine
-from resources.lake import Lake, LakeTable, TableSpec, shared_views
+from resources.lake import Lake
 from resources.lock import exclusive
 from resources.settings import Settings, create_home
+from resources.table import LakeTable, TableSpec, shared_views
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -162,7 +162,7 @@ def _build_short(resource: Any) -> None:
     from behavior_assets.ingestion.canonical import BRONZE_EVENTS
     from behavior_assets.star.build import StarBuilder
     from resources.compute import DuckDB
-    from resources.lake import TableSpec
+    from resources.table import TableSpec
 
     lake, settings = resource.lake(), resource.settings()
     copies = TableSpec("silver/copies", BRONZE_EVENTS.schema, by_day=True)

@@ -347,7 +347,7 @@ def test_events_of_an_older_program_are_read_with_what_they_do_not_say(tmp_path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from resources.lake import TableSpec
+    from resources.table import TableSpec
 
     chain = chain_of(tmp_path, SHOP[:3], star=False)
     bronze = chain.table("bronze/events")

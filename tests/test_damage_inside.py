@@ -53,7 +53,8 @@ def refusal(home: Path) -> str:
 def content(home: Path) -> dict[str, bytes]:
     """Every file of lake and exports, but for what is staged and locked there for a while."""
     files = [p for part in ("lake", "exports") for p in (home / part).rglob("*") if p.is_file()]
-    return {named(home, p): p.read_bytes() for p in files if not p.name.startswith(".lock") and ".staging" not in p.parts}
+    files = [p for p in files if not p.name.startswith(".lock")]
+    return {named(home, p): p.read_bytes() for p in files if ".staging" not in p.parts}
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

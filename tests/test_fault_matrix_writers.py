@@ -26,11 +26,11 @@ from deltalake import DeltaTable
 from behavior_assets.automation import changed_days_sensor, landing_sensor
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
-from resources import lake
+from resources import table as lake_table
 from resources.errors import ConflictError
 from resources.home import HomeResource
-from resources.lake import COMMIT_ATTEMPTS, LakeTable, TableSpec
 from resources.parquet import DataFile
+from resources.table import COMMIT_ATTEMPTS, LakeTable, TableSpec
 from tests.conftest import REPOSITORY, Chain, Result, rees46_row, run_cli, same_key, write_rees46
 from tests.zygote import Zygote
 
@@ -249,10 +249,10 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], times: i
             reached.append(place)
             if len(reached) <= times:
                 with monkeypatch.context() as inner:
-                    inner.setattr(lake, "reach", lambda _place: None)
+                    inner.setattr(lake_table, "reach", lambda _place: None)
                     act()
 
-    monkeypatch.setattr(lake, "reach", reach)
+    monkeypatch.setattr(lake_table, "reach", reach)
     return reached
 
 

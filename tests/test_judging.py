@@ -15,7 +15,8 @@ from behavior_assets.quality import Verdict, judge_table
 from expectations import bridge
 from expectations.rules import RuleSet, parse_rules
 from resources.compute import DuckDB
-from resources.lake import Lake, TableSpec
+from resources.lake import Lake
+from resources.table import TableSpec
 
 VISITS = TableSpec("gold/fact_visit", pa.schema([("visit_key", pa.int64()), ("shop_key", pa.int64())]))
 SHOPS = TableSpec("gold/dim_shop", pa.schema([("shop_key", pa.int64())]))

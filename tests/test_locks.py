@@ -13,9 +13,10 @@ import pytest
 from behavior_assets import quality
 from behavior_assets.quality import held_days
 from resources.errors import ConflictError
-from resources.lake import Lake, LakeTable, TableSpec
+from resources.lake import Lake
 from resources.lock import BusyError, beside, days_alone, exclusive
 from resources.parquet import DataFile
+from resources.table import LakeTable, TableSpec
 
 MOMENT = 0.3  # so long somebody is watched who must be waiting; who is not would have gone on long before
 LONG = 60.0
@@ -25,22 +26,27 @@ class Other(threading.Thread):
     """Somebody else who wants a lock, and has it until told to let go."""
 
     def __init__(self, lock: Callable[[], AbstractContextManager[None]]) -> None:
+        """Begin to want it."""
         super().__init__(daemon=True)
         self.lock, self.has, self.go = lock, threading.Event(), threading.Event()
         self.start()
 
     def run(self) -> None:
+        """Wait for it, and have it for a while."""
         with self.lock():
             self.has.set()
             self.go.wait(LONG)
 
     def waits(self) -> bool:
+        """Whether it does not have it yet."""
         return not self.has.wait(MOMENT)
 
     def got_it(self) -> bool:
+        """Whether it has it now, or soon."""
         return self.has.wait(LONG)
 
     def lets_go(self) -> None:
+        """Give it up."""
         self.go.set()
         self.join(LONG)
 

@@ -22,8 +22,8 @@ import pytest
 
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import decode
-from resources.lake import Batch, TableSpec
 from resources.parquet import write_part
+from resources.table import Batch, TableSpec
 from tests.conftest import REPOSITORY, Chain, rees46_row, write_rees46
 
 PACKAGES = ("behavior_assets", "exports", "expectations", "resources")
@@ -34,8 +34,8 @@ COMMITS = {"create_write_transaction", "write_deltalake", "DeltaTable.create", "
            "add_feature", "set_table_properties", "cleanup_metadata"}  # fmt: skip
 FILES = {"ParquetWriter", "write_table", "write_dataset", "write_to_dataset", "to_parquet", "write_parquet"}
 MAY = {
-    "resources/lake.py: DeltaTable.create": "the one way: the table's first commit",
-    "resources/lake.py: create_write_transaction": "the one way: every further commit",
+    "resources/table.py: DeltaTable.create": "the one way: the table's first commit",
+    "resources/table.py: create_write_transaction": "the one way: every further commit",
     "resources/parquet.py: ParquetWriter": "the one way: every data file",
     "resources/parquet.py: write_table": "the same writer",
     "behavior_assets/privacy/vault.py: write_table": "the map between two keys, which must not be in the lake",
@@ -95,7 +95,7 @@ def test_only_the_lake_knows_delta() -> None:
     importing = {name for name, source in modules() for n in ast.walk(ast.parse(source))
                  if (isinstance(n, ast.ImportFrom) and (n.module or "").partition(".")[0] == "deltalake")
                  or (isinstance(n, ast.Import) and any(a.name.startswith("deltalake") for a in n.names))}  # fmt: skip
-    assert importing == {"resources/lake.py"}
+    assert importing == {"resources/table.py"}
 
 
 @pytest.mark.parametrize("line", [

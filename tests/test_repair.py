@@ -18,8 +18,8 @@ from behavior_assets.ingestion import landing
 from behavior_assets.quality import QUALITY_DAYS
 from behavior_assets.repair import Aside, repair_home
 from behavior_assets.tables import all_tables
-from resources.lake import LakeTable
 from resources.settings import read_settings
+from resources.table import LakeTable
 from tests.conftest import Chain, rees46_row, run_cli, write_rees46
 from tests.damage import bring_up_to_date, broken, copied, flip, live, named, spoil
 

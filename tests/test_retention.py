@@ -28,10 +28,10 @@ from exports.snapshot import read_manifest, write_duckdb
 from resources.errors import BehaviorError
 from resources.failpoints import armed
 from resources.home import HomeResource
-from resources.lake import LakeTable
 from resources.lock import exclusive
 from resources.models import ModelStore
 from resources.settings import Settings
+from resources.table import LakeTable
 from tests.conftest import Chain, rees46_row, run_cli, write_rees46
 from tests.persons import ANN, ANNS, BOB, DAYS, EVE, again, called, deliveries, problems, seen, visit
 

@@ -14,7 +14,7 @@ from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODU
 from expectations.bridge import RuleResult, evaluate
 from expectations.rules import Rule, load_rules, relation_name
 from exports.contract import PublishedTable, published
-from resources.lake import TableSpec
+from resources.table import TableSpec
 
 BELOW_GOLD = (BRONZE_EVENTS, SILVER_EVENTS, SILVER_SESSIONS, CUSTOMER_DAY, PRODUCT_DAY, COMMERCE_EVENTS)
 PSEUDONYM = "0123456789abcdef0123456789abcdef"

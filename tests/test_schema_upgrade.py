@@ -14,8 +14,9 @@ from behavior_assets.star.aggregates import CUSTOMER_DAY, read_customer_days
 from resources.commits import Log
 from resources.compute import DuckDB
 from resources.engine import engine
-from resources.lake import Lake, LakeTable, TableSpec
+from resources.lake import Lake
 from resources.settings import create_home
+from resources.table import LakeTable, TableSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,9 +19,9 @@ from behavior_assets.trainer import ACCOUNT, CARD, NOT_ENOUGH, REFUSED, About, R
 from behavior_assets.training import Figure, NotEnough, Trained
 from resources.engine import engine
 from resources.errors import TrainingError
-from resources.lake import TableSpec
 from resources.models import SERVING, ModelStore
 from resources.settings import create_home
+from resources.table import TableSpec
 
 FIGURES = (Figure("ap", 0.25, "prefix 1", 0.2, 0.3, "rule", 0.1), Figure("sessions", 100.0))
 TEXTS = dict.fromkeys(FIELDS, "Something.")

@@ -19,7 +19,7 @@ from behavior_assets.ingestion.canonical import CONTRACT_VERSION
 from behavior_assets.ingestion.deduplicate import Duplicates, SeenIds
 from behavior_assets.ingestion.ledger import FileEntry
 from behavior_assets.ingestion.reader import FileReading
-from resources import lake
+from resources import table
 from resources.parquet import DataFile
 from resources.settings import Settings
 
@@ -174,7 +174,7 @@ class Batch:
         )
 
 
-def marker(number: int, entries: Iterable[FileEntry]) -> lake.Batch:
+def marker(number: int, entries: Iterable[FileEntry]) -> table.Batch:
     """What a batch is known by in the lake: its number, and which deliveries it holds."""
     keys = "\x1f".join(sorted(e.key for e in entries))
-    return lake.Batch(number, hashlib.sha256(keys.encode()).hexdigest())
+    return table.Batch(number, hashlib.sha256(keys.encode()).hexdigest())

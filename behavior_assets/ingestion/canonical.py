@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from resources.lake import TableSpec
+from resources.table import TableSpec
 
 CONTRACT_VERSION = "1"
 

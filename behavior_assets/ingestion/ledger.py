@@ -12,8 +12,8 @@ from typing import Any
 
 from resources.errors import IntegrityError
 from resources.integrity import REMEDY
-from resources.lake import LakeTable
 from resources.settings import Settings
+from resources.table import LakeTable
 
 LEDGER_KEY = "behavior.ledger"
 REMOVED_KEY = "behavior.removed"

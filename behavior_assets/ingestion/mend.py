@@ -17,8 +17,8 @@ from behavior_assets.ingestion.reload import UNREADABLE, Originals, bronze_rows,
 from behavior_assets.privacy.marks import read_marks
 from resources.disk import disk_errors, sync_path
 from resources.errors import InputRefusedError
-from resources.lake import LakeTable
 from resources.parquet import DataFile
+from resources.table import LakeTable
 
 _FIRST_AGAIN = 9000  # numbers of files that hold rows of a batch whose own file nobody knows any more
 

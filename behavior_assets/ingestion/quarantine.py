@@ -23,9 +23,10 @@ from behavior_assets.presence import require_acknowledged, require_originals
 from resources.disk import disk_errors
 from resources.errors import UsageError
 from resources.failpoints import reach
-from resources.lake import Batch as Marker
-from resources.lake import Lake, LakeTable
+from resources.lake import Lake
 from resources.settings import Settings
+from resources.table import Batch as Marker
+from resources.table import LakeTable
 
 _SUFFIX = {"csv": ".csv", "jsonl": ".jsonl", "parquet": ".jsonl"}  # a Parquet row is kept as JSON
 MOST_SHOWN = 120  # characters of a raw row

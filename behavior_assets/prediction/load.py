@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
     from numpy.typing import NDArray
 
-    from resources.lake import Lake, TableSpec
+    from resources.lake import Lake
+    from resources.table import TableSpec
 
     Floats = NDArray[np.float64]
 

@@ -19,7 +19,8 @@ from ibis.backends.duckdb import Backend
 
 from behavior_assets.incremental import fingerprint, read_parts
 from behavior_assets.privacy.normal import normal_ids
-from resources.lake import Lake, LakeTable, TableSpec
+from resources.lake import Lake
+from resources.table import LakeTable, TableSpec
 
 CONSENTS = TableSpec(
     "bronze/consents",

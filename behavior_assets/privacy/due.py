@@ -28,11 +28,12 @@ from behavior_assets.repair import DAMAGED
 from behavior_assets.tables import all_tables
 from exports.snapshot import read_manifest
 from exports.tombstones import is_tombstone, read_tombstone
-from resources.lake import Lake, LakeTable
+from resources.lake import Lake
 from resources.models import ModelStore
 from resources.parquet import DataFile
 from resources.settings import Home, Settings
 from resources.stamp import stamp
+from resources.table import LakeTable
 
 LAYERS = tuple(layer for layer in Layer if layer not in {Layer.decisions, Layer.forever})
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable
 
 from resources.errors import UsageError
 from resources.keys import PSEUDONYM, KeyVersion, key_place, key_versions, load_key, was_destroyed
-from resources.lake import LakeTable
 from resources.parquet import DataFile
 from resources.settings import Settings
+from resources.table import LakeTable
 
 KEY_ID, KEY_VERSION = "behavior.key_id", "behavior.key_version"  # in the metadata of silver's commits
 

@@ -35,12 +35,13 @@ from exports.tombstones import bury
 from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.keys import was_destroyed
-from resources.lake import Lake, LakeTable, shared_views
+from resources.lake import Lake
 from resources.lock import alone
 from resources.models import ModelStore
 from resources.parquet import DataFile
 from resources.settings import Settings, with_zone
 from resources.stamp import stamp
+from resources.table import LakeTable, shared_views
 
 Tell = Callable[[str, int], None]
 

@@ -21,7 +21,7 @@ from behavior_assets.privacy.text import (
     looks_like_bot,
 )
 from resources.engine import key_event, key_session, pseudonym_customer, pseudonym_transaction, surrogate_key
-from resources.lake import TableSpec
+from resources.table import TableSpec
 
 VERSION = "silver-3"
 

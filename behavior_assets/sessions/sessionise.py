@@ -14,7 +14,7 @@ import pyarrow as pa
 from behavior_assets.expressions import DIGITS, count, is_sale, money_where
 from behavior_assets.ingestion.canonical import MONEY
 from resources.engine import surrogate_key
-from resources.lake import TableSpec
+from resources.table import TableSpec
 
 VERSION = "sessions-3"
 HOUR_SLOTS = 32  # a start is kept as microseconds * 32 + hour, so that one minimum finds both

@@ -12,7 +12,8 @@ import pyarrow as pa
 from behavior_assets.expressions import DIGITS, count, is_sale, money, money_where
 from behavior_assets.ingestion.canonical import MONEY
 from resources.compute import Compute, parts_of
-from resources.lake import Lake, TableSpec
+from resources.lake import Lake
+from resources.table import TableSpec
 
 VERSION = "aggregates-2"
 

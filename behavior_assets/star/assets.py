@@ -15,7 +15,7 @@ from behavior_assets.star.build import StarBuilder
 from behavior_assets.star.order import GOLD_INPUTS, OF_THIS_PROCESS, build_table
 from exports.contract import gold, published
 from resources.home import HomeResource
-from resources.lake import TableSpec
+from resources.table import TableSpec
 
 SUBSTRATE: tuple[tuple[TableSpec, Callable[[ir.Table], ir.Table], str], ...] = (
     (aggregates.CUSTOMER_DAY, aggregates.customer_day, "What each customer did on each day."),

@@ -50,9 +50,10 @@ if TYPE_CHECKING:
 
     from behavior_assets.forecasting.load import Loaded
     from behavior_assets.trainer import Recipe
-    from resources.lake import Lake, LakeTable
+    from resources.lake import Lake
     from resources.parquet import DataFile
     from resources.settings import Settings
+    from resources.table import LakeTable
 
 VERSION = "scores-2"
 NONE = "none"  # the part of a table that no model has filled yet

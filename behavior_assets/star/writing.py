@@ -26,10 +26,11 @@ from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODU
 from behavior_assets.star.order import GOLD_INPUTS, STANDING
 from exports.contract import gold
 from resources.compute import Compute, all_of
-from resources.lake import Lake, LakeTable
+from resources.lake import Lake
 from resources.parquet import DataFile
 from resources.parts import Months
 from resources.settings import Settings
+from resources.table import LakeTable
 
 VERSION = "star-2"
 MADE_OF = "behavior.made_of"  # in a commit's metadata: what a whole table was computed from, and what came of it

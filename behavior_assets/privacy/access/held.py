@@ -19,7 +19,7 @@ from behavior_assets.privacy.erasure.subjects import Subjects
 from behavior_assets.privacy.erasure.takeout import Rows
 from behavior_assets.privacy.registry import Holding, Kind, registry
 from resources.errors import IntegrityError
-from resources.lake import LakeTable
+from resources.table import LakeTable
 
 _BATCH = 10_000  # rows
 _NOBODY = -1  # the unknown member

@@ -49,10 +49,11 @@ from resources.engine import engine
 from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.keys import SUPPRESSION, load_key, was_destroyed
-from resources.lake import Lake, LakeTable, shared_views
+from resources.lake import Lake
 from resources.lock import alone, exclusive
 from resources.models import ModelStore
 from resources.settings import Settings, with_zone
+from resources.table import LakeTable, shared_views
 
 Tell = Callable[[str, int], None]
 _ROUNDS = 3  # of taking out and looking: what another process was writing meanwhile

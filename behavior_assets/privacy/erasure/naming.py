@@ -16,7 +16,8 @@ from behavior_assets.privacy.scanner.matcher import holding
 from behavior_assets.privacy.scanner.needles import Grade, grade
 from behavior_assets.star.facts import order_key
 from behavior_assets.tables import all_tables
-from resources.lake import Lake, LakeTable
+from resources.lake import Lake
+from resources.table import LakeTable
 
 _SOME = 100_000  # ids that are looked at together
 

@@ -22,8 +22,9 @@ from behavior_assets.privacy.scanner.needles import WIDELY, Grade, grade
 from exports.snapshot import read_manifest
 from resources.engine import engine
 from resources.keys import AUDIT, load_key, was_destroyed
-from resources.lake import Lake, LakeTable
+from resources.lake import Lake
 from resources.settings import Settings, with_zone
+from resources.table import LakeTable
 
 # What erasure does not reach, in the words of docs/privacy.md.
 NOT_COVERED = (

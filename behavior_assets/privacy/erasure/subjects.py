@@ -31,8 +31,9 @@ from behavior_assets.privacy.suppression import token
 from resources.engine import engine, key_event, surrogate_key
 from resources.errors import UsageError
 from resources.keys import key_versions, pseudonym, was_destroyed
-from resources.lake import Lake, shared_views
+from resources.lake import Lake
 from resources.settings import Settings, with_zone
+from resources.table import shared_views
 
 _EVENTS = ("source", "user_id", "client_id", "session_id", "transaction_id", "event_id", "record_id", "batch_id")
 

@@ -23,8 +23,8 @@ from behavior_assets.ingestion.ledger import Removed
 from behavior_assets.privacy.erasure.deliveries import Bad, Deliveries
 from behavior_assets.privacy.normal import normal_id
 from behavior_assets.privacy.registry import Holding, Subject
-from resources.lake import LakeTable
 from resources.parquet import DataFile
+from resources.table import LakeTable
 
 # Columns that tell a person's rows, with the kind of key that stands in them.
 _KEYS = {"customer_key": "customer", "event_key": "event", "chain_key": "chain", "session_key": "session",
