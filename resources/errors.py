@@ -43,6 +43,12 @@ class StorageError(BehaviorError):
     exit_code = 1
 
 
+class StoreError(BehaviorError):
+    """A bucket or folder that holds a lake's files cannot be reached or refuses; what it acknowledged stays."""
+
+    exit_code = 1
+
+
 class FileInTheWayError(StorageError):
     """A file stands where a folder is wanted."""
 

@@ -28,8 +28,11 @@ PLACES = (
     "export.link", "export.copy", "export.manifest", "export.views", "export.name", "export.current", "export.clean",
     "lake.vacuum",
 )  # fmt: skip
-# Places of what is made of a snapshot for people and databases; each outlet's own tests come by them.
-OUTLET_PLACES = ("outlet.file", "outlet.note", "publish.load", "publish.keys", "publish.swap")
+# Places of what is made of a snapshot for people and databases, and of files in a bucket; tests of each come by them.
+OUTLET_PLACES = (
+    "outlet.file", "outlet.note", "publish.load", "publish.keys", "publish.swap", "store.put", "store.remove",
+    "mirror.fetch", "mirror.log", "mirror.commit", "mirror.journal", "mirror.withdraw", "lease.name", "lease.take",
+)  # fmt: skip
 # Places of what is done to personal data; tests of privacy come by them.
 PRIVACY_PLACES = (
     "audit.append", "audit.head", "keys.write", "keys.wipe", "keys.map", "keys.rekey", "keys.shred", "keys.translate",

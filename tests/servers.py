@@ -1,28 +1,51 @@
-"""Real database servers for tests: started from Debian's packages on loopback, thrown away afterwards.
+"""Real servers for tests, on loopback and thrown away afterwards: databases from Debian's packages, and object stores.
 
-Servers refuse to run as root: where the tests do, they run as the user that their package made.
+Databases refuse to run as root: where the tests do, they run as the user that their package made.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
+from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import absent
+import pytest
+
+from tests.conftest import REPOSITORY, absent
 
 PASSWORD = "correct horse/battery@staple"
+BUCKET = "lake"  # what the object stores below are begun with: a bucket, a container
+ACCOUNT, KEY = "shop", base64.b64encode(b"correct horse").decode()  # of Azure
+# moto looks whether a name is free and then writes. A store does both at once, and so does moto if it is asked by one
+# at a time.
+MOTO = """
+import sys
+from threading import Lock
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+app, alone = DomainDispatcherApplication(create_backend_app), Lock()
+def one_by_one(environ, start_response):
+    with alone:
+        return app(environ, start_response)
+run_simple("127.0.0.1", int(sys.argv[1]), one_by_one, threaded=True)
+"""
 PATIENCE = 60  # seconds for a server to answer
 
 
@@ -168,3 +191,61 @@ def mariadb() -> Iterator[Server]:
                    "--debug-no-sync", "--innodb-file-per-table=0", f"--pid-file={folder}/pid"]  # fmt: skip
         with running(command, how, folder / "log", answers, signal.SIGTERM):
             yield server
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """The endpoint of an S3 server with the bucket BUCKET. It asks nobody for credentials."""
+    require(("module", "moto"), ("module", "flask"))
+    port = free_port()
+
+    def answers() -> bool:
+        try:
+            return asked(port, "PUT", f"/{BUCKET}") == 200
+        except ConnectionError:
+            return False
+
+    with tempfile.TemporaryDirectory(prefix="behavior-") as folder:
+        how = {"cwd": folder, "stdin": subprocess.DEVNULL}
+        command = [sys.executable, "-c", MOTO, str(port)]
+        with running(command, how, Path(folder) / "log", answers, signal.SIGTERM):
+            yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def azure_server() -> Iterator[str]:
+    """The endpoint of ACCOUNT, whose key is KEY, on Azure's emulator, with the container BUCKET."""
+    program = shutil.which("azurite-blob") or shutil.which(
+        "azurite-blob", path=str(REPOSITORY / ".checkers" / "node_modules" / ".bin")
+    )
+    if program is None:
+        pytest.skip("not installed: azurite (npm)")
+    port, path = free_port(), f"/{ACCOUNT}/{BUCKET}"
+
+    def answers() -> bool:
+        headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-12-02"}
+        told = "".join(f"{name}:{value}\n" for name, value in headers.items())
+        text = f"PUT{12 * chr(10)}{told}/{ACCOUNT}{path}\nrestype:container"
+        signed = base64.b64encode(hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()).decode()
+        headers["Authorization"] = f"SharedKey {ACCOUNT}:{signed}"
+        try:
+            return asked(port, "PUT", f"{path}?restype=container", headers) == 201
+        except ConnectionError:
+            return False
+
+    with tempfile.TemporaryDirectory(prefix="behavior-") as folder:
+        how = {"cwd": folder, "stdin": subprocess.DEVNULL, "env": os.environ | {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"}}
+        command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence",
+                   "--disableTelemetry", "--skipApiVersionCheck"]  # fmt: skip
+        with running(command, how, Path(folder) / "log", answers, signal.SIGTERM):
+            yield f"http://127.0.0.1:{port}/{ACCOUNT}"
+
+
+def asked(port: int, method: str, path: str, headers: dict[str, str] | None = None) -> int:
+    """The status that a server on this machine answers with."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request(method, path, headers=headers or {})
+        return connection.getresponse().status
+    finally:
+        connection.close()
