@@ -28,7 +28,7 @@ from resources.disk import dagster_unheard, disk_errors, draft_of, refusal
 from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.lake import Lake
-from resources.lock import BusyError, beside, exclusive
+from resources.lock import BusyError, exclusive
 from resources.process import peak_memory_mb
 from resources.settings import Settings, with_zone
 from resources.spark_session import spark_at_hand
@@ -108,7 +108,7 @@ def run_chain(
     with disk_errors(home.root), exclusive(home.dagster):
         config = {"paths": [to_config(placed(p)) for p in paths], "format": format_name,
                   "mapping": to_config(mapping) if mapping else "", "replay": replay}  # fmt: skip
-        with shared_views(), tidied(settings), spark_at_hand(settings):
+        with shared_views(), Lake(home.lake).leased(), tidied(settings), spark_at_hand(settings):
             return _run_chain(settings, config if deliver else None, progress, train=train)
 
 
@@ -127,9 +127,11 @@ def tidied(settings: Settings) -> Iterator[None]:
 def _tidy(settings: Settings) -> None:
     home = settings.home
     # Only where nobody else's files are being read or written now; else it is for the next command.
-    with suppress(BusyError), exclusive(home.lake, wait=False):
+    lake = Lake(home.lake)
+    with suppress(BusyError), lake.alone(wait=False):
         shutil.rmtree(home.staging, ignore_errors=True)
-        Lake(home.lake).vacuum(settings.vacuum_grace_hours * 3600)
+        lake.vacuum(settings.vacuum_grace_hours * 3600)
+        lake.evict(settings.lake_cache)
     keys = settings.key_path.parent
     places = (home.root, home.dagster, keys, keys / "vault", home.refused, *home.archive.glob("*/"),
               *home.models.glob("*/"))  # fmt: skip
@@ -157,8 +159,8 @@ def _run_chain(
     settings: Settings, config: dict[str, Any] | None, progress: Progress, *, train: bool
 ) -> ChainReport:
     started = time.perf_counter()
-    with beside(settings.home.lake):
-        lake = Lake(settings.home.lake)
+    lake = Lake(settings.home.lake)
+    with lake.beside():
         lake.recover()
         require_files(lake)
     prepare_instance(settings)

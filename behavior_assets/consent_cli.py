@@ -18,7 +18,6 @@ from behavior_assets.privacy.consents import ID_KINDS, STATES, Decision, history
 from behavior_assets.privacy.normal import IdOf, normal_id
 from behavior_assets.privacy.suppression import read_suppression
 from resources.errors import UsageError
-from resources.lock import exclusive
 from resources.settings import existing_settings
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def consent(
             raise UsageError(msg)
         row = {"subject": person, "id_kind": id_kind, "state": state, "version": version, "at": at}
         decisions = [_decision(row, {c: f"--{c.replace('_', '-')}" for c in COLUMNS}, now_us)]
-    with exclusive(settings.home.lake):
+    with lake.alone():
         suppression = read_suppression(settings)
         wanted = [d for d in decisions if not (suppression and suppression.names(IdOf.person, d.subject, ""))]
         if wanted:

@@ -36,8 +36,7 @@ from resources.errors import BehaviorError, IntegrityError
 from resources.integrity import Sums
 from resources.journal import Journal
 from resources.keys import key_place
-from resources.lake import Lake
-from resources.lock import exclusive
+from resources.lake import Lake, alone
 from resources.models import ModelStore
 from resources.settings import Home, Settings, with_zone
 from resources.stamp import stamp
@@ -115,7 +114,7 @@ class Repair:
     def _alone(self) -> Iterator[None]:
         """With no other command, and no other writer to the lake."""
         home = self.settings.home
-        with disk_errors(home.root), exclusive(home.dagster), exclusive(home.lake):
+        with disk_errors(home.root), alone(home):
             yield
 
     def _begin(self, what: str) -> None:

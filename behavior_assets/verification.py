@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
         if lake.table(spec).exists():
             progress(spec.name)
             checks[spec.name] = check_table(lake.table(spec), sums)
-            problems += checks[spec.name].problems()
+            problems += [*checks[spec.name].problems(), *_in_store(checks[spec.name])]
         elif ingested if spec is BRONZE_EVENTS else published_once and spec not in (QUARANTINE_EVENTS, CONSENT_TABLE):
             # These are made with their first row; everything else is there once something was published.
             problems.append(Problem(spec.name, "the table is missing"))
@@ -145,6 +145,13 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     return Inspection(checks, problems, archive, exports, key, entries, orphans)
 
 
+def _in_store(check: TableCheck) -> list[Problem]:
+    """What is wrong with a table in the store that its lake is kept in."""
+    table = check.table
+    found = {} if table.mirror is None else table.mirror.problems(table.journal, check.files)
+    return [Problem(where, what, repair=False) for where, what in found.items()]
+
+
 def _commits(check: TableCheck | None) -> list[Commit]:
     return Log(check.table.root).commits(check.log) if check is not None else []
 
@@ -169,6 +176,9 @@ def check_table(table: LakeTable, sums: Sums) -> TableCheck:
     if table.spec is BRONZE_EVENTS:
         check.log |= {f"_delta_log/{c.number:020d}.json": "the ledger in it cannot be read"
                       for c in log.commits(check.log) if _entries(c) is None}  # fmt: skip
+    if table.mirror is not None:
+        with suppress(IntegrityError):  # what the store cannot give is missing here
+            table.mirror.bring(table.root, check.files)
     found = sums.of(table.root / f.path for f in check.files)
     for file in check.files:
         what = _wrong(table, file, found.get(table.root / file.path))
@@ -289,7 +299,8 @@ def verify_at_rest(settings: Settings, progress: Callable[[str], None] = lambda 
     """``verify_home`` while nobody writes: what a run has begun is no damage."""
     with ExitStack() as stack:
         progress("waiting for other commands")
-        for folder in (settings.home.dagster, settings.home.lake):
-            if os.access(folder, os.W_OK):
-                stack.enter_context(exclusive(folder))
+        if os.access(settings.home.dagster, os.W_OK):
+            stack.enter_context(exclusive(settings.home.dagster))
+        if os.access(settings.home.lake, os.W_OK):
+            stack.enter_context(Lake(settings.home.lake).alone())
         return verify_home(settings, progress)

@@ -13,9 +13,9 @@ import ibis.expr.types as ir
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from resources.lake import LakeTable, TableSpec
 from resources.parquet import DataFile
 from resources.parts import Parts
+from resources.table import LakeTable, TableSpec
 
 if TYPE_CHECKING:
     from expectations.bridge import RuleResult

@@ -11,7 +11,6 @@ from resources.compute import Compute, DuckDB
 from resources.disk import disk_errors
 from resources.engine import engine
 from resources.lake import Lake
-from resources.lock import beside, exclusive
 from resources.settings import Settings, create_home, read_settings, resolve_home
 from resources.wordless import wordless
 
@@ -39,7 +38,7 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """
         settings = read_settings(self.home or None)
         lake = settings.home.lake
-        with wordless(), disk_errors(lake), beside(lake) if others else exclusive(lake):
+        with wordless(), disk_errors(lake), Lake(lake).beside() if others else Lake(lake).alone():
             Lake(lake).recover()
             with engine(settings, pseudonyms=pseudonyms) as backend:
                 yield backend

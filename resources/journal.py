@@ -23,6 +23,16 @@ _LINE = re.compile(r"([0-9a-f]{64})  _delta_log/(\S+)")
 _COMMIT = re.compile(r"\d{20}\.json|\d{20}\.checkpoint.*\.parquet")
 
 
+def lines_of(text: str) -> dict[str, str]:
+    """sha256 of commits and checkpoints by name, as a journal's text tells; a cut line was never acknowledged."""
+    return {found[2]: found[1] for line in text.split("\n")[:-1] if (found := _LINE.fullmatch(line))}
+
+
+def line_of(name: str, sha256: str) -> str:
+    """What a journal tells of a commit."""
+    return f"{sha256}  _delta_log/{name}\n"
+
+
 class Journal:
     """The journal of the table in a folder. Writing to it needs the lake's lock."""
 
@@ -35,14 +45,17 @@ class Journal:
         """sha256 of every acknowledged commit and checkpoint by its name, in their order."""
         if not self.path.exists():
             return {}
-        # A line that a crash cut short was never acknowledged.
-        lines = self.path.read_text("utf-8", "replace").split("\n")[:-1]
-        return {found[2]: found[1] for line in lines if (found := _LINE.fullmatch(line))}
+        return lines_of(self.path.read_text("utf-8", "replace"))
 
     def present(self) -> list[str]:
         """Names of the commits and checkpoints that the log holds."""
         names = os.listdir(self.log) if self.log.is_dir() else []  # noqa: PTH208 - plain names, thousands of them
-        return sorted(name for name in names if _COMMIT.fullmatch(name))
+        return sorted(name for name in names if self.is_commit(name))
+
+    @staticmethod
+    def is_commit(name: str) -> bool:
+        """Whether a name in the log is that of a commit or a checkpoint."""
+        return _COMMIT.fullmatch(name) is not None
 
     def note(self) -> None:
         """Bring what the log holds to disk and acknowledge it."""
@@ -56,7 +69,7 @@ class Journal:
         reach("journal.note")
         whole = not self.path.exists() or self.path.read_bytes()[-1:] in {b"\n", b""}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(("" if whole else "\n") + "".join(f"{self._sha256(n)}  _delta_log/{n}\n" for n in fresh))
+            file.write(("" if whole else "\n") + "".join(line_of(n, self._sha256(n)) for n in fresh))
             file.flush()
             os.fsync(file.fileno())
         if len(fresh) == len(self.present()):  # the journal itself is new
@@ -74,7 +87,7 @@ class Journal:
         torn: list[str] = []
         tail = True
         for name in reversed([n for n in present if n not in noted]):
-            whole = self._whole(name)
+            whole = self.is_whole(name)
             if not name.endswith(".json"):
                 if not whole or f"{name.split('.')[0]}.json" in torn:  # a checkpoint of what is gone
                     torn.append(name)
@@ -131,7 +144,7 @@ class Journal:
         noted = self.noted()
         found = {name: problem for name in noted if (problem := self._problem(name, noted))}
         return found | {name: "the commit is not whole" for name in self.present()
-                        if name not in noted and not self._whole(name)}  # fmt: skip
+                        if name not in noted and not self.is_whole(name)}  # fmt: skip
 
     def _problem(self, name: str, noted: Mapping[str, str]) -> str:
         path = self.log / name
@@ -141,7 +154,7 @@ class Journal:
             return "the commit is empty" if name.endswith(".json") else "the checkpoint is empty"
         return "" if self._sha256(name) == noted[name] else f"its bytes are not those that {JOURNAL} tells"
 
-    def _whole(self, name: str) -> bool:
+    def is_whole(self, name: str) -> bool:
         """Whether a commit that nobody vouches for has all its lines; a checkpoint can always be done without."""
         if not name.endswith(".json"):
             return (self.log / name).read_bytes()[-4:] == b"PAR1"

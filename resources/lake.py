@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from resources.disk import disk_errors
 from resources.errors import IntegrityError
+from resources.lease import Lease
+from resources.lock import beside, exclusive
+from resources.mirror import mirror_of
 from resources.table import LakeTable, TableSpec
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from resources.settings import Home
 
 
 class Lake:
@@ -27,6 +37,23 @@ class Lake:
         """The table of a spec; it need not exist yet."""
         return LakeTable(self.root / spec.name, spec, self.first_day if spec.by_day else "")
 
+    @contextmanager
+    def alone(self, *, wait: bool = True) -> Iterator[None]:
+        """Have the lake alone, as ``lock.exclusive``; one that is kept in a store also among machines."""
+        with exclusive(self.root, wait=wait), self.leased():
+            yield
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Work in the lake while other processes of this machine do, as ``lock.beside``."""
+        with beside(self.root), self.leased():
+            yield
+
+    def leased(self) -> AbstractContextManager[None]:
+        """Keep other machines out of a lake that is kept in a store; who does so for long need not ask each time."""
+        mirror = mirror_of(self.root)
+        return nullcontext() if mirror is None else Lease(self.root, mirror.store).held()
+
     def recover(self) -> list[str]:
         """Make good what a crash left at the end of any table's log; others may be at work in the lake.
 
@@ -34,11 +61,8 @@ class Lake:
         an original, whose commits hold the ledger, and of other tables those that tell their files.
         """
         torn = []
-        for log in sorted(self.root.glob("*/*/_delta_log")):
-            name = log.parent.relative_to(self.root).as_posix()
-            table = LakeTable(log.parent, TableSpec(name, pa.schema([])))
-            with table.alone():
-                torn += [f"{name}/{commit}" for commit in table.journal.recover()]
+        for table in self._tables():
+            torn += [f"{table.spec.name}/{commit}" for commit in table.recover()]
             table.require_log()
         return torn
 
@@ -48,8 +72,36 @@ class Lake:
         A table whose log cannot be read is left as it is. Returns how many files went.
         """
         gone = 0
-        for log in sorted(self.root.glob("*/*/_delta_log")):
-            name = str(log.parent.relative_to(self.root))
-            with disk_errors(log.parent), suppress(IntegrityError):
-                gone += LakeTable(log.parent, TableSpec(name, pa.schema([]))).vacuum(grace_seconds)
+        for table in self._tables():
+            with disk_errors(table.root), suppress(IntegrityError):
+                gone += table.vacuum(grace_seconds)
         return gone
+
+    def fetch(self) -> None:
+        """Of a lake that is kept in a store have all data here."""
+        for table in self._tables():
+            table.absolute(table.files())
+
+    def strays(self) -> list[str]:
+        """Data files in the store of a lake that no table names now."""
+        mirror = mirror_of(self.root)
+        if mirror is None:
+            return []
+        return mirror.strays({f"{t.spec.name}/{f.path}" for t in self._tables() for f in t.files()})
+
+    def _tables(self) -> list[LakeTable]:
+        names = (log.parent.relative_to(self.root).as_posix() for log in sorted(self.root.glob("*/*/_delta_log")))
+        return [self.table(TableSpec(name, pa.schema([]))) for name in names]
+
+    def evict(self, most: int) -> None:
+        """Of a lake that is kept in a store leave at most so many bytes of data here; it must be held alone."""
+        mirror = mirror_of(self.root)
+        if mirror is not None:
+            mirror.evict(most)
+
+
+@contextmanager
+def alone(home: Home) -> Iterator[None]:
+    """Nobody else runs the chain of a home or writes to its lake; whoever does is waited for."""
+    with exclusive(home.dagster), Lake(home.lake).alone():
+        yield

@@ -12,10 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from resources.settings import Home
+from typing import IO
 
 try:
     import fcntl
@@ -59,7 +56,7 @@ def days_alone(folder: Path, days: Collection[str], reach: int = 0) -> Iterator[
     place = folder / _DAYS
     begin = getattr(fcntl, "F_OFD_SETLKW", None)
     if begin is None:  # no locks of ranges here: all days wait for each other
-        with _held(place, alone=True):
+        with held(place, alone=True):
             yield
         return
     with _opened(place) as file:
@@ -71,23 +68,17 @@ def days_alone(folder: Path, days: Collection[str], reach: int = 0) -> Iterator[
 
 
 @contextmanager
-def alone(home: Home) -> Iterator[None]:
-    """Nobody else runs the chain of a home or writes to its lake; whoever does is waited for."""
-    with exclusive(home.dagster), exclusive(home.lake):
-        yield
-
-
-@contextmanager
 def _taken(folder: Path, *, alone: bool, wait: bool) -> Iterator[None]:
     with ExitStack() as stack:
         # Whoever waits has the turn meanwhile: nobody overtakes one who wants the folder alone.
-        with _held(folder / _TURN, alone=True, wait=wait):
-            stack.enter_context(_held(folder / _LOCK, alone=alone, wait=wait))
+        with held(folder / _TURN, alone=True, wait=wait):
+            stack.enter_context(held(folder / _LOCK, alone=alone, wait=wait))
         yield
 
 
 @contextmanager
-def _held(path: Path, *, alone: bool, wait: bool = True) -> Iterator[None]:
+def held(path: Path, *, alone: bool, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a file, alone or with others. Raises BusyError instead of waiting where ``wait`` is false."""
     with _opened(path) as file:
         if fcntl is not None:
             try:

@@ -101,6 +101,10 @@ class Settings:
     engine: str = "duckdb"  # what computes the tables from silver events on: "duckdb" or "spark"
     spark_remote: str = ""  # sc://host:port of a Spark Connect server, or a cluster's master; empty: this machine
     spark_jars: str = ""  # folder with the jars of Delta Lake; empty: asked for by their Maven coordinates
+    lake_store: str = ""  # s3://bucket/folder, az://… or gs://…: where the lake is kept; empty: in the home alone
+    store_endpoint: str = ""  # URL of the server that speaks S3, or of the Azure emulator; empty: the provider's own
+    store_region: str = ""  # region of the bucket; empty: as the environment says
+    lake_cache: int = 50 * GIB  # bytes of a stored lake's data files that stay on this machine between runs
     memory_limit: int = field(default_factory=_default_memory_limit)  # bytes for DuckDB
     threads: int = field(default_factory=lambda: os.cpu_count() or 2)
     chunk_rows: int = 2_000_000  # rows worked on at a time; what bounds memory
@@ -131,6 +135,7 @@ class Settings:
 
 _UNFIT = "?*[%#=\\\x7f"  # in a home's path: marks of patterns, URLs, partitions, escapes
 _SIZES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZED = {"lake_cache", "memory_limit"}
 _MOST_DAYS = 36_500
 _LEAST = {"max_field_bytes": 1024}
 CONSENTS = ("denied", "granted")
@@ -181,7 +186,8 @@ def with_zone(settings: Settings) -> Settings:
     import pyarrow as pa
 
     from resources.commits import Log  # not at the top: much to import for those who only want a folder
-    from resources.lake import Lake, TableSpec
+    from resources.lake import Lake
+    from resources.table import TableSpec
 
     bronze = Lake(settings.home.lake).table(TableSpec("bronze/events", pa.schema([])))
     try:
@@ -222,7 +228,7 @@ def read_settings(home: str | Path | None = None) -> Settings:
 
 
 def _checked(key: str, value: object, wanted: object, where: str) -> object:
-    if key == "memory_limit":
+    if key in _SIZED:
         return _size(value, where)
     if key == "first_day" and isinstance(value, str):
         try:

@@ -19,10 +19,10 @@ from ibis.backends.duckdb import Backend
 
 from resources.engine import SURROGATE_HEX_DIGITS
 from resources.executor import shipped
-from resources.lake import LakeTable
 from resources.parquet import DataFile
 from resources.part_writer import BUCKET, FOUND, PART
 from resources.parts import Parts
+from resources.table import LakeTable
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

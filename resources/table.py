@@ -31,6 +31,7 @@ from resources.failpoints import reach
 from resources.integrity import REMEDY
 from resources.journal import ACTIONS_KEY, Journal
 from resources.lock import TABLES, exclusive
+from resources.mirror import mirror_of
 from resources.parquet import DataFile, write_part
 from resources.vacuum import sweep
 
@@ -75,6 +76,7 @@ class _View:
 
     handle: DeltaTable | None = None
     listed: tuple[int, list[DataFile]] = (-1, [])
+    pulled: bool = False  # what the store of the lake has is here
 
 
 _VIEWS: ContextVar[dict[Path, _View] | None] = ContextVar("views", default=None)
@@ -102,6 +104,7 @@ class LakeTable:
         self.spec = spec
         self.first_day = first_day
         self.journal = Journal(root)
+        self.mirror = mirror_of(root.parent.parent)
         views = _VIEWS.get()
         self._view = _View() if views is None else views.setdefault(root, _View())
 
@@ -120,9 +123,22 @@ class LakeTable:
         """Raise IntegrityError where the log is damaged in what is read of it: of originals all, for the ledger."""
         self.journal.require_whole(all_of_it=self.spec.name.startswith(ORIGINALS))
 
+    def recover(self) -> list[str]:
+        """Make good what a crash left at the log's end, and bring here what a store has; of Journal.recover."""
+        with self.alone():
+            return self._recover(self.mirror is not None and not self._view.pulled)
+
+    def _recover(self, pull: bool) -> list[str]:  # noqa: FBT001 - its caller has the lock
+        if self.mirror is not None and pull:
+            self.mirror.pull(self.journal)
+            self._view.pulled = True
+        return self.journal.recover() if self.journal.log.is_dir() else []
+
     def exists(self) -> bool:
         """Whether the table has been created."""
-        return (self.root / "_delta_log").is_dir()
+        if self.mirror is not None and not self._view.pulled:
+            self.recover()
+        return self.journal.log.is_dir()
 
     def handle(self) -> DeltaTable | None:
         """A handle on the newest version, None before the first write. Raises IntegrityError if unreadable."""
@@ -180,6 +196,9 @@ class LakeTable:
 
     def absolute(self, files: Iterable[DataFile]) -> list[str]:
         """Paths that DuckDB reads. Raises IntegrityError for a file that is gone or has another size."""
+        files = list(files)
+        if self.mirror is not None:
+            self.mirror.bring(self.root, files)
         return [self._present(f) for f in files]
 
     def _present(self, file: DataFile) -> str:
@@ -242,7 +261,11 @@ class LakeTable:
     ) -> int:  # fmt: skip
         """Commit with the table's lock, which keeps out all but who cannot see it: such a commit is made again."""
         for attempt in range(1, COMMIT_ATTEMPTS + 1):
-            handle = self._widened(self._created())
+            try:
+                handle = self._widened(self._created())
+            except CommitFailedError as error:  # another machine made the table
+                self._lost(error, attempt)
+                continue
             if batch is not None and self._applied(handle, batch, replace=replace):
                 return handle.version()
             # From here on nothing looks at the table again: the commit fails if it is not what this handle saw.
@@ -262,16 +285,20 @@ class LakeTable:
             try:
                 self._commit(handle, fresh, gone, metadata or {}, batch)
             except CommitFailedError as error:
-                self._view.handle = None
-                if refusal(error):
-                    raise
-                if attempt == COMMIT_ATTEMPTS:
-                    msg = f"{self.spec.name}: other processes keep changing the table. Run the same command again."
-                    raise ConflictError(msg) from error
+                self._lost(error, attempt)
             else:
                 break
         self._view.handle = None
         return self.version
+
+    def _lost(self, error: CommitFailedError, attempt: int) -> None:
+        """A commit that came too late may be made again, unless it was the disk that refused it."""
+        self._view.handle = None
+        if refusal(error):
+            raise error
+        if attempt == COMMIT_ATTEMPTS:
+            msg = f"{self.spec.name}: other processes keep changing the table. Run the same command again."
+            raise ConflictError(msg) from error
 
     def _applied(self, handle: DeltaTable, batch: Batch, *, replace: bool) -> bool:
         """Whether a batch is in. Replacing what an unfinished batch of this number left is no conflict."""
@@ -304,6 +331,8 @@ class LakeTable:
         told[ACTIONS_KEY] = len(actions) + len(markers)
         with disk_errors(self.root):
             self._sync_folders(fresh)
+            if self.mirror is not None:
+                self.mirror.send(self.root, fresh)
             reach("lake.commit")
             handle.create_write_transaction(
                 actions,
@@ -320,13 +349,22 @@ class LakeTable:
                 ),
             )
             reach("lake.committed")
-            self.journal.note()
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Note the commit that was just made; where the lake is kept in a store, once that has it."""
+        if self.mirror is not None and not self.mirror.acknowledge(self.journal):
+            msg = "another machine was faster"
+            raise CommitFailedError(msg)
+        self.journal.note()
 
     def vacuum(self, grace_seconds: float) -> int:
         """Remove this table's drafts and the data files that no version since then names; how many it were."""
         if not self.exists():
             return 0
-        return sweep(self.root, {f.path for f in self.files()}, time.time() - grace_seconds)
+        live, since = {f.path for f in self.files()}, time.time() - grace_seconds
+        gone = sweep(self.root, live, since)
+        return gone if self.mirror is None else gone + self.mirror.sweep(self.root, live, since)
 
     def history(self) -> list[dict[str, Any]]:
         """Commits, oldest first, with their custom metadata."""
@@ -354,8 +392,7 @@ class LakeTable:
 
     def _created(self) -> DeltaTable:
         with disk_errors(self.root):
-            if self.exists():
-                self.journal.recover()
+            self._recover(pull=True)
             handle = self.handle()
             if handle is not None:
                 return handle
@@ -370,7 +407,7 @@ class LakeTable:
                 name=self.spec.view,
                 mode="ignore",
             )
-            self.journal.note()
+            self._acknowledge()
         return DeltaTable(str(self.root))
 
     def _widened(self, handle: DeltaTable) -> DeltaTable:
@@ -395,7 +432,7 @@ class LakeTable:
                         create_checkpoint=True, cleanup_expired_logs=False
                     ),
                 )
-                self.journal.note()
+                self._acknowledge()
         except CommitFailedError as error:
             if refusal(error):
                 raise

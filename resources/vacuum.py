@@ -21,6 +21,11 @@ _OURS = re.compile(r".+_[0-9a-f]{64}\.parquet")  # whatever else lies there is n
 _COMMIT_DRAFT = re.compile(r"_commit_.+\.json\.tmp")  # what delta-rs writes before a commit has its number
 
 
+def is_ours(name: str) -> bool:
+    """Whether a name is one that this lake's writer gives to data files."""
+    return _OURS.fullmatch(name) is not None
+
+
 def sweep(root: Path, live: Collection[str], since: float) -> int:
     """Remove what is not needed from a table's folder, of which nobody may be writing a file now; how much it was.
 
@@ -31,10 +36,10 @@ def sweep(root: Path, live: Collection[str], since: float) -> int:
     for path, place in _found(root):
         if is_draft(place.name) or _COMMIT_DRAFT.fullmatch(place.name):
             drafts.append(place)
-        elif path not in live and _OURS.fullmatch(place.name) and place.stat().st_mtime < since:
+        elif path not in live and is_ours(place.name) and place.stat().st_mtime < since:
             spare.append((path, place))
     if spare:
-        needed = _removed(root, since)
+        needed = removed_since(root, since)
         drafts += [place for path, place in spare if path not in needed]
     for place in drafts:
         reach("lake.vacuum")
@@ -62,7 +67,7 @@ def _found(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield from ((f"{entry.name}/{inside.name}", inside) for inside in os.scandir(entry.path))
 
 
-def _removed(root: Path, since: float) -> set[str]:
+def removed_since(root: Path, since: float) -> set[str]:
     """Data files that commits younger than a moment took out of the table."""
     found: set[str] = set()
     for commit in sorted((root / _LOG).glob("*.json"), reverse=True):

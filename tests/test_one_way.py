@@ -51,6 +51,7 @@ MAY = {
     "behavior_assets/simulation/writers.py: write_table": "made-up deliveries, outside of the lake",
     "behavior_assets/chain.py: vacuum": "calls that of resources/lake.py",
     "exports/assets.py: vacuum": "calls that of resources/lake.py",
+    "resources/store.py: delete": "objects that no version names, when mirror.sweep says so",
     "resources/lake.py: vacuum": "of our own: removes files that no version names",
 }
 PERSONAL = ("user_id", "client_id", "session_id", "ip", "user_agent", "url", "referrer", "search_query",

@@ -26,6 +26,7 @@ from behavior_assets.partitions import (
 from behavior_assets.presence import require_originals
 from behavior_assets.privacy.key_guard import require_same_key
 from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.privacy.suppression import require_erasures_known
 from behavior_assets.quality import judge_days
 from resources.compute import DuckDB
 from resources.errors import BehaviorError, UsageError
@@ -132,6 +133,7 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
         with home.engine(others=True) as backend, exclusive(ledger.locks / "batch"):
             require_originals(home.lake())
             require_same_key(settings, home.lake().table(SILVER_EVENTS))
+            require_erasures_known(settings.home, ledger)
             wanted, landing = deliveries_of(config, home.lake(), settings)
             report = Ingestion(home.lake(), settings, backend.con).run(wanted, PROGRESS.get())
         report.refused += [(str(p), reason) for p, reason in landing.refused]

@@ -35,8 +35,7 @@ from exports.tombstones import bury
 from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.keys import was_destroyed
-from resources.lake import Lake
-from resources.lock import alone
+from resources.lake import Lake, alone
 from resources.models import ModelStore
 from resources.parquet import DataFile
 from resources.settings import Settings, with_zone

@@ -26,8 +26,7 @@ from resources.keys import (
     variable,
     write_versions,
 )
-from resources.lake import Lake
-from resources.lock import exclusive
+from resources.lake import Lake, alone
 from resources.settings import Settings
 
 
@@ -166,5 +165,5 @@ def _own(settings: Settings, instead: str) -> list[KeyVersion]:
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """While no run is under way: it must see one key from its beginning to its end."""
-    with exclusive(settings.home.dagster), exclusive(settings.home.lake):
+    with alone(settings.home):
         yield

@@ -15,7 +15,7 @@ from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.scanner import Find, Needles, scan
 from behavior_assets.privacy.scanner.needles import grade
 from behavior_assets.privacy.suppression import folder as tokens_of
-from resources.lock import alone
+from resources.lake import Lake, alone
 from resources.settings import Settings, with_zone
 
 _ROOT = "home"  # the layer of what lies directly in it
@@ -27,6 +27,7 @@ def look_for(settings: Settings, asked: Sequence[Asked]) -> dict[str, Any]:
     home = settings.home
     apart = [p for p in (settings.key_path.parent, cases.folder(home)) if p.is_relative_to(home.root) and p.exists()]
     with alone(home):
+        Lake(home.lake).fetch()
         needles, known = _called(with_zone(settings), asked)
         finds = scan(home.root, needles, leave=lambda relative: any(
             (home.root / relative).is_relative_to(place) for place in apart))  # fmt: skip

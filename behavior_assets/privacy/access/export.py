@@ -19,8 +19,7 @@ from behavior_assets.privacy.key_guard import carries_former_key
 from behavior_assets.privacy.silver import SILVER_EVENTS
 from resources.disk import disk_errors
 from resources.errors import UsageError
-from resources.lake import Lake
-from resources.lock import alone
+from resources.lake import Lake, alone
 from resources.settings import Settings, with_zone
 
 

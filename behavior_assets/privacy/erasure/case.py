@@ -22,7 +22,7 @@ from resources.disk import disk_errors, draft_of, make_folder
 from resources.errors import UsageError
 from resources.failpoints import reach
 from resources.keys import SUPPRESSION, load_key, open_private
-from resources.lock import alone
+from resources.lake import alone
 from resources.settings import Home, Settings
 
 REQUESTED, SUPPRESSED, EXECUTED, VERIFIED = STATES = ("requested", "suppressed", "executed", "verified")

@@ -49,8 +49,8 @@ from resources.engine import engine
 from resources.errors import BehaviorError
 from resources.failpoints import reach
 from resources.keys import SUPPRESSION, load_key, was_destroyed
-from resources.lake import Lake
-from resources.lock import alone, exclusive
+from resources.lake import Lake, alone
+from resources.lock import exclusive
 from resources.models import ModelStore
 from resources.settings import Settings, with_zone
 from resources.table import LakeTable, shared_views

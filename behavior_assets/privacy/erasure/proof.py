@@ -19,6 +19,7 @@ from behavior_assets.privacy.normal import IdOf, is_within
 from behavior_assets.privacy.scanner import Find, scan
 from behavior_assets.privacy.scanner.matcher import holding
 from behavior_assets.privacy.scanner.needles import WIDELY, Grade, grade
+from behavior_assets.privacy.scanner.report import UNREAD
 from exports.snapshot import read_manifest
 from resources.engine import engine
 from resources.keys import AUDIT, load_key, was_destroyed
@@ -32,6 +33,7 @@ NOT_COVERED = (
     "backups and copies outside of the home, databases that behavior.toml does not name, and extracts that others made",
 )
 _KEY_DESTROYED = "rows under pseudonyms whose key was destroyed: nothing in the home leads from them to anybody"
+_OTHER_MACHINES = "what other machines that worked on the lake keep: originals, refused files, snapshots, models"
 _MANY = 10  # places that are named
 
 
@@ -51,7 +53,9 @@ def look(settings: Settings, case: Case) -> list[Find]:
         waiting = home.landing in path.parents and not (path == home.refused or home.refused in path.parents)
         return waiting or any(path.is_relative_to(place) for place in apart)
 
-    return scan(home.root, needles, leave=leave)
+    lake.fetch()
+    strays = [Find(Path("lake") / name, "the store", UNREAD) for name in lake.strays()]
+    return [*scan(home.root, needles, leave=leave), *strays]
 
 
 def _theirs_alone(texts: Mapping[IdOf, set[str]], quarantine: LakeTable) -> dict[IdOf, set[str]]:
@@ -88,9 +92,14 @@ def receipt_of(settings: Settings, case: Case, seconds: Mapping[str, float]) -> 
         "originals": case.told.get("originals", 0), "original_records": case.told.get("original_records", 0),
         "refused_lines": case.told.get("refused_lines", 0), "models": case.told.get("models", []),
         "snapshot": manifest["snapshot"] if manifest else None, "scan": f"nothing found of {_names(settings, case)}",
-        "seconds": dict(seconds), "not_covered": [*NOT_COVERED, *([_KEY_DESTROYED] if was_destroyed(settings) else [])],
+        "seconds": dict(seconds), "not_covered": _not_covered(settings),
     }  # fmt: skip
     return {**told, "signature": signature(settings, told)}
+
+
+def _not_covered(settings: Settings) -> list[str]:
+    more = {_KEY_DESTROYED: was_destroyed(settings), _OTHER_MACHINES: bool(settings.lake_store)}
+    return [*NOT_COVERED, *(text for text, holds in more.items() if holds)]
 
 
 def _names(settings: Settings, case: Case) -> str:

@@ -1,0 +1,261 @@
+"""A lake that is kept in an object store: what lies below the home is a working copy of it.
+
+Every file has the same name and the same bytes in both, so other programs read the store's tables as they would ours.
+Data files come here when they are read. A commit is one when the store has taken it: its number can be put there only
+once, by whichever machine is first. The journal follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.disk import disk_errors, draft_in, draft_of, make_folder, sync_path
+from resources.errors import IntegrityError, UsageError
+from resources.failpoints import reach
+from resources.integrity import sha256_of
+from resources.journal import JOURNAL, Journal, line_of, lines_of
+from resources.parquet import DataFile
+from resources.settings import SETTINGS_FILE, read_settings
+from resources.store import Store, TakenError
+from resources.vacuum import is_ours, removed_since
+
+_AT_ONCE = 4  # files that travel at a time
+_HINT = "_last_checkpoint"
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The store of a lake. Whatever changes a table's log needs the table's lock."""
+
+    lake: Path
+    store: Store
+
+    def name(self, path: Path) -> str:
+        """The name in the store of a file of the lake."""
+        return path.relative_to(self.lake).as_posix()
+
+    # What comes from the store
+
+    def bring(self, root: Path, files: Iterable[DataFile]) -> None:
+        """Fetch those data files of a table that are not here. Raises IntegrityError, StoreError."""
+        wanted = [f for f in files if not (root / f.path).exists()]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+            list(pool.map(lambda f: self._bring(root / f.path, f.sha256), wanted))
+
+    def _bring(self, target: Path, sha256: str) -> None:
+        with disk_errors(self.lake):
+            make_folder(target.parent)
+            with draft_of(target) as draft:
+                reach("mirror.fetch")
+                try:
+                    self.store.fetch(self.name(target), draft)
+                except FileNotFoundError:
+                    raise self._damaged(target, "is missing") from None
+                if sha256_of(draft) != sha256:
+                    raise self._damaged(target, "has other bytes than its name says")
+
+    def pull(self, journal: Journal) -> None:
+        """Make the log of a table here what it is in the store, and bring there what a crash kept from it.
+
+        A table that the store knows nothing of is put there whole. Raises IntegrityError, StoreError.
+        """
+        here, noted = journal.present(), journal.noted()
+        stored = self._stored(journal, here, noted)
+        last = max((n for n in noted if n.endswith(".json")), default="")
+        if last and last not in stored:
+            if self.store.listed(self.name(journal.log)):
+                raise self._damaged(journal.log / last, "is missing, though it was acknowledged")
+            self._send_all(journal)
+            return
+        fresh = [n for n in here if n.endswith(".json") and n not in noted]
+        for name in fresh:
+            if name in stored and self.store.read(self._of(journal, name)) != (journal.log / name).read_bytes():
+                self._withdraw(journal, name)  # another machine was faster, and this one died before it saw that
+        self._fetch_log(journal, [n for n in stored if not (journal.log / n).exists()], noted)
+        if any((journal.log / n).exists() and journal.is_whole(n) for n in fresh):
+            self.acknowledge(journal)
+
+    def _stored(self, journal: Journal, here: Collection[str], noted: Mapping[str, str]) -> list[str]:
+        """The log's files in the store from the last one on that is here, and noted, with all before it."""
+        absent = [n for n in noted if n.endswith(".json") and n not in here]
+        known = [n for n in noted if n.endswith(".json") and n not in absent]
+        first = int(min([max(known, default=f"{0:020d}"), *absent]).split(".")[0])
+        after = self._of(journal, f"{first - 1:020d}.json") if first else ""
+        found = (n.rsplit("/", 1)[1] for n in self.store.listed(self.name(journal.log), after))
+        return [n for n in found if journal.is_commit(n)]
+
+    def _fetch_log(self, journal: Journal, names: list[str], noted: Mapping[str, str]) -> None:
+        """Bring commits and checkpoints here. The journal is first: what it tells of is fetched again."""
+        if not names:
+            return
+        theirs = self._their_lines(journal)
+        with disk_errors(self.lake):
+            make_folder(journal.log)
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+                drafts = dict(zip(names, pool.map(lambda n: self._draft(journal, n), names), strict=True))
+            told = dict(noted)
+            for name, draft in drafts.items():
+                told[name] = sha256_of(draft)
+                for lines in (noted, theirs):
+                    if lines.get(name, told[name]) != told[name]:
+                        draft.unlink()
+                        raise self._damaged(journal.log / name, f"has other bytes than {JOURNAL} tells")
+            with draft_of(journal.path) as draft:
+                draft.write_text("".join(line_of(n, told[n]) for n in told), "utf-8")
+            reach("mirror.log")
+            for name in sorted(drafts):
+                drafts[name].replace(journal.log / name)
+            sync_path(journal.log)
+
+    def _draft(self, journal: Journal, name: str) -> Path:
+        draft = draft_in(journal.log)
+        reach("mirror.fetch")
+        self.store.fetch(self._of(journal, name), draft)
+        sync_path(draft)
+        return draft
+
+    def _their_lines(self, journal: Journal) -> dict[str, str]:
+        try:
+            return lines_of(self.store.read(self.name(journal.path)).decode("utf-8", "replace"))
+        except FileNotFoundError:
+            return {}
+
+    # What goes to the store
+
+    def send(self, root: Path, files: Iterable[DataFile]) -> None:
+        """Put data files of a table there, before a commit speaks of them."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="send") as pool:
+            list(pool.map(self._send, [root / f.path for f in files]))
+
+    def _send(self, path: Path) -> None:
+        if self.store.size(self.name(path)) != path.stat().st_size:  # the name tells the bytes
+            self.store.put(self.name(path), path)
+
+    def acknowledge(self, journal: Journal) -> bool:
+        """Put the commits there that are not noted yet, with the journal that will tell of them.
+
+        False where another machine was faster: then ours is taken away.
+        """
+        noted = journal.noted()
+        for name in [n for n in journal.present() if n.endswith(".json") and n not in noted]:
+            content = (journal.log / name).read_bytes()
+            reach("mirror.commit")
+            try:
+                self.store.put(self._of(journal, name), content, new=True)
+            except TakenError:
+                # The store may have had it from us, and died before it could say so.
+                if self.store.read(self._of(journal, name)) != content:
+                    self._withdraw(journal, name)
+                    return False
+        self._follow(journal, noted)
+        return True
+
+    def _follow(self, journal: Journal, noted: Mapping[str, str]) -> None:
+        """What follows a commit: the journal with the lines that it gets here next, a checkpoint and its hint."""
+        told = dict(noted) | {n: sha256_of(journal.log / n) for n in journal.present() if n not in noted}
+        reach("mirror.journal")
+        self.store.put(self.name(journal.path), "".join(line_of(n, told[n]) for n in told).encode())
+        last = max((n for n in journal.present() if not n.endswith(".json")), default="")
+        if last and self.store.size(self._of(journal, last)) is None:
+            self.store.put(self._of(journal, last), journal.log / last)
+            if (journal.log / _HINT).exists():
+                self.store.put(self._of(journal, _HINT), journal.log / _HINT)
+
+    def _send_all(self, journal: Journal) -> None:
+        """A table that was made before the lake had a store: its data, then its log in order, then the journal."""
+        root = journal.path.parent
+        files = [p for p in root.rglob("*.parquet") if is_ours(p.name) and "_delta_log" not in p.parts]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="send") as pool:
+            list(pool.map(self._send, files))
+        for name in [n for n in journal.present() if n.endswith(".json")]:
+            self.store.put(self._of(journal, name), (journal.log / name).read_bytes(), new=True)
+        self._follow(journal, journal.noted())
+
+    def _withdraw(self, journal: Journal, name: str) -> None:
+        """Take a commit away that no longer can be one, with the checkpoint that holds it."""
+        reach("mirror.withdraw")
+        number = name.split(".", maxsplit=1)[0]
+        for path in (journal.log / _HINT, *journal.log.glob(f"{number}.checkpoint*"), journal.log / name):
+            path.unlink(missing_ok=True)
+        sync_path(journal.log)
+
+    # What nobody needs any more
+
+    def sweep(self, root: Path, live: Collection[str], since: float) -> int:
+        """Remove data files there that no version since a moment (seconds) names; how many. As ``vacuum.sweep``."""
+        stored = self.store.listed(self.name(root))
+        names = {n.removeprefix(f"{self.name(root)}/"): s for n, s in stored.items()}
+        spare = [n for n, s in names.items() if n not in live and is_ours(n.rsplit("/", 1)[-1]) and s.modified < since]
+        needed = removed_since(root, since) if spare else set()
+        gone = [f"{self.name(root)}/{n}" for n in spare if n not in needed]
+        self.store.remove(gone)
+        return len(gone)
+
+    def strays(self, live: Collection[str]) -> list[str]:
+        """Names of data files there that are not among those of all tables."""
+        data = (n for n in self.store.listed() if is_ours(n.rsplit("/", 1)[-1]) and "/_delta_log/" not in n)
+        return [n for n in data if n not in live]
+
+    def problems(self, journal: Journal, files: Iterable[DataFile]) -> dict[str, str]:
+        """What is wrong with a table there, by name: commits and data that are gone or have another size."""
+        root = journal.path.parent
+        stored = self.store.listed(self.name(root))
+        wanted = {f"{self.name(root)}/{f.path}": f.size for f in files}
+        wanted |= {self._of(journal, n): (journal.log / n).stat().st_size for n in journal.present()}
+        found = {n: stored[n].size if n in stored else None for n in wanted}
+        return {f"{self.store.url}/{n}": "is missing" if size is None else f"has {size:,} bytes, not {wanted[n]:,}"
+                for n, size in found.items() if size != wanted[n]}  # fmt: skip
+
+    def evict(self, most: int) -> int:
+        """Take the data files away from here that were not read for longest, until no more than so many bytes are left.
+
+        Only such as are in the store. How many files went.
+        """
+        here = [p for p in self.lake.glob("*/*/**/*.parquet") if is_ours(p.name) and "_delta_log" not in p.parts]
+        stamps = {p: p.stat() for p in here}
+        left, gone = sum(s.st_size for s in stamps.values()), 0
+        for path in sorted(here, key=lambda p: stamps[p].st_atime):
+            if left <= most:
+                break
+            if self.store.size(self.name(path)) == stamps[path].st_size:
+                path.unlink()
+                left, gone = left - stamps[path].st_size, gone + 1
+        return gone
+
+    def _of(self, journal: Journal, name: str) -> str:
+        return f"{self.name(journal.log)}/{name}"
+
+    def _damaged(self, path: Path, what: str) -> IntegrityError:
+        msg = (
+            f"{self.store.url}/{self.name(path)}: {what}. Bring it back from a backup or an older version of the "
+            "object; or, where the working copy below the home is whole, name an empty place: the lake is put there."
+        )
+        return IntegrityError(msg)
+
+
+_KNOWN: dict[Path, tuple[tuple[int, int] | None, Mirror | None]] = {}
+
+
+def mirror_of(lake: Path) -> Mirror | None:
+    """The mirror of a lake, by the settings of its home; None where it lies on this machine alone."""
+    file = lake.parent / SETTINGS_FILE
+    try:
+        told = file.stat()
+        stamp = (told.st_mtime_ns, told.st_size)
+    except OSError:
+        return None
+    if lake not in _KNOWN or _KNOWN[lake][0] != stamp:
+        settings = read_settings(lake.parent)
+        made = None
+        if settings.lake_store:
+            try:
+                store = Store.at(settings.lake_store, settings.store_endpoint, settings.store_region)
+            except UsageError as error:
+                msg = f"{file}: lake_store: {error}"
+                raise UsageError(msg) from None
+            made = Mirror(lake, store)
+        _KNOWN[lake] = (stamp, made)
+    return _KNOWN[lake][1]

@@ -1,0 +1,401 @@
+"""A lake that is kept in a store: two machines, other programs, crashes, damage, and what is taken away."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from resources import lease as leases
+from resources import mirror as mirrors
+from resources.errors import IntegrityError, StorageError
+from resources.failpoints import VARIABLE, armed
+from resources.lake import Lake
+from resources.lease import Lease
+from resources.parquet import DataFile
+from resources.store import Store
+from resources.table import LakeTable, TableSpec
+from tests.conftest import REPOSITORY, Chain, rees46_row, run_cli, same_key, write_rees46
+from tests.servers import BUCKET, s3_server
+
+SPEC = TableSpec("silver/days", pa.schema([("n", pa.int64())]))
+DAYS = ("2024-05-01", "2024-05-02", "2024-05-03")
+
+
+def machine(base: Path, name: str, url: str, more: str = "") -> Lake:
+    """The lake of a machine whose home is kept in a store."""
+    home = base / name
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "behavior.toml").write_text(f'lake_store = "{url}"\ntrain_models = false\n{more}', "utf-8")
+    return Lake(home / "lake")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store in a folder: to us it is like any other, and tests can look into it."""
+    (tmp_path / "store").mkdir()
+    return Store.at((tmp_path / "store").as_uri())
+
+
+@pytest.fixture
+def here(tmp_path: Path, store: Store) -> LakeTable:
+    """A table on one machine."""
+    return machine(tmp_path, "here", store.url).table(SPEC)
+
+
+@pytest.fixture
+def there(tmp_path: Path, store: Store) -> LakeTable:
+    """The same table on another machine."""
+    return machine(tmp_path, "there", store.url).table(SPEC)
+
+
+def add(table: LakeTable, part: str, number: int) -> DataFile:
+    """A part of one row, committed."""
+    file = table.write(part, "made", [pa.table({"n": [number]})])
+    table.commit([file])
+    return file
+
+
+def rows(table: LakeTable) -> list[int]:
+    """What a new look at the table finds."""
+    again = Lake(table.root.parent.parent).table(SPEC)
+    found = DeltaTable(str(again.root)) if again.files() else None
+    again.absolute(again.files())
+    return sorted(found.to_pyarrow_table()["n"].to_pylist()) if found else []
+
+
+def in_store(store: Store) -> list[int]:
+    """What another program finds in the store."""
+    return sorted(DeltaTable(f"{store.url}/{SPEC.name}").to_pyarrow_table()["n"].to_pylist())
+
+
+def same_everywhere(store: Store, *tables: LakeTable) -> None:
+    """Logs and journals here have the bytes that the store has."""
+    for table in tables:
+        names = [p for p in (*table.journal.log.iterdir(), table.journal.path) if p.name[0] != "."]
+        for path in names:
+            name = path.relative_to(table.root.parent.parent).as_posix()
+            assert store.read(name) == path.read_bytes(), name
+        assert not table.journal.problems()
+
+
+@pytest.mark.parametrize("kind", ["_delta_log/*.json", "*.parquet"])
+def test_what_the_store_lost_is_named(tmp_path: Path, here: LakeTable, kind: str) -> None:
+    file = add(here, "a", 1)
+    assert here.mirror is not None
+    assert not here.mirror.problems(here.journal, [file])
+    first = min((tmp_path / "store" / SPEC.name).glob(kind))
+    first.write_bytes(b"short")
+    [(where, what)] = here.mirror.problems(here.journal, [file]).items()
+    assert where.endswith(first.name)
+    assert what.startswith("has 5 bytes, not ")
+    first.unlink()
+    assert list(here.mirror.problems(here.journal, [file]).values()) == ["is missing"]
+
+
+def test_what_one_machine_commits_the_other_reads_and_goes_on_from(
+    store: Store, here: LakeTable, there: LakeTable
+) -> None:
+    add(here, "a", 1)
+    assert rows(there) == [1]
+    add(there, "b", 2)
+    add(here, "a", 3)
+    assert rows(there) == rows(here) == in_store(store) == [2, 3]
+    there.recover()
+    same_everywhere(store, here, there)
+
+
+def test_of_two_machines_that_commit_at_once_the_second_commits_again(
+    store: Store, here: LakeTable, there: LakeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(here, "a", 1)
+
+    def reach(place: str) -> None:
+        if place == "mirror.commit":  # the commit is made here, and the store does not know of it yet
+            monkeypatch.setattr(mirrors, "reach", lambda _place: None)
+            add(there, "b", 2)
+
+    monkeypatch.setattr(mirrors, "reach", reach)
+    add(here, "c", 3)
+    assert rows(here) == rows(there) == in_store(store) == [1, 2, 3]
+    same_everywhere(store, here)
+
+
+def test_two_machines_make_a_table_at_once(
+    store: Store, here: LakeTable, there: LakeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reach(place: str) -> None:
+        if place == "mirror.commit":
+            monkeypatch.setattr(mirrors, "reach", lambda _place: None)
+            add(there, "b", 2)
+
+    monkeypatch.setattr(mirrors, "reach", reach)
+    add(here, "a", 1)
+    assert rows(here) == rows(there) == in_store(store) == [1, 2]
+
+
+@pytest.mark.parametrize("place", ["store.put", "mirror.commit", "lake.commit", "lake.committed", "mirror.journal"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_commit_that_is_killed_is_made_good(
+    store: Store, here: LakeTable, there: LakeTable, place: str, number: int
+) -> None:
+    """At any moment: then the next who looks finds what was there, or all of it, the same here and elsewhere."""
+    add(here, "a", 1)
+    program = ("import sys; from tests.test_mirror import *; "
+               "table = Lake(Path(sys.argv[1])).table(SPEC); add(table, 'b', 2); add(table, 'c', 3)")  # fmt: skip
+    environment = os.environ | {VARIABLE: f"{place}:kill@{number}"}
+    lake = here.root.parent.parent
+    ended = subprocess.run([sys.executable, "-c", program, str(lake)], cwd=REPOSITORY, env=environment, check=False)
+    assert ended.returncode == -9 or (place != "store.put" and number > 2), "it was not killed"
+    Lake(lake).recover()
+    assert rows(here) in ([1], [1, 2], [1, 2, 3])
+    assert rows(here) == in_store(store)
+    same_everywhere(store, here)
+    add(there, "d", 4)
+    assert rows(here) == rows(there) == in_store(store)
+
+
+def test_a_commit_that_another_machine_forestalled_while_this_one_was_dead_is_withdrawn(
+    store: Store, here: LakeTable, there: LakeTable
+) -> None:
+    add(here, "a", 1)
+    with armed("mirror.commit:eio"), pytest.raises(StorageError):  # made here, and the store does not know of it
+        add(here, "b", 2)
+    add(there, "c", 3)
+    Lake(here.root.parent.parent).recover()
+    assert rows(here) == rows(there) == in_store(store) == [1, 3]
+    same_everywhere(store, here)
+
+
+@pytest.mark.parametrize("place", ["mirror.fetch", "mirror.log"])
+def test_a_log_that_is_fetched_in_part_is_fetched_again(
+    store: Store, here: LakeTable, there: LakeTable, place: str
+) -> None:
+    for number in range(5):
+        add(here, f"p{number}", number)
+    with armed(f"{place}:eio@1"), pytest.raises(Exception, match=r"silver/days|there"):
+        there.exists()
+    assert rows(there) == [0, 1, 2, 3, 4]
+    same_everywhere(store, there)
+
+
+def test_a_lake_that_was_made_without_a_store_is_put_there(tmp_path: Path, store: Store) -> None:
+    lake = Lake(tmp_path / "here" / "lake")
+    for number in range(3):
+        add(lake.table(SPEC), "a", number)
+    lake = machine(tmp_path, "here", store.url)
+    add(lake.table(SPEC), "b", 9)
+    assert in_store(store) == [2, 9]
+    shutil.rmtree(lake.root)
+    assert rows(lake.table(SPEC)) == [2, 9]
+
+
+def test_damage_in_the_store_is_told(tmp_path: Path, here: LakeTable, there: LakeTable) -> None:
+    file = add(here, "a", 1)
+    add(here, "b", 2)
+    target = tmp_path / "store" / SPEC.name
+    (target / file.path).write_bytes(b"PAR1" + b"x" * 40 + b"PAR1")
+    with pytest.raises(IntegrityError, match=r"silver/days/a_made_.*has other bytes than its name says"):
+        rows(there)
+    (target / file.path).unlink()
+    with pytest.raises(IntegrityError, match=r"store/silver/days/a_made_.*is missing"):
+        rows(there)
+    last = max((target / "_delta_log").glob("*.json"))
+    last.unlink()
+    with pytest.raises(IntegrityError, match=rf"{last.name}: is missing, though it was acknowledged"):
+        add(here, "c", 3)
+
+
+def test_a_damaged_commit_in_the_store_is_not_taken(tmp_path: Path, here: LakeTable, there: LakeTable) -> None:
+    add(here, "a", 1)
+    commit = tmp_path / "store" / SPEC.name / "_delta_log" / f"{1:020d}.json"
+    commit.write_bytes(commit.read_bytes().replace(b'"numRecords', b'"numRecordz'))
+    with pytest.raises(IntegrityError, match=r"has other bytes than _commits\.sha256 tells"):
+        there.files()
+
+
+def test_what_no_version_needs_goes_from_the_store_as_well(store: Store, here: LakeTable) -> None:
+    old, new = add(here, "a", 1), add(here, "a", 2)
+    unborn = f"{SPEC.name}/d_made_{'0' * 64}.parquet"  # another machine is about to commit it
+    store.put(unborn, b"PAR1")
+    Lake(here.root.parent.parent).vacuum(3600.0)
+    assert store.size(unborn) is not None
+    assert store.size(f"{SPEC.name}/{old.path}") is not None, "younger than an hour"
+    Lake(here.root.parent.parent).vacuum(-1.0)
+    assert store.size(f"{SPEC.name}/{old.path}") is None
+    assert store.size(f"{SPEC.name}/{new.path}") == new.size
+
+
+def test_data_that_is_not_kept_here_comes_back_when_it_is_read(here: LakeTable) -> None:
+    files = [add(here, part, n) for n, part in enumerate("abc")]
+    os.utime(here.root / files[1].path, (1, 1))
+    lake = Lake(here.root.parent.parent)
+    lake.evict(sum(f.size for f in files) - 1)
+    assert [(here.root / f.path).exists() for f in files] == [True, False, True], "what was not read for longest goes"
+    lake.evict(0)
+    assert not list(here.root.glob("*.parquet"))
+    assert rows(here) == [0, 1, 2]
+    assert len(list(here.root.glob("*.parquet"))) == len(files)
+
+
+def test_what_the_store_lacks_stays_here(store: Store, here: LakeTable) -> None:
+    file = add(here, "a", 1)
+    store.remove([f"{SPEC.name}/{file.path}"])
+    Lake(here.root.parent.parent).evict(0)
+    assert (here.root / file.path).exists()
+
+
+# One machine at a time
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines are impatient."""
+    for name, seconds in (("SILENCE", 2.0), ("_BEAT", 0.2), ("_LOOK", 0.05)):
+        monkeypatch.setattr(leases, name, seconds)
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_machine_waits_for_another_until_it_lets_go(tmp_path: Path, store: Store) -> None:
+    one, other = (machine(tmp_path, name, store.url) for name in ("here", "there"))
+    entered, leave = threading.Event(), threading.Event()
+
+    def works() -> None:
+        with other.beside():
+            entered.set()
+            leave.wait(60)
+
+    with one.beside(), one.beside():  # two processes of one machine do not wait
+        thread = threading.Thread(target=works, daemon=True)
+        thread.start()
+        assert not entered.wait(4.0), "longer than a machine may be silent: this one is not"
+    assert entered.wait(60)
+    leave.set()
+    thread.join(60)
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_machine_that_falls_silent_is_followed(tmp_path: Path, store: Store) -> None:
+    gone = Lease(tmp_path / "gone" / "lake", store)
+    gone._take()
+    with machine(tmp_path, "here", store.url).alone():
+        held = store.listed("_leases")
+        assert json.loads(store.read(max(held)))["machine"] != gone.machine
+    assert json.loads(store.read(max(store.listed("_leases"))))["done"]
+
+
+# The whole chain on an S3 server
+
+
+@dataclass
+class Machines:
+    """Two homes whose lake is one, in a bucket."""
+
+    base: Path
+    endpoint: str
+
+    @property
+    def store(self) -> Store:
+        """The bucket."""
+        return Store.at(f"s3://{BUCKET}/shop", self.endpoint)
+
+    def home(self, name: str) -> Path:
+        """A machine's home, with the key that all of them need."""
+        home = self.base / name
+        if not home.exists():
+            machine(self.base, name, f"s3://{BUCKET}/shop", f'store_endpoint = "{self.endpoint}"\n')
+            if name != "one":
+                same_key(self.base / "one", home)
+        return home
+
+    def file(self, day: str) -> Path:
+        """A day's clicks."""
+        lines = [rees46_row(f"{day} {hour}:00:{n:02d}", kind, f"p{n % 3}", f"user{n}")
+                 for n in range(8) for hour, kind in ((10, "view"), (11, "purchase"))]  # fmt: skip
+        return write_rees46(self.base / f"{day}.csv", lines)
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """One machine takes in a day, the other the next one."""
+    with pytest.MonkeyPatch.context() as patch, s3_server() as endpoint:
+        for name in [n for n in os.environ if n.startswith("AWS_")]:
+            patch.delenv(name)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "anything")
+        made = Machines(tmp_path_factory.mktemp("machines"), endpoint)
+        for name, day in (("one", DAYS[0]), ("two", DAYS[1])):
+            done = run_cli("run", "--home", made.home(name), "--format", "rees46", "--source", made.file(day))
+            assert done.code == 0, done.err
+        yield made
+
+
+def test_two_machines_make_what_one_makes(machines: Machines, tmp_path: Path) -> None:
+    alone = Chain.at(tmp_path / "alone")
+    same_key(machines.home("one"), tmp_path / "alone")
+    for day in DAYS[:2]:
+        alone.ingest([machines.file(day)], "rees46")
+        alone.build()
+    assert Chain.at(machines.home("two")).hashes() == alone.hashes()
+    assert Chain.at(machines.home("one")).hashes() == alone.hashes(), "the first machine sees what the second did"
+
+
+def test_a_new_machine_starts_from_the_store(machines: Machines) -> None:
+    done = run_cli("status", "--home", machines.home("three"), "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["tables"]["silver/events"] == 32
+
+
+def test_another_program_reads_the_bucket(machines: Machines) -> None:
+    table = DeltaTable(f"s3://{BUCKET}/shop/gold/fact_session", storage_options=machines.store.options())
+    assert table.to_pyarrow_table().num_rows == 32
+    assert not [n for n in machines.store.listed() if n.endswith(".tmp") or "/.lock" in n]
+
+
+def test_who_is_erased_is_gone_from_the_bucket(machines: Machines) -> None:
+    home = machines.home("two")
+    done = run_cli("erase", "--home", home, "--subject", "user3")
+    assert done.code == 0, done.out + done.err
+    lake = Lake(home / "lake")
+    stored = machines.store.listed()
+    assert not lake.strays()
+    for log in sorted(lake.root.glob("*/*/_delta_log")):
+        name = log.parent.relative_to(lake.root).as_posix()
+        live = {f"{name}/{f.path}" for f in lake.table(TableSpec(name, pa.schema([]))).files()}
+        data = {n for n in stored if n.startswith(f"{name}/") and n.endswith(".parquet")}
+        assert {n for n in data if "_delta_log" not in n} == live
+    options = machines.store.options()
+    left = DeltaTable(f"s3://{BUCKET}/shop/bronze/events", storage_options=options).to_pyarrow_table()
+    assert "user3" not in left["user_id"].to_pylist()
+    assert "user4" in left["user_id"].to_pylist()
+
+    done = run_cli("run", "--home", machines.home("one"), "--format", "rees46", "--source", machines.file(DAYS[2]))
+    assert done.code == 5, "the other machine has no list of who is to be kept out"
+    assert "privacy: the lake tells of 1 erasures that another machine carried out" in done.err
+    shutil.copytree(home / "privacy", machines.home("one") / "privacy", dirs_exist_ok=True)
+    shutil.copytree(home / "keys", machines.home("one") / "keys", dirs_exist_ok=True)
+    done = run_cli("run", "--home", machines.home("one"), "--format", "rees46", "--source", machines.file(DAYS[2]))
+    assert done.code == 0, done.err
+    left = DeltaTable(f"s3://{BUCKET}/shop/bronze/events", storage_options=options).to_pyarrow_table()
+    assert left.num_rows == 3 * 16 - 3 * 2
+
+
+def test_a_place_that_is_not_there_is_told(tmp_path: Path) -> None:
+    machine(tmp_path, "home", "s3://nobody/shop", 'store_endpoint = "http://127.0.0.1:9"\n')
+    done = run_cli("status", "--home", tmp_path / "home")
+    assert done.code == 1
+    assert "s3://nobody/shop: the server does not answer" in done.err
+    machine(tmp_path, "home", "ftp://nobody/shop")
+    done = run_cli("status", "--home", tmp_path / "home")
+    assert done.code == 2
+    assert "behavior.toml: lake_store: A store's URL is" in done.err
