@@ -7,14 +7,14 @@ judged is remembered with the content it was judged on, so an unchanged day is n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
 from behavior_assets.incremental import content, fingerprint
-from expectations.rules import RuleSet, load_rules
+from expectations.rules import Rule, RuleSet, load_rules
 from resources.compute import Compute
 from resources.errors import ConflictError
 from resources.lake import Lake
@@ -28,6 +28,7 @@ QUALITY_DAYS = TableSpec(
         ("breaches", pa.string()),
     ]),
 )  # fmt: skip
+POINTED_AT = ""  # stands among the parts of a whole table for the tables that its rules compare it with
 
 
 @dataclass
@@ -97,20 +98,61 @@ def judge_days(compute: Compute, lake: Lake, table: LakeTable) -> Verdict:
 
 
 def judge_table(compute: Compute, lake: Lake, table: LakeTable, related: Iterable[TableSpec]) -> Verdict:
-    """Judge a whole table. One that kept every rule is not judged again while it and what it points at stay as is."""
+    """Judge a whole table. What kept every rule is not judged again while it and what it points at stay as they are.
+
+    Where only some parts changed they alone are asked, and with the others what compares rows of several parts. A
+    broken rule is told of the whole table, which is then judged as if nothing were known of it.
+    """
     rules = load_rules(table.spec.name)
     others = [lake.table(s) for s in related]
     verdict = Verdict(table.spec.name, len(rules.rules))
-    now = fingerprint(_version(rules), *(content(t.files()) for t in (table, *others)))
+    version = _version(rules)
+    now = {part: fingerprint(version, content(files)) for part, files in table.parts().items()}
+    now[POINTED_AT] = fingerprint(version, *(content(t.files()) for t in others))
     memory = lake.table(QUALITY_DAYS)
-    if [r["content"] for r in _remembered(memory, table.spec.name)] == [now]:
+    known = {r["day"]: r["content"] for r in _remembered(memory, table.spec.name)}
+    if known == now:
         return verdict
-    for result in compute.judge(table, table.files(), others, rules):
-        if not result.passed:
-            verdict.breaches[result.rule.name] = (result.rule.blocking, result.unexpected, sorted(result.failed_days))
-    clean = {"": {"table_name": table.spec.name, "day": "", "content": now, "held": False, "breaches": "{}"}}
+    changed = {part for part in known.keys() | now.keys() if known.get(part) != now.get(part)}
+    if POINTED_AT not in known or not _keeps(compute, table, others, rules, changed):
+        for result in compute.judge(table, table.files(), others, rules):
+            if not result.passed:
+                told = result.rule.blocking, result.unexpected, sorted(result.failed_days)
+                verdict.breaches[result.rule.name] = told
+    clean = {part: {"table_name": table.spec.name, "day": part, "content": told, "held": False, "breaches": "{}"}
+             for part, told in now.items()}  # fmt: skip
     _remember(memory, table.spec, lambda _: {} if verdict.breaches else clean)
     return verdict
+
+
+def _keeps(
+    compute: Compute, table: LakeTable, others: list[LakeTable], rules: RuleSet, changed: set[str]
+) -> bool:
+    """Whether a table that kept its rules keeps them still; ``changed`` are parts that are new, other or gone."""
+    files = table.files()
+    fresh = [f for f in files if f.part in changed]
+    if 2 * sum(f.rows for f in fresh) > sum(f.rows for f in files):  # nothing is saved
+        return False
+
+    def kept(of: list[DataFile], asked: Iterable[Rule], sharing: Sequence[str] = ()) -> bool:
+        chosen = replace(rules, rules=tuple(asked))
+        told = (fresh, sharing) if sharing else None
+        return not chosen.rules or all(r.passed for r in compute.judge(table, of, others, chosen, told))
+
+    # A day's rows are compared with no other day's.
+    def alone(rule: Rule) -> bool:
+        return rule.of_rows or (rule.kind == "unique" and table.spec.by_day and "event_date" in rule.columns)
+
+    points, moved = [r for r in rules.rules if r.kind == "references"], POINTED_AT in changed
+    across = [r for r in rules.rules if r.kind == "unique" and not alone(r)]
+    whole = [r for r in rules.rules if not alone(r) and r not in (*points, *across)]
+    return (
+        (not fresh or kept(fresh, [r for r in rules.rules if alone(r) or (r in points and not moved)]))
+        and (not moved or kept(files, points))
+        # Rows that are older do not repeat each other: only what is in a changed part can be there twice.
+        and (not fresh or all(kept(files, [r], r.columns) for r in across))
+        and (changed == {POINTED_AT} or kept(files, whole))
+    )
 
 
 def held_days(lake: Lake, table: str) -> set[str]:

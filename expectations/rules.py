@@ -28,14 +28,16 @@ _KINDS: dict[str, tuple[set[str], set[str]]] = {
     "matches": ({"column", "pattern"}, set()),
     "references": ({"column", "to_table"}, {"to_column"}),
     "holds": ({"condition"}, set()),
-    "query": ({"sql"}, set()),
+    "query": ({"sql"}, {"scope"}),
     "row_count": (set(), {"min", "max"}),
 }
 KINDS = tuple(_KINDS)
+SCOPES = ("table", "part")
+_OF_ROWS = frozenset({"columns", "not_null", "in_set", "between", "matches", "holds"})
 
 _TABLE = re.compile(r"[a-z]+/[a-z][a-z0-9_]*")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_TEXT_KEYS = {"column", "pattern", "to_table", "to_column", "condition", "sql", "description"}
+_TEXT_KEYS = {"scope", "column", "pattern", "to_table", "to_column", "condition", "sql", "description"}
 _FLAG_KEYS = {"blocking", "strict", "exact"}
 # great-expectations turns bounds into doubles, which hold whole numbers up to here.
 _EXACT_IN_A_DOUBLE = 2**53
@@ -49,7 +51,8 @@ class RuleFileError(ValueError):
 class Rule:
     """One rule of one table; which fields count follows from `kind`.
 
-    A NULL breaks `not_null` and `holds`, and no other kind.
+    A NULL breaks `not_null` and `holds`, and no other kind. A query's `scope` is "part" where no row of one part of the
+    table (a day, a month) can make a row of another break it: only parts that changed are then asked again.
     """
 
     name: str
@@ -67,6 +70,12 @@ class Rule:
     to_column: str = ""
     condition: str = ""
     sql: str = ""
+    scope: str = "table"
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether rows of different parts of the table are never looked at together."""
+        return self.kind in _OF_ROWS or (self.kind == "query" and self.scope == "part")
 
 
 @dataclass(frozen=True)
@@ -248,6 +257,8 @@ def _check_kind(kind: str, rule: _Mapping, given: dict[str, Any]) -> None:
             rule.refuse("to_table", "is not of the form layer/name")
     if kind == "query" and "{table}" not in given["sql"]:
         rule.refuse("sql", "must read from {table}")
+    if given.get("scope", "table") not in SCOPES:
+        rule.refuse("scope", f"must be one of {list(SCOPES)}")
 
 
 def _values(rule: _Mapping) -> tuple[Scalar, ...]:

@@ -58,9 +58,13 @@ class Compute(Protocol):
         """
 
     def judge(
-        self, table: LakeTable, files: Sequence[DataFile], related: Iterable[LakeTable], rules: RuleSet
+        self, table: LakeTable, files: Sequence[DataFile], related: Iterable[LakeTable], rules: RuleSet,
+        sharing: tuple[Sequence[DataFile], Sequence[str]] | None = None,
     ) -> list[RuleResult]:
-        """What rules say of some files of a table; ``related`` are the tables that they compare it with."""
+        """What rules say of some files of a table; ``related`` are the tables that they compare it with.
+
+        ``sharing`` (other files, columns) leaves only rows whose values in these columns are in the other files, too.
+        """
 
 
 class DuckDB:
@@ -114,19 +118,26 @@ class DuckDB:
         return write
 
     def judge(
-        self, table: LakeTable, files: Sequence[DataFile], related: Iterable[LakeTable], rules: RuleSet
+        self, table: LakeTable, files: Sequence[DataFile], related: Iterable[LakeTable], rules: RuleSet,
+        sharing: tuple[Sequence[DataFile], Sequence[str]] | None = None,
     ) -> list[RuleResult]:
         """By great-expectations, in the database."""
         from expectations.bridge import evaluate
 
+        view = table.spec.view
         for other in related:
-            self._register(other, other.files())
-        self._register(table, files)
-        return evaluate(self.local.con, table.spec.view, rules)
+            self._register(other, other.files(), other.spec.view)
+        if sharing is None:
+            self._register(table, files, view)
+        else:
+            self._register(table, files, f"{view}_all")
+            self._register(table, sharing[0], f"{view}_sharing")
+            self.local.con.execute(f"CREATE OR REPLACE VIEW {view} AS {shared(view, sharing[1])}")
+        return evaluate(self.local.con, view, rules)
 
-    def _register(self, table: LakeTable, files: Sequence[DataFile]) -> None:
-        """A view named after a table over some of its files."""
-        con, view = self.local.con, table.spec.view
+    def _register(self, table: LakeTable, files: Sequence[DataFile], view: str) -> None:
+        """A view over some files of a table."""
+        con = self.local.con
         names = ", ".join("'" + p.replace("'", "''") + "'" for p in table.absolute(files))
         if names:
             # A day that is held back may be as an older version of the program wrote it, with fewer columns.
@@ -135,6 +146,12 @@ class DuckDB:
         else:
             con.register(f"{view}_empty", table.spec.schema.empty_table())
             con.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {view}_empty")
+
+
+def shared(view: str, columns: Sequence[str]) -> str:
+    """SQL for the rows of ``<view>_all`` whose values in some columns are in ``<view>_sharing``, none of them NULL."""
+    names = ", ".join(f'"{name}"' for name in columns)
+    return f"SELECT * FROM {view}_all WHERE ({names}) IN (SELECT {names} FROM {view}_sharing)"
 
 
 def read_files(backend: Backend, spec: TableSpec, paths: Sequence[str]) -> ir.Table:

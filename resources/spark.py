@@ -17,6 +17,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
+from resources.compute import shared
 from resources.engine import SURROGATE_HEX_DIGITS
 from resources.executor import shipped
 from resources.parquet import DataFile
@@ -149,15 +150,24 @@ class Spark:
         return int(self.session.conf.get("spark.sql.shuffle.partitions", "200") or 200)
 
     def judge(
-        self, table: LakeTable, files: Sequence[DataFile], related: Iterable[LakeTable], rules: RuleSet
+        self, table: LakeTable, files: Sequence[DataFile], related: Iterable[LakeTable], rules: RuleSet,
+        sharing: tuple[Sequence[DataFile], Sequence[str]] | None = None,
     ) -> list[RuleResult]:
         """By SQL in Spark."""
         from expectations.spark import evaluate
 
-        views = {t.spec.name: self.read(t, t.files()) for t in related}
-        for name, view in {**views, table.spec.name: self.read(table, files)}.items():
-            self._frame(view).createOrReplaceTempView(name.replace("/", "_"))
-        return evaluate(self.session, table.spec.view, rules)
+        view = table.spec.view
+        views = {t.spec.view: self.read(t, t.files()) for t in related}
+        if sharing is None:
+            views[view] = self.read(table, files)
+        else:
+            views |= {f"{view}_all": self.read(table, files), f"{view}_sharing": self.read(table, sharing[0])}
+        for name, rows in views.items():
+            self._frame(rows).createOrReplaceTempView(name)
+        if sharing is not None:
+            quoted = shared(view, sharing[1]).replace('"', "`")
+            self.session.sql(quoted).createOrReplaceTempView(view)
+        return evaluate(self.session, view, rules)
 
     def _named(self, name: str, frame: DataFrame) -> ir.Table:
         frame.createOrReplaceTempView(name)

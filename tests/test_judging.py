@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import duckdb
 import ibis
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from behavior_assets import quality
 from behavior_assets.quality import Verdict, judge_table
@@ -16,7 +19,8 @@ from expectations import bridge
 from expectations.rules import RuleSet, parse_rules
 from resources.compute import DuckDB
 from resources.lake import Lake
-from resources.table import TableSpec
+from resources.parquet import DataFile
+from resources.table import LakeTable, TableSpec
 
 VISITS = TableSpec("gold/fact_visit", pa.schema([("visit_key", pa.int64()), ("shop_key", pa.int64())]))
 SHOPS = TableSpec("gold/dim_shop", pa.schema([("shop_key", pa.int64())]))
@@ -108,3 +112,116 @@ def test_a_changed_dimension_has_the_facts_judged_again(judging: Judging) -> Non
     assert judging.judge() == (True, [])
     judging.put(SHOPS, shop_key=[10])
     assert judging.judge() == (True, ["shop_exists"])
+
+
+# A table of parts
+
+
+PART_RULES = """
+table: gold/fact_visit
+rules:
+  - {name: once, kind: unique, column: visit_key, blocking: true, description: A visit is there once.}
+  - {name: shop_exists, kind: references, column: shop_key, to_table: gold/dim_shop, blocking: true,
+     description: A visit happens in a shop that there is.}
+  - {name: counted, kind: between, column: visit_key, min: 0, blocking: true, description: Visits are numbered.}
+  - {name: not_all_in_one, kind: query, sql: "SELECT 1 AS n FROM {table} HAVING count(DISTINCT shop_key) = 1",
+     blocking: true, description: Some visit another shop.}
+  - {name: no_pair, kind: query, scope: part, blocking: true, description: Two that meet are never the same two.,
+     sql: "SELECT * FROM {table} WHERE visit_key = 7 AND shop_key = 20"}
+"""
+OLD = {"visit_key": list(range(100, 140)), "shop_key": [10, 20] * 20}  # most of the rows, which nothing changes
+
+
+class Parts(Judging):
+    """The same of a table in parts, of which one is large and old."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(folder, monkeypatch)
+        self.rules = parse_rules(PART_RULES, "gold_fact_visit.yaml")
+        self.read: list[set[str]] = []
+        register = DuckDB._register
+
+        def noted(compute: DuckDB, table: LakeTable, files: Sequence[DataFile], view: str) -> None:
+            if view == VISITS.view:
+                self.read.append({f.part for f in files})
+            register(compute, table, files, view)
+
+        monkeypatch.setattr(DuckDB, "_register", noted)
+        self.set({"old": OLD})
+
+    def set(self, parts: dict[str, dict[str, list[int]]]) -> None:
+        """The parts that there are."""
+        table = self.lake.table(VISITS)
+        files = [table.write(part, "test", [pa.table(rows, schema=VISITS.schema)]) for part, rows in parts.items()]
+        table.commit(files, drop=set(table.parts()) - set(parts))
+
+    def at_first_sight(self) -> list[str]:
+        """Which rules somebody finds broken who knows nothing of before."""
+        with duckdb.connect() as con:
+            compute = DuckDB(ibis.duckdb.from_connection(con))
+            visits, shops = self.lake.table(VISITS), self.lake.table(SHOPS)
+            told = compute.judge(visits, visits.files(), [shops], self.rules)
+        return sorted(r.rule.name for r in told if not r.passed)
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
+    return Parts(tmp_path, monkeypatch)
+
+
+def test_only_a_part_that_changed_is_read_for_rules_of_rows(parts: Parts) -> None:
+    assert parts.judge() == (True, [])
+    parts.set({"old": OLD, "new": {"visit_key": [1], "shop_key": [10]}})
+    parts.read.clear()
+    assert parts.judge() == (True, [])
+    assert parts.read == [{"new"}, {"old", "new"}], "rows of the new part; then what compares all of them"
+    assert parts.judge() == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("new", "broken"),
+    [
+        ({"visit_key": [139], "shop_key": [10]}, "once"),  # is in the old part
+        ({"visit_key": [1, 1], "shop_key": [10, 10]}, "once"),
+        ({"visit_key": [1], "shop_key": [30]}, "shop_exists"),
+        ({"visit_key": [-1], "shop_key": [10]}, "counted"),
+        ({"visit_key": [7], "shop_key": [20]}, "no_pair"),
+    ],
+)
+def test_a_part_that_breaks_a_rule_is_found(parts: Parts, new: dict[str, list[int]], broken: str) -> None:
+    assert parts.judge() == (True, [])
+    parts.set({"old": OLD, "new": new})
+    assert parts.judge() == (True, [broken])
+    assert parts.judge() == (True, [broken])
+
+
+def test_an_old_part_that_lost_its_shop_is_found(parts: Parts) -> None:
+    assert parts.judge() == (True, [])
+    parts.put(SHOPS, shop_key=[10])
+    parts.set({"old": OLD, "new": {"visit_key": [1], "shop_key": [10]}})
+    assert parts.judge() == (True, ["shop_exists"])
+
+
+def test_a_part_that_goes_has_the_whole_asked(parts: Parts) -> None:
+    one = {"visit_key": [1], "shop_key": [20]}
+    old = {"visit_key": OLD["visit_key"], "shop_key": [10] * 40}
+    parts.set({"old": old, "new": one})
+    assert parts.judge() == (True, [])
+    parts.set({"old": old})
+    assert parts.judge() == (True, ["not_all_in_one"])
+
+
+ROWS = st.lists(st.tuples(st.sampled_from([-1, 1, 2, 7, 100, 139]), st.sampled_from([10, 20, 30])), max_size=3)
+STATES = st.tuples(st.dictionaries(st.sampled_from("abc"), ROWS, max_size=3), st.sampled_from([(10,), (10, 20)]))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(states=st.lists(STATES, min_size=2, max_size=4))
+def test_whatever_changes_the_verdict_is_that_of_a_first_sight(
+    parts: Parts, states: list[tuple[dict[str, list[tuple[int, int]]], tuple[int, ...]]]
+) -> None:
+    for made, shops in states:
+        few = {p: {"visit_key": [v for v, _ in rows], "shop_key": [s for _, s in rows]} for p, rows in made.items()}
+        parts.set({"old": OLD, **few})
+        parts.put(SHOPS, shop_key=list(shops))
+        assert parts.judge()[1] == parts.at_first_sight()
