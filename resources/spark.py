@@ -85,6 +85,7 @@ class Spark:
         """The table's version that this process sees, through Delta; of a table by days some of these."""
         if not files:
             return ibis.memtable(table.spec.schema.empty_table(), schema=ibis.Schema.from_pyarrow(table.spec.schema))
+        table.absolute(files)  # all of them are there
         frame = self.session.read.format("delta").option("versionAsOf", table.version).load(str(table.root))
         wanted = {f.path for f in files}
         if wanted != {f.path for f in table.files()} or table.first_day:

@@ -132,6 +132,7 @@ class LakeTable:
         if self.mirror is not None and pull:
             self.mirror.pull(self.journal)
             self._view.pulled = True
+            self._view.handle = None  # of a commit that may have been taken back
         return self.journal.recover() if self.journal.log.is_dir() else []
 
     def exists(self) -> bool:
