@@ -78,7 +78,7 @@ spark: .spark/.ready  ## opt-in: Delta Lake's jars for Spark, by Maven; needs Ja
 	mvn --batch-mode --quiet --file tests/spark/pom.xml dependency:copy-dependencies -DoutputDirectory="$(CURDIR)/.spark/jars"
 	@touch $@
 
-checkers: .checkers/.ready  ## opt-in: Microsoft's object model, the M parser and a model review, for the Power BI project
+checkers: .checkers/.ready  ## opt-in: Microsoft's object model, the M parser and a model review, for the Power BI project; Azure's emulator
 
 .checkers/.ready: tests/checkers/requirements.lock tests/checkers/object-model.lock tests/checkers/package.json
 	@rm -f $@

@@ -26,8 +26,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.conftest import REPOSITORY, absent
 
 PASSWORD = "correct horse/battery@staple"
@@ -219,7 +217,7 @@ def azure_server() -> Iterator[str]:
         "azurite-blob", path=str(REPOSITORY / ".checkers" / "node_modules" / ".bin")
     )
     if program is None:
-        pytest.skip("not installed: azurite (npm)")
+        absent("not installed: azurite (make checkers)")
     port, path = free_port(), f"/{ACCOUNT}/{BUCKET}"
 
     def answers() -> bool:
