@@ -26,6 +26,7 @@ from deltalake import DeltaTable
 from behavior_assets.automation import changed_days_sensor, landing_sensor
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import read_ledger
+from resources import lock
 from resources import table as lake_table
 from resources.errors import ConflictError
 from resources.home import HomeResource
@@ -241,7 +242,7 @@ def held(chain: Chain) -> list[tuple[str, int]]:
 
 
 def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], times: int = 1) -> list[str]:
-    """Something happens right before the next commits; the places that were reached."""
+    """Without locks, something happens right before the next commits; the places that were reached."""
     reached: list[str] = []
 
     def reach(place: str) -> None:
@@ -252,6 +253,7 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object], times: i
                     inner.setattr(lake_table, "reach", lambda _place: None)
                     act()
 
+    monkeypatch.setattr(lock, "fcntl", None)
     monkeypatch.setattr(lake_table, "reach", reach)
     return reached
 
