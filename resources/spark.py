@@ -82,24 +82,24 @@ class Spark:
         return sys.maxsize
 
     def read(self, table: LakeTable, files: Sequence[DataFile]) -> ir.Table:
-        """The table's version that this process sees, through Delta; of a table by days some of these."""
+        """The table's version that this process sees, through Delta: all of it or some days, else those files alone."""
+        types = ibis.Schema.from_pyarrow(table.spec.schema)
         if not files:
-            return ibis.memtable(table.spec.schema.empty_table(), schema=ibis.Schema.from_pyarrow(table.spec.schema))
-        table.absolute(files)  # all of them are there
-        frame = self.session.read.format("delta").option("versionAsOf", table.version).load(str(table.root))
-        wanted = {f.path for f in files}
-        if wanted != {f.path for f in table.files()} or table.first_day:
-            frame = self._of_parts(table, frame, sorted({f.part for f in files}), wanted)
+            return ibis.memtable(table.spec.schema.empty_table(), schema=types)
+        paths = table.absolute(files)  # all of them are there
+        days, wanted = {f.part for f in files}, {f.path for f in files}
+        if wanted == {f.path for f in table.files()} and not table.first_day:
+            frame = self._through_delta(table)
+        elif table.spec.by_day and wanted == {f.path for f in table.files() if f.part in days}:
+            named = ", ".join(f"DATE '{day}'" for day in sorted(days))
+            frame = self._through_delta(table).where(f"event_date IN ({named})")
+        else:
+            frame = self.session.read.schema(_types(types)).parquet(*paths)
         self._views += 1
         return self._named(f"{table.spec.view}_{self._views}", frame)
 
-    def _of_parts(self, table: LakeTable, frame: DataFrame, parts: list[str], wanted: set[str]) -> DataFrame:
-        whole = {f.path for part, files in table.parts().items() if part in parts for f in files} == wanted
-        if not table.spec.by_day or not whole:
-            msg = f"{table.spec.name}: Spark reads whole days or whole tables"
-            raise ValueError(msg)
-        days = ", ".join(f"DATE '{part}'" for part in parts)
-        return frame.where(f"event_date IN ({days})")
+    def _through_delta(self, table: LakeTable) -> DataFrame:
+        return self.session.read.format("delta").option("versionAsOf", table.version).load(str(table.root))
 
     def hold(self, name: str, expression: ir.Table) -> ir.Table:
         """Kept by Spark's cache under a name."""
