@@ -121,7 +121,7 @@ def judge_table(compute: Compute, lake: Lake, table: LakeTable, related: Iterabl
                 verdict.breaches[result.rule.name] = told
     clean = {part: {"table_name": table.spec.name, "day": part, "content": told, "held": False, "breaches": "{}"}
              for part, told in now.items()}  # fmt: skip
-    _remember(memory, table.spec, lambda _: {} if verdict.breaches else clean)
+    memory.commit([_written(memory, table.spec, {} if verdict.breaches else clean)])
     return verdict
 
 
@@ -197,16 +197,20 @@ def _remember(
     """Replace what is known of a table by what ``change`` makes of it, rows by day; if another was faster, of that."""
     part = _part(spec.name)
     for attempt in range(1, COMMIT_ATTEMPTS + 1):
-        seen = [f for f in memory.files() if f.part == part]
-        rows = change(_rows(memory, seen))
-        table = pa.Table.from_pylist([rows[day] for day in sorted(rows)], schema=QUALITY_DAYS.schema)
+        seen = memory.parts().get(part, [])
         try:
-            memory.commit([memory.write(part, "days", [table])], seen={part: seen})
+            memory.commit([_written(memory, spec, change(_rows(memory, seen)))], seen={part: seen})
         except ConflictError:
             if attempt == COMMIT_ATTEMPTS:
                 raise
         else:
             return
+
+
+def _written(memory: LakeTable, spec: TableSpec, rows: dict[str, dict[str, Any]]) -> DataFile:
+    """A file of what is known of a table, rows by day."""
+    table = pa.Table.from_pylist([rows[day] for day in sorted(rows)], schema=QUALITY_DAYS.schema)
+    return memory.write(_part(spec.name), "days", [table])
 
 
 def _part(table: str) -> str:

@@ -33,7 +33,7 @@ _KINDS: dict[str, tuple[set[str], set[str]]] = {
 }
 KINDS = tuple(_KINDS)
 SCOPES = ("table", "part")
-_OF_ROWS = frozenset({"columns", "not_null", "in_set", "between", "matches", "holds"})
+ROW_KINDS = frozenset({"not_null", "in_set", "between", "matches", "holds"})  # that look at one row alone
 
 _TABLE = re.compile(r"[a-z]+/[a-z][a-z0-9_]*")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -75,7 +75,7 @@ class Rule:
     @property
     def of_rows(self) -> bool:
         """Whether rows of different parts of the table are never looked at together."""
-        return self.kind in _OF_ROWS or (self.kind == "query" and self.scope == "part")
+        return self.kind in ROW_KINDS | {"columns"} or (self.kind == "query" and self.scope == "part")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from expectations import sql
 from expectations.bridge import Evaluation, RuleError
+from expectations.rules import ROW_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from expectations.rules import Rule, RuleSet
 
 _TYPES = {"bigint": "BIGINT", "int": "INTEGER", "string": "VARCHAR", "date": "DATE", "boolean": "BOOLEAN"}
-_OF_ROWS = frozenset({"not_null", "in_set", "between", "matches", "holds"})  # kinds that look at one row alone
 
 
 def evaluate(session: SparkSession, relation: str, rules: RuleSet) -> list[RuleResult]:
@@ -39,9 +39,6 @@ def of_spark(query: str) -> str:
 
 
 def _replaced(node: exp.Expression) -> exp.Expression:
-    if isinstance(node, exp.Anonymous) and node.name.lower() == "regexp_full_match":
-        text, pattern = node.expressions
-        return exp.RegexpLike(this=text, expression=exp.Literal.string(f"^(?:{pattern.this})$"))
     if isinstance(node, exp.Anonymous) and node.name.lower() == "list_position":
         return exp.Anonymous(this="array_position", expressions=node.expressions)
     if isinstance(node, exp.RegexpFullMatch):
@@ -82,7 +79,7 @@ class SparkEvaluation(Evaluation):
         return True
 
     def _verdicts(self, rules: list[Rule]) -> dict[str, bool]:
-        others = [r for r in rules if r.kind not in _OF_ROWS | {"columns", "row_count"}]
+        others = [r for r in rules if r.kind not in ROW_KINDS | {"columns", "row_count"}]
         return {**self._of_table(rules), **self._of_rows(rules), **self._of_queries(others)}
 
     def _of_table(self, rules: Iterable[Rule]) -> dict[str, bool]:
@@ -96,7 +93,7 @@ class SparkEvaluation(Evaluation):
 
     def _of_rows(self, rules: Iterable[Rule]) -> dict[str, bool]:
         """All rules that look at one row alone, in one pass."""
-        mine = [rule for rule in rules if rule.kind in _OF_ROWS]
+        mine = [rule for rule in rules if rule.kind in ROW_KINDS]
         if not mine:
             return {}
         counts = ", ".join(f"count(*) FILTER (WHERE {sql.breach(rule)}) AS broken_{n}" for n, rule in enumerate(mine))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from resources.disk import disk_errors, draft_of
 from resources.integrity import sha256_of
-from resources.journal import JOURNAL, Journal, line_of
+from resources.journal import JOURNAL, Journal, text_of
 from resources.parquet import DataFile
 
 HINT = "_delta_log/_last_checkpoint"
@@ -189,7 +189,7 @@ class Log:
 
     def _note_anew(self, away: Callable[[Path], object]) -> None:
         """A journal of what the log holds now, in place of the one there was."""
-        told = "".join(line_of(name, sha256_of(self.folder / name)) for name in self.journal.present())
+        told = text_of({name: sha256_of(self.folder / name) for name in self.journal.present()})
         with disk_errors(self.root), draft_of(self.journal.path) as draft:
             draft.write_text(told, "utf-8")
             if self.journal.path.exists():

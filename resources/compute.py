@@ -182,4 +182,3 @@ def parts_of(compute: Compute, table: LakeTable, parts: Iterable[str]) -> ir.Tab
 def all_of(compute: Compute, table: LakeTable) -> ir.Table:
     """A whole lake table."""
     return compute.read(table, table.files())
-

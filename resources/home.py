@@ -37,9 +37,9 @@ class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         ``others``: they need not, unless they want it for themselves.
         """
         settings = read_settings(self.home or None)
-        lake = settings.home.lake
-        with wordless(), disk_errors(lake), Lake(lake).beside() if others else Lake(lake).alone():
-            Lake(lake).recover()
+        lake = Lake(settings.home.lake)
+        with wordless(), disk_errors(lake.root), lake.beside() if others else lake.alone():
+            lake.recover()
             with engine(settings, pseudonyms=pseudonyms) as backend:
                 yield backend
 

@@ -28,13 +28,13 @@ def lines_of(text: str) -> dict[str, str]:
     return {found[2]: found[1] for line in text.split("\n")[:-1] if (found := _LINE.fullmatch(line))}
 
 
-def line_of(name: str, sha256: str) -> str:
-    """What a journal tells of a commit."""
-    return f"{sha256}  _delta_log/{name}\n"
+def text_of(lines: Mapping[str, str]) -> str:
+    """The text of a journal, or of its end; ``lines_of`` reads it."""
+    return "".join(f"{sha256}  _delta_log/{name}\n" for name, sha256 in lines.items())
 
 
 class Journal:
-    """The journal of the table in a folder. Writing to it needs the lake's lock."""
+    """The journal of the table in a folder. Writing to it needs the table's lock."""
 
     def __init__(self, root: Path) -> None:
         self.table = f"{root.parent.name}/{root.name}"
@@ -69,7 +69,7 @@ class Journal:
         reach("journal.note")
         whole = not self.path.exists() or self.path.read_bytes()[-1:] in {b"\n", b""}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(("" if whole else "\n") + "".join(line_of(n, self._sha256(n)) for n in fresh))
+            file.write(("" if whole else "\n") + text_of({n: self._sha256(n) for n in fresh}))
             file.flush()
             os.fsync(file.fileno())
         if len(fresh) == len(self.present()):  # the journal itself is new

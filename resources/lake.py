@@ -79,7 +79,7 @@ class Lake:
 
     def fetch(self) -> None:
         """Of a lake that is kept in a store have all data here."""
-        for table in self._tables():
+        for table in self._tables() if mirror_of(self.root) is not None else ():
             table.absolute(table.files())
 
     def strays(self) -> list[str]:

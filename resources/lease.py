@@ -13,6 +13,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import cached_property
 from pathlib import Path
 
 from resources.disk import write_whole
@@ -26,6 +28,7 @@ _BEAT = SILENCE / 6
 _LOOK = 1.0
 _FOLDER = "_leases"
 _MACHINE, _USERS = ".lock-machine", ".lock-lease"
+_OURS: ContextVar[frozenset[Path]] = ContextVar("leases", default=frozenset())  # places whose lease is held
 
 
 class Lease:
@@ -34,19 +37,35 @@ class Lease:
     def __init__(self, lake: Path, store: Store) -> None:
         self.store = store
         self.place = lake / TABLES
-        self.machine = _name_of(self.place)
+
+    @cached_property
+    def machine(self) -> str:
+        """A name of the lake's folder on its machine, the same for all its processes."""
+        file = self.place / "machine.txt"
+        with held(self.place / _MACHINE, alone=True):
+            if not file.exists():
+                write_whole(file, uuid.uuid4().hex, "lease.name")
+        return file.read_text("utf-8")
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Have the lease, waiting for it, and let it go when no process of this folder needs it any more."""
+        """Have the lease, waiting for it, and let it go when no process of this folder needs it any more.
+
+        Who has it already (in the same context) need not ask for it again.
+        """
+        if self.place in _OURS.get():
+            yield
+            return
         with held(self.place / _USERS, alone=False):
             number = self._take()
+            token = _OURS.set(_OURS.get() | {self.place})
             ended = threading.Event()
             beating = threading.Thread(target=self._beat, args=(number, ended), name="lease", daemon=True)
             beating.start()
             try:
                 yield
             finally:
+                _OURS.reset(token)
                 ended.set()
                 beating.join()
         with suppress(BusyError, StoreError), held(self.place / _USERS, alone=True, wait=False):
@@ -54,11 +73,12 @@ class Lease:
 
     def _take(self) -> int:
         """The number of a lease that is ours."""
+        machine = self.machine  # told by a file under the same lock
         with held(self.place / _MACHINE, alone=True):
             seen, since = ("", 0.0), time.monotonic()
             while True:
                 number, told, stamp = self._newest()
-                if told.get("machine") == self.machine and not told.get("done"):
+                if told.get("machine") == machine and not told.get("done"):
                     self._write(number)
                     return number
                 if (told.get("machine", ""), stamp) != seen:
@@ -96,12 +116,3 @@ class Lease:
 
 def _named(number: int) -> str:
     return f"{_FOLDER}/{number:020d}.json"
-
-
-def _name_of(place: Path) -> str:
-    """A name of a lake's folder on its machine, the same for all its processes."""
-    file = place / "machine.txt"
-    with held(place / _MACHINE, alone=True):
-        if not file.exists():
-            write_whole(file, uuid.uuid4().hex, "lease.name")
-    return file.read_text("utf-8")

@@ -7,20 +7,24 @@ once, by whichever machine is first. The journal follows it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from resources.disk import disk_errors, draft_in, draft_of, make_folder, sync_path
 from resources.errors import IntegrityError, UsageError
 from resources.failpoints import reach
 from resources.integrity import sha256_of
-from resources.journal import JOURNAL, Journal, line_of, lines_of
+from resources.journal import JOURNAL, Journal, lines_of, text_of
 from resources.parquet import DataFile
 from resources.settings import SETTINGS_FILE, read_settings
 from resources.store import Store, TakenError
-from resources.vacuum import is_ours, removed_since
+from resources.vacuum import is_ours, spare
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 _AT_ONCE = 4  # files that travel at a time
 _HINT = "_last_checkpoint"
@@ -41,9 +45,7 @@ class Mirror:
 
     def bring(self, root: Path, files: Iterable[DataFile]) -> None:
         """Fetch those data files of a table that are not here. Raises IntegrityError, StoreError."""
-        wanted = [f for f in files if not (root / f.path).exists()]
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
-            list(pool.map(lambda f: self._bring(root / f.path, f.sha256), wanted))
+        _at_once(lambda f: self._bring(root / f.path, f.sha256), [f for f in files if not (root / f.path).exists()])
 
     def _bring(self, target: Path, sha256: str) -> None:
         with disk_errors(self.lake):
@@ -94,8 +96,7 @@ class Mirror:
         theirs = self._their_lines(journal)
         with disk_errors(self.lake):
             make_folder(journal.log)
-            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
-                drafts = dict(zip(names, pool.map(lambda n: self._draft(journal, n), names), strict=True))
+            drafts = dict(zip(names, _at_once(lambda n: self._draft(journal, n), names), strict=True))
             told = dict(noted)
             for name, draft in drafts.items():
                 told[name] = sha256_of(draft)
@@ -104,7 +105,7 @@ class Mirror:
                         draft.unlink()
                         raise self._damaged(journal.log / name, f"has other bytes than {JOURNAL} tells")
             with draft_of(journal.path) as draft:
-                draft.write_text("".join(line_of(n, told[n]) for n in told), "utf-8")
+                draft.write_text(text_of(told), "utf-8")
             reach("mirror.log")
             for name in sorted(drafts):
                 drafts[name].replace(journal.log / name)
@@ -127,8 +128,7 @@ class Mirror:
 
     def send(self, root: Path, files: Iterable[DataFile]) -> None:
         """Put data files of a table there, before a commit speaks of them."""
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="send") as pool:
-            list(pool.map(self._send, [root / f.path for f in files]))
+        _at_once(self._send, [root / f.path for f in files])
 
     def _send(self, path: Path) -> None:
         if self.store.size(self.name(path)) != path.stat().st_size:  # the name tells the bytes
@@ -157,7 +157,7 @@ class Mirror:
         """What follows a commit: the journal with the lines that it gets here next, a checkpoint and its hint."""
         told = dict(noted) | {n: sha256_of(journal.log / n) for n in journal.present() if n not in noted}
         reach("mirror.journal")
-        self.store.put(self.name(journal.path), "".join(line_of(n, told[n]) for n in told).encode())
+        self.store.put(self.name(journal.path), text_of(told).encode())
         last = max((n for n in journal.present() if not n.endswith(".json")), default="")
         if last and self.store.size(self._of(journal, last)) is None:
             self.store.put(self._of(journal, last), journal.log / last)
@@ -166,10 +166,7 @@ class Mirror:
 
     def _send_all(self, journal: Journal) -> None:
         """A table that was made before the lake had a store: its data, then its log in order, then the journal."""
-        root = journal.path.parent
-        files = [p for p in root.rglob("*.parquet") if is_ours(p.name) and "_delta_log" not in p.parts]
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="send") as pool:
-            list(pool.map(self._send, files))
+        _at_once(self._send, [p for p in journal.path.parent.rglob("*.parquet") if is_ours(p.name)])
         for name in [n for n in journal.present() if n.endswith(".json")]:
             self.store.put(self._of(journal, name), (journal.log / name).read_bytes(), new=True)
         self._follow(journal, journal.noted())
@@ -188,16 +185,13 @@ class Mirror:
         """Remove data files there that no version since a moment (seconds) names; how many. As ``vacuum.sweep``."""
         stored = self.store.listed(self.name(root))
         names = {n.removeprefix(f"{self.name(root)}/"): s for n, s in stored.items()}
-        spare = [n for n, s in names.items() if n not in live and is_ours(n.rsplit("/", 1)[-1]) and s.modified < since]
-        needed = removed_since(root, since) if spare else set()
-        gone = [f"{self.name(root)}/{n}" for n in spare if n not in needed]
-        self.store.remove(gone)
+        gone = spare(root, names, live, since, lambda path: names[path].modified)
+        self.store.remove(f"{self.name(root)}/{path}" for path in gone)
         return len(gone)
 
     def strays(self, live: Collection[str]) -> list[str]:
         """Names of data files there that are not among those of all tables."""
-        data = (n for n in self.store.listed() if is_ours(n.rsplit("/", 1)[-1]) and "/_delta_log/" not in n)
-        return [n for n in data if n not in live]
+        return [n for n in self.store.listed() if is_ours(n.rsplit("/", 1)[-1]) and n not in live]
 
     def problems(self, journal: Journal, files: Iterable[DataFile]) -> dict[str, str]:
         """What is wrong with a table there, by name: commits and data that are gone or have another size."""
@@ -214,10 +208,9 @@ class Mirror:
 
         Only such as are in the store. How many files went.
         """
-        here = [p for p in self.lake.glob("*/*/**/*.parquet") if is_ours(p.name) and "_delta_log" not in p.parts]
-        stamps = {p: p.stat() for p in here}
+        stamps = {p: p.stat() for p in self.lake.glob("*/*/**/*.parquet") if is_ours(p.name)}
         left, gone = sum(s.st_size for s in stamps.values()), 0
-        for path in sorted(here, key=lambda p: stamps[p].st_atime):
+        for path in sorted(stamps, key=lambda p: stamps[p].st_atime):
             if left <= most:
                 break
             if self.store.size(self.name(path)) == stamps[path].st_size:
@@ -236,7 +229,13 @@ class Mirror:
         return IntegrityError(msg)
 
 
-_KNOWN: dict[Path, tuple[tuple[int, int] | None, Mirror | None]] = {}
+def _at_once(act: Callable[[Item], Made], items: Iterable[Item]) -> list[Made]:
+    """Some transfers beside each other; the first that fails is raised when all have ended."""
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="mirror") as pool:
+        return list(pool.map(act, items))
+
+
+_KNOWN: dict[Path, tuple[tuple[int, int], Mirror | None]] = {}
 
 
 def mirror_of(lake: Path) -> Mirror | None:

@@ -126,9 +126,9 @@ class LakeTable:
     def recover(self) -> list[str]:
         """Make good what a crash left at the log's end, and bring here what a store has; of Journal.recover."""
         with self.alone():
-            return self._recover(self.mirror is not None and not self._view.pulled)
+            return self._recover(pull=not self._view.pulled)
 
-    def _recover(self, pull: bool) -> list[str]:  # noqa: FBT001 - its caller has the lock
+    def _recover(self, *, pull: bool) -> list[str]:
         if self.mirror is not None and pull:
             self.mirror.pull(self.journal)
             self._view.pulled = True

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from resources.disk import is_draft
@@ -32,19 +32,22 @@ def sweep(root: Path, live: Collection[str], since: float) -> int:
     ``live`` are the data files of the newest version. Another stays while it is younger than ``since`` (seconds) or
     a commit younger than that took it out of the table. Only where there is one, the log is read.
     """
-    drafts, spare = [], []
-    for path, place in _found(root):
-        if is_draft(place.name) or _COMMIT_DRAFT.fullmatch(place.name):
-            drafts.append(place)
-        elif path not in live and is_ours(place.name) and place.stat().st_mtime < since:
-            spare.append((path, place))
-    if spare:
-        needed = removed_since(root, since)
-        drafts += [place for path, place in spare if path not in needed]
-    for place in drafts:
+    found = dict(_found(root))
+    gone = [p for p, place in found.items() if is_draft(place.name) or _COMMIT_DRAFT.fullmatch(place.name)]
+    gone += spare(root, found, live, since, lambda path: found[path].stat().st_mtime)
+    for path in gone:
         reach("lake.vacuum")
-        os.unlink(place)  # noqa: PTH108 - a name that is listed already
-    return len(drafts)
+        os.unlink(found[path])  # noqa: PTH108 - a name that is listed already
+    return len(gone)
+
+
+def spare(
+    root: Path, paths: Iterable[str], live: Collection[str], since: float, written: Callable[[str], float]
+) -> list[str]:
+    """Those of a table's data files, wherever they lie, that ``sweep`` may remove; ``written``: when one was made."""
+    old = [p for p in paths if p not in live and is_ours(p.rsplit("/", 1)[-1]) and written(p) < since]
+    needed = _removed(root, since) if old else set()
+    return [p for p in old if p not in needed]
 
 
 def remove_drafts(folders: Iterable[Path], since: float) -> None:
@@ -67,7 +70,7 @@ def _found(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield from ((f"{entry.name}/{inside.name}", inside) for inside in os.scandir(entry.path))
 
 
-def removed_since(root: Path, since: float) -> set[str]:
+def _removed(root: Path, since: float) -> set[str]:
     """Data files that commits younger than a moment took out of the table."""
     found: set[str] = set()
     for commit in sorted((root / _LOG).glob("*.json"), reverse=True):

@@ -163,6 +163,16 @@ def test_customers_now() -> None:
     assert {r[0] for r in told(before_a_month, "rfm_segment")} == {"(unknown)", "None yet"}
 
 
+def test_a_key_of_two_customers_has_no_customer() -> None:
+    """They came on different days, so no rule of a day can see it; one of the dimension does not let it pass."""
+    made = days((1, 1, 1, 10), (1, 36, 1, 10), (2, 36, 1, 10))
+    other = (made.customer_key == 1) & (made.event_date > made.event_date.min().as_scalar())
+    made = made.mutate(customer_id=ibis.ifelse(other, "b" * 32, made.customer_id))
+    found = dict(told(dimensions.dim_customer(made, no_visits(), ends(39), ends(30)), "customer_key", "customer_id"))
+    assert found[1] is None
+    assert found[2] is not None
+
+
 def test_what_a_model_says_is_joined() -> None:
     scored = ibis.memtable(pa.table({
         "date_key": [20240531], "customer_key": [1], "cluster": ["1 of 2"], "churn_risk": [0.5], "p_alive": [1.0],

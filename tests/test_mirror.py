@@ -284,6 +284,27 @@ def test_a_machine_waits_for_another_until_it_lets_go(tmp_path: Path, store: Sto
     thread.join(60)
 
 
+def test_who_has_the_lake_asks_once(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, taken = machine(tmp_path, "here", store.url), []
+    take = Lease._take
+    monkeypatch.setattr(Lease, "_take", lambda lease: taken.append(lease) or take(lease))
+    with lake.leased():
+        for _ in range(3):
+            with lake.beside():
+                pass
+        assert not json.loads(store.read(max(store.listed("_leases")))).get("done"), "not let go before the end"
+    assert len(taken) == 1
+    assert json.loads(store.read(max(store.listed("_leases"))))["done"]
+
+
+def test_nothing_is_fetched_for_a_lake_without_a_store(tmp_path: Path) -> None:
+    """What looks through a home for a person must do so in a damaged one as well."""
+    lake = Lake(tmp_path / "home" / "lake")
+    file = add(lake.table(SPEC), "a", 1)
+    (lake.root / SPEC.name / file.path).unlink()
+    lake.fetch()
+
+
 @pytest.mark.usefixtures("brief")
 def test_a_machine_that_falls_silent_is_followed(tmp_path: Path, store: Store) -> None:
     gone = Lease(tmp_path / "gone" / "lake", store)

@@ -321,6 +321,10 @@ BREACHES: dict[str, tuple[str, str, set[str]]] = {
         "UPDATE gold_dim_customer SET customer_id = '17850' WHERE customer_key = 7",
         "gold/dim_customer", {"customer_is_a_pseudonym"},
     ),
+    "a key of two customers": (
+        "UPDATE gold_dim_customer SET customer_id = NULL WHERE customer_key = 7", "gold/dim_customer",
+        {"key_stands_for_one_customer", "nothing_is_missing", "customer_is_a_pseudonym"},
+    ),
     "a gap in the calendar": (
         "DELETE FROM gold_dim_date WHERE date_key = 20240229", "gold/dim_date", {"calendar_is_whole"},
     ),

@@ -24,9 +24,9 @@ from behavior_assets.partitions import (
     wanted_days,
 )
 from behavior_assets.presence import require_originals
+from behavior_assets.privacy.erasure.case import require_erasures_known
 from behavior_assets.privacy.key_guard import require_same_key
 from behavior_assets.privacy.silver import SILVER_EVENTS
-from behavior_assets.privacy.suppression import require_erasures_known
 from behavior_assets.quality import judge_days
 from resources.compute import DuckDB
 from resources.errors import BehaviorError, UsageError

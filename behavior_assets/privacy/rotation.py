@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -73,7 +71,7 @@ def rotate(settings: Settings) -> KeyVersion:
     Raises UsageError where an earlier rotation, or anything else, is not carried out yet: the map from the old key to
     the new is made of silver, which must be under one key and up to date.
     """
-    with _alone(settings):
+    with alone(settings.home):  # a run must see one key from its beginning to its end
         versions = _own(settings, f"add a version to it, such as {_next(settings)}:<64 hex digits>, beside the others")
         if not versions:
             msg = f"{key_place(settings)}: there is no key to rotate yet. The first `behavior run` makes it."
@@ -97,7 +95,7 @@ def destroy(settings: Settings, number: int) -> list[str]:
 
     Raises UsageError for the version in force, for one that silver still carries, and while an older one is there.
     """
-    with _alone(settings):
+    with alone(settings.home):  # a run must see one key from its beginning to its end
         versions = key_versions(settings)
         going = next((v for v in versions if v.number == number), None)
         where = key_place(settings)
@@ -136,7 +134,7 @@ def destroy_all(settings: Settings) -> list[str]:
 
     The keys of suppression and audit stay: who was suppressed stays suppressed, and the log can be verified.
     """
-    with _alone(settings):
+    with alone(settings.home):  # a run must see one key from its beginning to its end
         versions = _own(settings, "take it out of the environment and of where that is kept")
         if not versions:
             msg = f"{key_place(settings)}: there is no key to destroy."
@@ -160,10 +158,3 @@ def _own(settings: Settings, instead: str) -> list[KeyVersion]:
         msg = f"{variable(PSEUDONYM)}: the key is in the environment, which no command can change: {instead}."
         raise UsageError(msg)
     return key_versions(settings)
-
-
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """While no run is under way: it must see one key from its beginning to its end."""
-    with alone(settings.home):
-        yield

@@ -24,7 +24,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from behavior_assets.ingestion.ledger import read_removed
 from behavior_assets.ingestion.sources.base import Source
 from behavior_assets.privacy.normal import IdOf, normal_id
 from behavior_assets.privacy.scanner.needles import Grade, grade
@@ -34,7 +33,6 @@ from resources.failpoints import reach
 from resources.keys import SUPPRESSION, load_key
 from resources.lock import exclusive
 from resources.settings import Home, Settings
-from resources.table import LakeTable
 
 TOKEN_BYTES = 16
 _FOLDER = "suppressed"  # below <home>/privacy: a file per erasure, a token per line
@@ -79,25 +77,6 @@ def lift(home: Home, case: str) -> None:
 def is_lifted(home: Home, case: str) -> bool:
     """Whether nobody is kept out by a case any more."""
     return not (folder(home) / f"{case}.txt").exists()
-
-
-def require_erasures_known(home: Home, bronze: LakeTable) -> None:
-    """Raise IntegrityError where a lake that is kept in a store tells of an erasure that this home knows nothing of.
-
-    Another machine carried it out. Without its list nobody would keep that person out here.
-    """
-    if bronze.mirror is None:
-        return
-    places = (folder(home), home.root / "privacy" / "receipts", home.root / "privacy" / "cases")
-    known = {path.stem for place in places for path in place.glob("*")}
-    unknown = sorted({r.case for r in read_removed(bronze) if r.case} - known)
-    if unknown:
-        msg = (
-            f"{home.root / 'privacy'}: the lake tells of {len(unknown)} erasures that another machine carried out "
-            f"(the first: {unknown[0]}), and their persons would not be kept out here. Bring that machine's folder "
-            "privacy/ here, and run the erasures here as well for what this machine keeps, or take files in there."
-        )
-        raise IntegrityError(msg)
 
 
 def read_suppression(settings: Settings) -> Suppression:

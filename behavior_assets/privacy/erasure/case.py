@@ -14,16 +14,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from behavior_assets.ingestion.ledger import read_removed
 from behavior_assets.privacy.audit_log import open_audit
 from behavior_assets.privacy.erasure.subjects import Asked, IdKind
 from behavior_assets.privacy.normal import IdOf, normal_id
 from behavior_assets.privacy.suppression import case_id, is_lifted, lift, token
+from behavior_assets.privacy.suppression import folder as suppressed
 from resources.disk import disk_errors, draft_of, make_folder
-from resources.errors import UsageError
+from resources.errors import IntegrityError, UsageError
 from resources.failpoints import reach
 from resources.keys import SUPPRESSION, load_key, open_private
 from resources.lake import alone
 from resources.settings import Home, Settings
+from resources.table import LakeTable
 
 REQUESTED, SUPPRESSED, EXECUTED, VERIFIED = STATES = ("requested", "suppressed", "executed", "verified")
 _CASE, _IDS = "case.json", "ids.json"
@@ -75,6 +78,24 @@ def folder(home: Home) -> Path:
 def receipts(home: Home) -> Path:
     """Where the receipts lie."""
     return home.root / "privacy" / "receipts"
+
+
+def require_erasures_known(home: Home, bronze: LakeTable) -> None:
+    """Raise IntegrityError where a lake that is kept in a store tells of an erasure that this home knows nothing of.
+
+    Another machine carried it out. Without its list nobody would keep that person out here.
+    """
+    if bronze.mirror is None:
+        return
+    known = {path.stem for place in (folder(home), receipts(home), suppressed(home)) for path in place.glob("*")}
+    unknown = sorted({r.case for r in read_removed(bronze) if r.case} - known)
+    if unknown:
+        msg = (
+            f"{home.root / 'privacy'}: the lake tells of {len(unknown)} erasures that another machine carried out "
+            f"(the first: {unknown[0]}), and their persons would not be kept out here. Bring that machine's folder "
+            "privacy/ here, and run the erasures here as well for what this machine keeps, or take files in there."
+        )
+        raise IntegrityError(msg)
 
 
 def begin(home: Home, name: str, asked: Iterable[Asked], now: datetime) -> Case:
