@@ -28,7 +28,7 @@ QUALITY_DAYS = TableSpec(
         ("breaches", pa.string()),
     ]),
 )  # fmt: skip
-POINTED_AT = ""  # stands among the parts of a whole table for the tables that its rules compare it with
+POINTED_AT = "-> "  # with its name stands among a table's parts for another that its rules compare it with
 
 
 @dataclass
@@ -108,13 +108,13 @@ def judge_table(compute: Compute, lake: Lake, table: LakeTable, related: Iterabl
     verdict = Verdict(table.spec.name, len(rules.rules))
     version = _version(rules)
     now = {part: fingerprint(version, content(files)) for part, files in table.parts().items()}
-    now[POINTED_AT] = fingerprint(version, *(content(t.files()) for t in others))
+    now |= {POINTED_AT + t.spec.name: fingerprint(version, content(t.files())) for t in others}
     memory = lake.table(QUALITY_DAYS)
     known = {r["day"]: r["content"] for r in _remembered(memory, table.spec.name)}
     if known == now:
         return verdict
     changed = {part for part in known.keys() | now.keys() if known.get(part) != now.get(part)}
-    if POINTED_AT not in known or not _keeps(compute, table, others, rules, changed):
+    if not known or not _keeps(compute, table, others, rules, changed):
         for result in compute.judge(table, table.files(), others, rules):
             if not result.passed:
                 told = result.rule.blocking, result.unexpected, sorted(result.failed_days)
@@ -128,7 +128,10 @@ def judge_table(compute: Compute, lake: Lake, table: LakeTable, related: Iterabl
 def _keeps(
     compute: Compute, table: LakeTable, others: list[LakeTable], rules: RuleSet, changed: set[str]
 ) -> bool:
-    """Whether a table that kept its rules keeps them still; ``changed`` are parts that are new, other or gone."""
+    """Whether a table that kept its rules keeps them still.
+
+    ``changed`` are parts that are new, other or gone, and tables that it points at.
+    """
     files = table.files()
     fresh = [f for f in files if f.part in changed]
     if 2 * sum(f.rows for f in fresh) > sum(f.rows for f in files):  # nothing is saved
@@ -143,15 +146,16 @@ def _keeps(
     def alone(rule: Rule) -> bool:
         return rule.of_rows or (rule.kind == "unique" and table.spec.by_day and "event_date" in rule.columns)
 
-    points, moved = [r for r in rules.rules if r.kind == "references"], POINTED_AT in changed
+    points = [r for r in rules.rules if r.kind == "references"]
+    moved = [r for r in points if POINTED_AT + r.to_table in changed]
     across = [r for r in rules.rules if r.kind == "unique" and not alone(r)]
     whole = [r for r in rules.rules if not alone(r) and r not in (*points, *across)]
     return (
-        (not fresh or kept(fresh, [r for r in rules.rules if alone(r) or (r in points and not moved)]))
-        and (not moved or kept(files, points))
+        (not fresh or kept(fresh, [r for r in rules.rules if alone(r) or (r in points and r not in moved)]))
+        and kept(files, moved)
         # Rows that are older do not repeat each other: only what is in a changed part can be there twice.
         and (not fresh or all(kept(files, [r], r.columns) for r in across))
-        and (changed == {POINTED_AT} or kept(files, whole))
+        and (all(part.startswith(POINTED_AT) for part in changed) or kept(files, whole))
     )
 
 

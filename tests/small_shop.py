@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -16,6 +17,8 @@ import pyarrow.parquet as pq
 
 from behavior_assets.star.dimensions import dim_date, dim_hour
 from exports.contract import UNKNOWN_KEY, gold, published
+from resources.integrity import sha256_of
+from resources.parts import Months
 
 FIRST, LAST = date(2024, 1, 29), date(2024, 4, 2)  # a Monday; nine complete weeks and two days
 HOSTILE = '=<img src=x onerror=alert(1)>"\'</title><script>alert(2)</script>'
@@ -37,17 +40,22 @@ class SmallShop:
         self.rows.setdefault(table, []).append(values)
 
     def write(self, exports: Path) -> dict[str, Any]:
-        """The Parquet files, and the manifest that names them."""
+        """The Parquet files, in place of any that are there, and the manifest that names them."""
         tables: dict[str, Any] = {}
         made = {"dim_date": dim_date(FIRST, LAST + timedelta(days=40)), "dim_hour": dim_hour()}
         for name, declared in published().items():
             table = made.get(name) or pa.Table.from_pylist(
                 [{c.name: row.get(c.name, None if c.nullable else _EMPTY[c.kind]) for c in declared.columns}
                  for row in self.rows.get(name, [])], schema=gold(name).schema)  # fmt: skip
-            path = exports / "tables" / name / "all.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, path)
-            tables[name] = {"rows": table.num_rows, "files": [{"path": f"tables/{name}/all.parquet"}]}
+            parts = Months(LAST.isoformat()).split(table) if name in ("fact_session", "fact_sales") else {}
+            files = []
+            shutil.rmtree(exports / "tables" / name, ignore_errors=True)
+            for part, rows in (parts or {"all": table}).items():
+                path = exports / "tables" / name / f"{part}.parquet"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pq.write_table(rows, path)
+                files.append({"path": str(path.relative_to(exports)), "part": part, "hash": sha256_of(path)})
+            tables[name] = {"rows": table.num_rows, "files": files}
         return {"snapshot": "20240403T000000000000Z", "published_at": "2024-04-03T00:00:00+00:00",
                 "data_through": LAST.isoformat(), "synthetic": self.synthetic, "tables": tables}  # fmt: skip
 

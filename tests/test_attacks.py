@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from copy import deepcopy
@@ -20,8 +21,9 @@ from hypothesis import strategies as st
 
 from exports.aggregate import MINIMUM, Aggregate, Span, aggregate, remember
 from exports.aggregate.former import FILE
+from exports.aggregate.shop import Shop
 from exports.report import page
-from tests.small_shop import FIRST, SmallShop, key, number, shop
+from tests.small_shop import FIRST, LAST, SmallShop, key, number, shop
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 try:
@@ -203,6 +205,56 @@ def test_a_week_told_day_by_day_tells_no_more_than_at_once(tmp_path: Path, custo
             known.setdefault(row["date"], set()).add(row["units"])
         assert successes(tmp_path, told) == []
     assert all(len(units - {None}) <= 1 for units in known.values())
+
+
+def forgetting(exports: Path) -> None:
+    """What was told stays known, but not what it was made from: everything is computed."""
+    told = json.loads((exports / FILE).read_text("utf-8"))
+    for rows in (told["day"], told.get("week", {})):
+        for row in rows.values():
+            del row["made_of"]
+    (exports / FILE).write_text(json.dumps(told), "utf-8")
+
+
+STEPS = st.tuples(st.sampled_from([None, *CHANGES]), st.integers(0, 12))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(customers=st.sampled_from([24, 60]), steps=st.lists(STEPS, min_size=2, max_size=4), began=st.integers(1, 50))
+def test_a_week_that_nothing_changed_is_told_as_if_it_were_computed(
+    customers: int, steps: list[tuple[str | None, int]], began: int
+) -> None:
+    made, through = shop(customers=customers), FIRST + timedelta(days=began)
+    with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        release(Path(one), made, through)
+        release(Path(other), made, through)
+        for name, days in steps:
+            through = min(through + timedelta(days=days), LAST)
+            made = CHANGES[name](made) if name else made
+            forgetting(Path(other))
+            assert figures(release(Path(one), made, through)) == figures(release(Path(other), made, through))
+
+
+def test_only_weeks_that_changed_are_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(tmp_path, shop())
+    asked = []
+    rows = Shop.rows
+
+    def noted(self: Shop, sql: str, **values: Any) -> list[Any]:
+        if "k_visitors" in sql:
+            asked.append((values["first"], values["last"]))
+        return rows(self, sql, **values)
+
+    monkeypatch.setattr(Shop, "rows", noted)
+    release(tmp_path, with_late(shop(), range(1000, 1012), date(2024, 4, 1)))
+    assert asked == [(20240401, 20240402)], "days of a week that is not over"
+    release(tmp_path, shop())
+    asked.clear()
+    release(tmp_path, with_late(shop(), range(1000, 1012), date(2024, 3, 27)))
+    assert asked == [(20240226, 20240331)] * 2, "days and weeks of March, which is one part; April is as before"
+    asked.clear()
+    release(tmp_path, with_late(shop(), range(1000, 1012), date(2024, 3, 27)))
+    assert asked == []
 
 
 def test_blocks_of_four_weeks_do_not_overlap(tmp_path: Path) -> None:

@@ -342,7 +342,8 @@ def test_activity_is_what_the_lake_says(tmp_path: Path) -> None:
         told = model.Scores(found.customer[:1], np.array(["1 of 1: x"]), *(np.array([v]) for v in (0.5, 1, 2, 10.0)))
         scored = backend.create_table("scored", scored_rows([(date(2024, 5, 31), told)]), temp=True)
         ends = builder._ends([date(2024, 5, 31), date(2024, 5, 31) + timedelta(days=30)])
-        joined = backend.to_pyarrow(facts.fact_customer_month(days, builder._visits, ends, scored)).to_pylist()
+        months = facts.fact_customer_month(days, builder._visits, ends, scored).order_by("date_key")
+        joined = backend.to_pyarrow(months).to_pylist()
     assert [(r["date_key"], r["cluster"], r["churn_risk"], float(r["expected_value"] or 0)) for r in joined] == [
         (20240531, "1 of 1: x", 0.5, 10.0), (20240630, None, None, 0.0)
     ]  # fmt: skip

@@ -24,6 +24,7 @@ from resources.table import LakeTable, TableSpec
 
 VISITS = TableSpec("gold/fact_visit", pa.schema([("visit_key", pa.int64()), ("shop_key", pa.int64())]))
 SHOPS = TableSpec("gold/dim_shop", pa.schema([("shop_key", pa.int64())]))
+DOORS = TableSpec("gold/dim_door", pa.schema([("shop_key", pa.int64())]))
 RULES = """
 table: gold/fact_visit
 rules:
@@ -39,11 +40,12 @@ class Judging:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lake = Lake(folder)
         self.rules = parse_rules(RULES, "gold_fact_visit.yaml")
-        self.asked = 0
+        self.others = [SHOPS]
+        self.asked: list[str] = []
         evaluate = bridge.evaluate
 
         def counted(con: duckdb.DuckDBPyConnection, relation: str, rules: RuleSet) -> list[bridge.RuleResult]:
-            self.asked += 1
+            self.asked += [rule.name for rule in rules.rules]
             return evaluate(con, relation, rules)
 
         monkeypatch.setattr(bridge, "evaluate", counted)
@@ -58,11 +60,11 @@ class Judging:
 
     def judge(self) -> tuple[bool, list[str]]:
         """Whether the rules were asked, and which were broken."""
-        before = self.asked
+        before = len(self.asked)
         with duckdb.connect() as con:
             compute = DuckDB(ibis.duckdb.from_connection(con))
-            verdict: Verdict = judge_table(compute, self.lake, self.lake.table(VISITS), [SHOPS])
-        return self.asked > before, sorted(verdict.breaches)
+            verdict: Verdict = judge_table(compute, self.lake, self.lake.table(VISITS), self.others)
+        return len(self.asked) > before, sorted(verdict.breaches)
 
 
 @pytest.fixture
@@ -112,6 +114,20 @@ def test_a_changed_dimension_has_the_facts_judged_again(judging: Judging) -> Non
     assert judging.judge() == (True, [])
     judging.put(SHOPS, shop_key=[10])
     assert judging.judge() == (True, ["shop_exists"])
+
+
+def test_of_the_tables_that_a_table_points_at_only_those_that_changed_are_looked_into(judging: Judging) -> None:
+    door = RULES.splitlines()[-2].replace("shop_exists", "door_exists").replace("dim_shop", "dim_door")
+    judging.rules = parse_rules(f"{RULES}{door}\n     description: A shop has a door.}}\n", "gold_fact_visit.yaml")
+    judging.others = [SHOPS, DOORS]
+    judging.put(DOORS, shop_key=[10, 20])
+    assert judging.judge() == (True, [])
+    judging.asked.clear()
+    judging.put(SHOPS, shop_key=[10, 20, 30])
+    assert judging.judge() == (True, [])
+    assert judging.asked == ["shop_exists"]
+    judging.put(DOORS, shop_key=[10])
+    assert judging.judge() == (True, ["door_exists"])
 
 
 # A table of parts

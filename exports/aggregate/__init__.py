@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from exports.aggregate import about, goods, models, people, trade, visits
+from exports.aggregate import about, comparisons, goods, models, people, trade, visits
 from exports.aggregate.declare import Column, Filled, Row, Table, Value
 from exports.aggregate.former import remember
 from exports.aggregate.guard import MINIMUM
@@ -64,8 +64,8 @@ def _tables(shop: Shop) -> list[Filled]:
     days = trade.day(shop)
     weeks = trade.week(shop, days)
     filled = [
-        trade.key_figures(shop, weeks), weeks, days, trade.bridges(shop, weeks), *visits.paths(shop, days, weeks),
-        *goods.goods(shop, days, weeks), people.segments(shop),
+        comparisons.key_figures(shop, weeks), weeks, days, comparisons.bridges(shop, weeks),
+        *visits.paths(shop, days, weeks), *goods.goods(shop, days, weeks), people.segments(shop),
         models.forecast(shop, days), models.quality(shop), about.data_quality(shop), about.sources(shop),
     ]  # fmt: skip
     return [*filled, about.blanks(filled)]

@@ -9,7 +9,7 @@ holds what was published, and numbers of persons of ten or more: no small group,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -22,7 +22,7 @@ from resources.disk import disk_errors, draft_of
 from resources.failpoints import reach
 
 FILE = "told.json"
-_PERSONS = "persons"
+_PERSONS, _MADE_OF = "persons", "made_of"
 
 
 @dataclass
@@ -42,24 +42,37 @@ class Former:
         found: Mapping[str, int | None] = self.was[table.name][key.isoformat()][_PERSONS]
         return found
 
-    def tell(self, table: Table, key: date, row: Row, persons: Mapping[str, int | None]) -> None:
-        """Note a row that is told, with the persons behind it."""
-        kept = {name: None if 0 < (n or 0) < MINIMUM else n or 0 for name, n in persons.items()}
-        self.now.setdefault(table.name, {})[key.isoformat()] = _encoded(row) | {_PERSONS: kept}
+    def stands(self, table: Table, key: date, made_of: str) -> bool:
+        """Whether a row was told, and what it is made from is as it was then."""
+        row = self.was.get(table.name, {}).get(key.isoformat())
+        return bool(row and _same_columns(table, row) and row.get(_MADE_OF) == made_of)
 
-    def once(self, key: date | None, tables: list[str], make: Callable[[], tuple[Filled, ...]]) -> tuple[Filled, ...]:
-        """Tables of a period (None: there is none yet): as they were told of it, else made."""
-        made = make()
-        found = []
-        for name, filled in zip(tables, made, strict=True):
-            old = self.was.get(name, {})
-            rows = old.get("rows", [])
-            if key and old.get("of") == key.isoformat() and all(_same_columns(filled.table, r) for r in rows):
-                filled = Filled(filled.table, tuple(_decoded(filled.table, r) for r in rows), old["blank"])  # noqa: PLW2901
-            self.now[name] = {"of": key and key.isoformat(), "rows": [_encoded(r) for r in filled.rows],
-                              "blank": dict(filled.blank)}  # fmt: skip
-            found.append(filled)
-        return tuple(found)
+    def tell(self, table: Table, key: date, row: Row, persons: Mapping[str, int | None], made_of: str) -> None:
+        """Note a row that is told, with the persons behind it and what it is made from."""
+        kept = {name: None if 0 < (n or 0) < MINIMUM else n or 0 for name, n in persons.items()}
+        self.now.setdefault(table.name, {})[key.isoformat()] = (
+            _encoded(row) | {_PERSONS: kept, _MADE_OF: made_of}
+        )  # fmt: skip
+
+    def once(
+        self, key: date | None, tables: Sequence[Table], make: Callable[[], tuple[Filled, ...]]
+    ) -> tuple[Filled, ...]:
+        """Tables of a period (None: there is none yet): as they were told of it; made only where one was not."""
+        told = {t.name: self._whole(t, key) for t in tables} if key else {}
+        made = {f.table.name: f for f in (make() if None in told.values() or not told else ())}
+        found = tuple(told.get(t.name) or made[t.name] for t in tables)
+        for filled in found:
+            self.now[filled.table.name] = {"of": key and key.isoformat(), "rows": [_encoded(r) for r in filled.rows],
+                                           "blank": dict(filled.blank)}  # fmt: skip
+        return found
+
+    def _whole(self, table: Table, key: date) -> Filled | None:
+        """A table of a period as it was told; None where it was not."""
+        old = self.was.get(table.name, {})
+        rows = old.get("rows", [])
+        if old.get("of") != key.isoformat() or not all(_same_columns(table, r) for r in rows):
+            return None
+        return Filled(table, tuple(_decoded(table, r) for r in rows), old["blank"])
 
     def period(self, table: Table, key: date) -> list[Row] | None:
         """The rows of a table of a period that was told; None where it was not."""
@@ -111,7 +124,7 @@ def remember(exports: Path, now: Mapping[str, Any]) -> None:
 
 
 def _same_columns(table: Table, row: Mapping[str, Any]) -> bool:
-    return {c.name for c in table.columns} == row.keys() - {_PERSONS}
+    return {c.name for c in table.columns} == row.keys() - {_PERSONS, _MADE_OF}
 
 
 def _encoded(row: Row) -> Row:

@@ -125,7 +125,7 @@ def goods(shop: Shop, days: Filled, weeks: Filled) -> tuple[Filled, ...]:
                                  for span in (shop.month, *([shop.month.before] if shop.compares else [])))  # fmt: skip
     there = shop.has_month and not few
     made = shop.former.once(
-        shop.month.first if shop.has_month else None, [t.name for t in (PRODUCTS, MOVERS_TABLE, CATEGORIES, ORIGINS)],
+        shop.month.first if shop.has_month else None, [PRODUCTS, MOVERS_TABLE, CATEGORIES, ORIGINS],
         lambda: (*_products_and_movers(shop, weeks, there=there), _categories(shop, weeks, there=there),
                  _origins(shop, weeks, there=there)),
     )  # fmt: skip

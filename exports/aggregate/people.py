@@ -30,7 +30,7 @@ _GUARDS = (
 def segments(shop: Shop) -> Filled:
     """Segments at the end of the newest closed month, told once; the month before as it was told then."""
     newest = shop.rows("SELECT max(date) AS d FROM fact_customer_month JOIN dim_date USING (date_key)")
-    return shop.former.once(newest[0]["d"], [SEGMENTS.name], lambda: (_segments(shop),))[0]
+    return shop.former.once(newest[0]["d"], [SEGMENTS], lambda: (_segments(shop),))[0]
 
 
 def _segments(shop: Shop) -> Filled:

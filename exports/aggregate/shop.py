@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -127,6 +128,11 @@ class Shop:
         names = [d[0] for d in found.description or ()]
         return [{n: _plain(v) for n, v in zip(names, row, strict=True)} for row in found.fetchall()]
 
+    def made_of(self, table: str, days: Iterable[date]) -> str:
+        """What tells whether the rows of a table that are of some days are others than before."""
+        parts = {part for d in days for part in ("all", d.isoformat()[:7], d.isoformat())}
+        return fold(f["hash"] for f in self.manifest["tables"][table]["files"] if f["part"] in parts)
+
     def persons(self, behind: str, days: Iterable[date]) -> int:
         """How many persons stand behind a kind of figure on some days together; see BEHIND."""
         table, test = BEHIND[behind]
@@ -145,6 +151,11 @@ class Shop:
                 for row in rows:
                     row[column] = None
         return blank
+
+
+def fold(told: Iterable[str]) -> str:
+    """Sixteen hex digits that stand for some texts, in whatever order."""
+    return hashlib.sha256(" ".join(sorted(told)).encode()).hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:

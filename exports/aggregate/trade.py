@@ -1,4 +1,4 @@
-"""Trade by day and by week, the week's key figures beside those before, and why revenue changed."""
+"""Trade by day and by week."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 from exports.aggregate.declare import NOTES, Column, Filled, Row, Table, Value, declared
 from exports.aggregate.former import settled
 from exports.aggregate.guard import MINIMUM, Guard, note, withhold
-from exports.aggregate.shop import WEEK, Shop, Span, date_key
-from exports.bridge import AMOUNTS, Bridge, Totals, bridge, cents
+from exports.aggregate.shop import DAY, WEEK, Shop, Span, date_key, fold
+from exports.bridge import cents
 
-_YEAR_OF_WEEKS = 52 * WEEK
+_RULE = "trade-1"  # a change makes every day and week anew
 
 _FIGURES = """
     sessions int [sessions] : Visits of people (visitors that say they are programs are left out)
@@ -42,28 +42,6 @@ WEEK_TABLE = declared("week", "Weeks", "one complete week, Monday to Sunday", "w
                       + "revenue_gross_change share [of the week before] : Change of gross revenue\n"
                       "sessions_change share [of the week before] : Change of sessions\n"
                       "orders_change share [of the week before] : Change of orders", _NEEDS)  # fmt: skip
-KEY_TABLE = declared("key_figures", "Key figures", "one figure of the last complete week", """
-    figure text : Name of the column in `week`
-    week date : Monday of the week
-    unit text : What is counted
-    value number [by unit] : The week's value
-    week_before number [by unit] : The same of the week before
-    change share [of the week before] : Relative change; of a share the difference (0.01 is one percentage point)
-    year_before number [by unit] : The same 52 weeks before
-    change_on_year share [of the year before] : Change from it, told as `change` is
-""")
-BRIDGE_TABLE = declared("bridge", "Why revenue changed", "one cause of the change between two periods", """
-    period text : week (the last complete one against the week before) or four weeks
-    first date : First day of the later period
-    last date : Its last day
-    step int : Place in the chain
-    cause text : What changed; before and after are the revenue of the periods
-    measured text : What the two figures beside it are
-    figure_before number [by measured] : Its figure in the earlier period
-    figure_after number [by measured] : Its figure in the later period
-    amount money [shop's currency] : By how much it moved revenue; for before and after, the revenue itself
-""")
-
 _GUARDS = (
     Guard("k_visitors", ("sessions", "conversion", "new_sessions", "returning_sessions"), "visitors"),
     Guard("k_new", ("new_sessions", "returning_sessions"), "new visitors"),
@@ -88,7 +66,7 @@ _BEHIND = _SUMS | {"conversion": "k_bought"}
 
 
 def _by(bucket: str) -> str:
-    """SQL of the figures by a bucket of days, with the customers behind each (columns that begin with ``k_``)."""
+    """SQL of the figures of days $first to $last by a bucket of them, with the customers behind each (``k_…``)."""
     return f"""
         WITH visits AS (
             SELECT {bucket} AS bucket, count(*) AS sessions, count(*) FILTER (has_purchase = 'Yes') AS buying,
@@ -99,10 +77,10 @@ def _by(bucket: str) -> str:
                    count(DISTINCT customer_key) FILTER (has_purchase = 'Yes') AS k_bought,
                    count(DISTINCT customer_key) FILTER (has_purchase = 'No') AS k_looked
             FROM fact_session JOIN dim_date USING (date_key) JOIN dim_source USING (source_key)
-            WHERE is_bot = 'No' AND has_views = 'Yes' GROUP BY 1
+            WHERE is_bot = 'No' AND has_views = 'Yes' AND date_key BETWEEN $first AND $last GROUP BY 1
         ), orders AS (
             SELECT order_key, date_key, max(is_first_order) AS first FROM fact_sales
-            WHERE line_type = 'sale' GROUP BY ALL
+            WHERE line_type = 'sale' AND date_key BETWEEN $first AND $last GROUP BY ALL
         ), sales AS (
             SELECT {bucket} AS bucket, count(DISTINCT order_key) FILTER (line_type = 'sale') AS orders,
                    sum(quantity) FILTER (line_type = 'sale') AS units, sum(revenue_gross) AS gross,
@@ -118,7 +96,8 @@ def _by(bucket: str) -> str:
                    count(DISTINCT order_key) FILTER (line_type = 'sale' AND customer_key = -1) AS k_nobody,
                    count(DISTINCT customer_key) FILTER (line_type = 'refund') AS k_refunded,
                    count(DISTINCT customer_key) FILTER (line_type NOT IN ('sale', 'refund')) AS k_other
-            FROM fact_sales LEFT JOIN orders USING (order_key, date_key) JOIN dim_date USING (date_key) GROUP BY 1
+            FROM fact_sales LEFT JOIN orders USING (order_key, date_key) JOIN dim_date USING (date_key)
+            WHERE date_key BETWEEN $first AND $last GROUP BY 1
         ), buckets AS (
             SELECT DISTINCT {bucket} AS bucket FROM dim_date WHERE date_key BETWEEN $first AND $last
         )
@@ -138,36 +117,35 @@ _MONDAY = "CAST(date - CAST(weekday_number - 1 AS INTEGER) AS DATE)"
 
 def day(shop: Shop) -> Filled:
     """Every day from the first to the newest one; as told before where only a few persons made the difference."""
-    rows = shop.rows(_by("date"), first=date_key(shop.first_day), last=date_key(shop.through))
-    for row in rows:
-        row["date"] = row.pop("bucket")
-        row["week"] = _monday(row["date"])
-    _average(rows)
-    persons = [{g.persons: row[g.persons] for g in _GUARDS} for row in rows]
-    withhold(rows, [replace(g, within=("week",)) for g in _GUARDS])
-    for at, (new, now) in enumerate(zip(rows, persons, strict=True)):
-        old, key, row = shop.former.row(DAY_TABLE, new["date"]), new["date"], _ordered(DAY_TABLE, new)
+    days = [shop.first_day + n * DAY for n in range((shop.through - shop.first_day).days + 1)]
+    computed = {row.pop("bucket"): row for row in _computed(shop, DAY_TABLE, "date", days)}
+    for key, row in computed.items():
+        row["date"], row["week"] = key, _monday(key)
+    persons = {key: {g.persons: row[g.persons] for g in _GUARDS} for key, row in computed.items()}
+    withhold(list(computed.values()), [replace(g, within=("week",)) for g in _GUARDS])
+    rows = []
+    for key in days:
+        row, now = ordered(DAY_TABLE, computed.get(key, {})), persons.get(key, {})
+        old = shop.former.row(DAY_TABLE, key)
         if old is not None:
-            was, closed = shop.former.persons(DAY_TABLE, key), shop.former.row(WEEK_TABLE, new["week"]) is not None
-            if not settled(old, was, row, now, _BEHIND, closed=closed):
-                row, now = old, dict(was)  # noqa: PLW2901
-        rows[at] = row
-        shop.former.tell(DAY_TABLE, key, row, now)
+            was, closed = shop.former.persons(DAY_TABLE, key), shop.former.row(WEEK_TABLE, _monday(key)) is not None
+            if key not in computed or not settled(old, was, row, now, _BEHIND, closed=closed):
+                row, now = old, dict(was)
+        shop.former.tell(DAY_TABLE, key, row, now, _made_of(shop, _monday(key)))
+        rows.append(row)
     return _filled(shop, DAY_TABLE, rows)
 
 
 def week(shop: Shop, days: Filled) -> Filled:
     """Every complete week, with its change from the week before: the sum of its days, where all of them are told."""
-    last = shop.week.last
-    first = last - shop.weeks * WEEK + timedelta(days=1)
-    rows = shop.rows(_by(_MONDAY), first=date_key(first), last=date_key(last)) if shop.weeks else []
-    for row in rows:
-        row["week"] = row.pop("bucket")
-    _average(rows)
-    withhold(rows, [replace(g, within=("week",)) for g in _GUARDS])
-    for row in rows:
-        old = shop.former.row(WEEK_TABLE, row["week"])
-        own = [d for d in days.rows if d["week"] == row["week"]]
+    mondays = [shop.week.first - n * WEEK for n in reversed(range(shop.weeks))]
+    computed = {row.pop("bucket"): row for row in _computed(shop, WEEK_TABLE, _MONDAY, mondays)}
+    for key, row in computed.items():
+        row["week"] = key
+    withhold(list(computed.values()), [replace(g, within=("week",)) for g in _GUARDS])
+    for key, row in computed.items():
+        old = shop.former.row(WEEK_TABLE, key)
+        own = [d for d in days.rows if d["week"] == key]
         for column in _SUMS:
             _sum_up(shop, row, column, own, old)
         row["revenue_net"] = _net(row)
@@ -175,12 +153,30 @@ def week(shop: Shop, days: Filled) -> Filled:
             row[NOTES] = old[NOTES]  # a new note would tell that somebody came or went
         _conversion(shop, row, own, old)
         _average([row])
+    rows = [computed.get(key) or shop.former.row(WEEK_TABLE, key) or {} for key in mondays]
     blank: Row = {}
     for before, row in zip([blank, *rows], rows, strict=False):
         for column in ("revenue_gross", "sessions", "orders"):
             row[f"{column}_change"] = change(before.get(column), row[column])
-        shop.former.tell(WEEK_TABLE, row["week"], _ordered(WEEK_TABLE, row), {})
+        shop.former.tell(WEEK_TABLE, row["week"], ordered(WEEK_TABLE, row), {}, _made_of(shop, row["week"]))
     return _filled(shop, WEEK_TABLE, rows)
+
+
+def _computed(shop: Shop, table: Table, bucket: str, keys: Sequence[date]) -> list[Row]:
+    """Figures by a bucket of days, from the first week that is not as it was told to the last."""
+    new = [k for k in keys if not shop.former.stands(table, k, _made_of(shop, _monday(k)))]
+    if not new:
+        return []
+    first, last = max(_monday(new[0]), shop.first_day), min(_monday(new[-1]) + WEEK - DAY, shop.through)
+    rows = shop.rows(_by(bucket), first=date_key(first), last=date_key(last))
+    _average(rows)
+    return rows
+
+
+def _made_of(shop: Shop, monday: date) -> str:
+    """What a week is made from: who is told of a day depends on the others of its week."""
+    days = [monday + n * DAY for n in range(WEEK // DAY)]
+    return fold([_RULE, *(shop.made_of(t, days) for t in ("fact_session", "fact_sales", "dim_source"))])
 
 
 def _sum_up(shop: Shop, row: Row, column: str, days: Sequence[Row], old: Row | None) -> None:
@@ -227,85 +223,6 @@ def tells_of_few(shop: Shop, days: Filled, weeks: Filled, span: Span, column: st
     return bool(hidden) and any(0 < shop.persons(b, hidden) < MINIMUM for b in behind)
 
 
-def key_figures(shop: Shop, weeks: Filled) -> Filled:
-    """The last complete week beside the week before and the one 52 weeks before."""
-    known = {row["week"]: row for row in weeks.rows}
-    now = known.get(shop.week.first)
-    rows: list[Row] = []
-    for column in weeks.table.columns if now else ():
-        if column.kind in {"date", "text"} or column.name.endswith("_change"):
-            continue
-        row: Row = {"figure": column.name, "week": shop.week.first, "unit": column.unit}
-        row["value"] = now[column.name] if now else None
-        for name, shift, told in (("week_before", WEEK, "change"), ("year_before", _YEAR_OF_WEEKS, "change_on_year")):
-            row[name] = known.get(shop.week.first - shift, {}).get(column.name)
-            row[told] = change(row[name], row["value"], share=column.kind == "share")
-        if column.name in weeks.blank:
-            note(row, weeks.blank[column.name])
-        elif row["value"] is None and now and now.get(NOTES):
-            note(row, str(now[NOTES]))
-        rows.append(_ordered(KEY_TABLE, row))
-    return Filled(KEY_TABLE, tuple(rows), {} if rows else {"": "there is no complete week yet"})
-
-
-def bridges(shop: Shop, weeks: Filled) -> Filled:
-    """Why revenue changed, by week and by four weeks: of what the weeks tell, so that it tells no more than they."""
-    if not shop.has_any("has_price"):
-        return Filled(BRIDGE_TABLE, (), {"": shop.why_not("has_price")})
-    rows: list[Row] = []
-    why = "there are no two complete weeks yet"
-    for name, span, there in (("week", shop.week, shop.weeks >= 2), ("four weeks", shop.month, shop.compares)):  # noqa: PLR2004
-        if not there:
-            continue
-        why = f"one of the periods has fewer than {MINIMUM} buyers"
-        ends = [[w for w in weeks.rows if s.first <= w["week"] <= s.last] for s in (span.before, span)]
-        if all(w[c] is not None for end in ends for w in end for c in ("orders", "units", "revenue_gross")):
-            rows += _steps(name, span, *_told(shop, weeks, ends))
-    return Filled(BRIDGE_TABLE, tuple(rows), {} if rows else {"": why})
-
-
-def _told(shop: Shop, weeks: Filled, ends: Sequence[Sequence[Row]]) -> tuple[str, Bridge]:
-    """The bridge, and what it is of: gross revenue where refunds or other lines are not told."""
-    others = "other_lines" not in weeks.blank
-
-    def total(rows: Sequence[Row], column: str) -> Any:
-        values = [w[column] for w in rows]
-        return None if None in values else sum(values)
-
-    visits = [total(rows, "sessions") for rows in ends]
-    counted = shop.has("has_views") and None not in visits
-    whole = not shop.rows("SELECT 1 FROM fact_sales WHERE line_type = 'sale' AND quantity IS NULL LIMIT 1")
-    extras = [(total(r, "refunds"), total(r, "other_lines") if others else Decimal(0)) for r in ends]
-    found = [
-        Totals(seen if counted else None, total(rows, "orders"), total(rows, "units") if whole else None,
-               Decimal(total(rows, "revenue_gross")), refunds or Decimal(0), other_lines=other or Decimal(0))
-        for rows, seen, (refunds, other) in zip(ends, visits, extras, strict=True)
-    ]  # fmt: skip
-    if not shop.has_any("has_refunds") or any(None in e for e in extras):
-        return "gross revenue", bridge(*(e.sales() for e in found))
-    return "net revenue", bridge(*found)
-
-
-def _steps(name: str, span: Span, revenue: str, told: Bridge) -> list[Row]:
-    lines: list[tuple[str, str, Decimal | None, Decimal | None, Decimal]] = [
-        ("before", revenue, None, None, told.before),
-        *((s.name, s.of.replace("_", " "), s.before, s.after, s.amount) for s in told.steps),
-        ("after", revenue, None, None, told.after),
-    ]
-    return [
-        {"period": name, "first": span.first, "last": span.last, "step": number, "cause": cause, "measured": of,
-         "figure_before": _number(old, cause), "figure_after": _number(new, cause), "amount": amount, NOTES: None}
-        for number, (cause, of, old, new, amount) in enumerate(lines)
-    ]  # fmt: skip
-
-
-def _number(value: Decimal | None, cause: str) -> float | None:
-    """A step's figure: counts and ratios as they are, amounts in cents."""
-    if value is None:
-        return None
-    return float(cents(value) if cause in AMOUNTS else round(value, 6))
-
-
 def change(before: Value, after: Value, *, share: bool = False) -> float | None:
     """Relative change, of shares the difference; None where a value is not known or there was nothing before."""
     if not isinstance(before, int | float | Decimal) or not isinstance(after, int | float | Decimal):
@@ -331,7 +248,8 @@ def _average(rows: list[Row]) -> None:
         row["average_order"] = cents(row["revenue_gross"] / row["orders"]) if known else None
 
 
-def _ordered(table: Table, row: Row) -> Row:
+def ordered(table: Table, row: Row) -> Row:
+    """A row with the declared columns alone, in their order."""
     columns: Sequence[Column] = table.columns
     return {c.name: row.get(c.name) for c in columns}
 
@@ -343,4 +261,4 @@ def _filled(shop: Shop, table: Table, rows: list[Row]) -> Filled:
         blank["other_lines"] = f"no shipping, fees or other lines from {' and '.join(shop.sources)}"
         for row in rows:
             row["other_lines"] = None
-    return Filled(table, tuple(_ordered(table, r) for r in rows), blank)
+    return Filled(table, tuple(ordered(table, r) for r in rows), blank)

@@ -51,7 +51,7 @@ def paths(shop: Shop, days: Filled, weeks: Filled) -> tuple[Filled, ...]:
     """Stages and carts: told of four weeks once; the four weeks before as they were told then."""
     few = shop.has_month and any(tells_of_few(shop, days, weeks, span, column)
                                  for _, span in _periods(shop) for column in ("sessions", "conversion"))  # fmt: skip
-    return shop.former.once(shop.month.first if shop.has_month else None, [FUNNEL.name, CARTS.name],
+    return shop.former.once(shop.month.first if shop.has_month else None, [FUNNEL, CARTS],
                             lambda: (_few() if few else _funnel(shop, weeks), _carts(shop)))  # fmt: skip
 
 
