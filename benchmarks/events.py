@@ -70,24 +70,25 @@ def _simulate(wanted: Wanted, data: Path, about: Path) -> None:
         "--events", str(round(wanted.events / wanted.days * days * SPARE)),
     )  # fmt: skip
     shutil.rmtree(data / "truth")
-    *history, last = sorted((data / "rees46").glob("*.csv"))
-    rows, next_rows = _cut(history, wanted.events), _cut([last], wanted.events // wanted.days)
+    files = sorted((data / "rees46").glob("*.csv"))
+    rows, days = _cut(files, wanted.events)
+    for path in files[days + 1 :]:
+        path.unlink()
+    next_rows, _ = _cut([files[days]], wanted.events // wanted.days)  # the day right after the history
     about.write_text(json.dumps({"wanted": asdict(wanted), "rows": rows, "next_rows": next_rows}) + "\n", "utf-8")
 
 
-def _cut(files: list[Path], events: int) -> int:
-    """Drop the newest rows beyond ``events``, and files that then hold none; returns how many rows are left."""
+def _cut(files: list[Path], events: int) -> tuple[int, int]:
+    """Keep the oldest rows, so many; returns how many there are, and how many of the files hold them."""
     kept = 0
-    for path in files:
-        if kept >= events:
-            path.unlink()
-            continue
+    for number, path in enumerate(files, 1):
         with path.open("rb") as file:
             rows = sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b"")) - 1
-        if kept + rows > events:
+        if kept + rows >= events:
             rows = events - kept
             with path.open("rb") as file:
                 head = [file.readline() for _ in range(rows + 1)]
             path.write_bytes(b"".join(head))
+            return events, number
         kept += rows
-    return kept
+    return kept, len(files)

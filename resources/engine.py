@@ -25,6 +25,8 @@ SURROGATE_HEX_DIGITS = 15  # 60 bits of a sha256
 # How the memory limit is shared while files are parsed: the parser, the engine that looks for duplicates beside it;
 # what is left is for parsed rows on their way to a file.
 _PARSER_SHARE, _BESIDE_SHARE, _AHEAD_SHARE = 2, 4, 16
+# How far a result that is read bit by bit is computed ahead: else one thread computes it, and only when asked.
+_AHEAD = "streaming_buffer_size"
 _PROBE_MEMORY = 64 * 2**20
 _PATTERNS = "*?["  # what DuckDB takes for a pattern in the name of a file
 
@@ -75,8 +77,7 @@ def _limit(connection: duckdb.DuckDBPyConnection, memory: int, threads: int, spi
         "allow_persistent_secrets": "false",
         "enable_progress_bar": "false",
         "preserve_insertion_order": "true",
-        # A result that is read bit by bit is computed as far ahead: else one thread computes it, and only when asked.
-        "streaming_buffer_size": _mebibytes(memory // _AHEAD_SHARE),
+        _AHEAD: _mebibytes(memory // _AHEAD_SHARE),
     }
     for name, value in options.items():
         connection.execute(f"SET {name} = {_quoted(str(value))}")
@@ -153,7 +154,8 @@ def _spill(folder: Path | None) -> Iterator[Path | None]:
 def locked(folder: Path | None, memory: int, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A fresh in-memory DuckDB that reads and writes below one folder (None: nowhere) and that no query can unlock.
 
-    Files elsewhere, other databases, extensions, the network and every setting are out of reach.
+    Files elsewhere, other databases, extensions, the network and every setting but how far results
+    are computed ahead are out of reach.
     """
     connection = duckdb.connect(":memory:")
     with _spill(folder) as spill:
@@ -162,6 +164,7 @@ def locked(folder: Path | None, memory: int, threads: int) -> Iterator[duckdb.Du
             if folder is not None:
                 connection.execute(f"SET allowed_directories = [{_quoted(str(folder))}]")
             connection.execute("SET enable_external_access = false")
+            connection.execute(f"SET allowed_configs = ['{_AHEAD}']")
             connection.execute("SET lock_configuration = true")
             yield connection
         finally:
@@ -173,7 +176,7 @@ def parser(settings: Settings, beside: duckdb.DuckDBPyConnection) -> Iterator[du
     """The only DuckDB that parses what others wrote: it sees the staging folder of the home and nothing else.
 
     It has half of the memory limit. The engine ``beside`` it gives way to a quarter meanwhile, and the last quarter
-    is for rows that wait in memory. Each thread takes a cursor of its own.
+    is for rows that wait in memory. Each thread takes a ``parser_cursor`` of its own.
     """
     staging = settings.home.staging
     if any(sign in str(staging) for sign in _PATTERNS):
@@ -190,6 +193,13 @@ def parser(settings: Settings, beside: duckdb.DuckDBPyConnection) -> Iterator[du
     finally:
         with suppress(duckdb.ConnectionException):  # after an error the engine may have been closed before us
             beside.execute(f"SET memory_limit = '{_mebibytes(settings.memory_limit)}'")
+
+
+def parser_cursor(locked_parser: duckdb.DuckDBPyConnection, settings: Settings) -> duckdb.DuckDBPyConnection:
+    """A cursor of the ``parser``, whose results all threads compute ahead: of that setting each session has its own."""
+    cursor = locked_parser.cursor()
+    cursor.execute(f"SET {_AHEAD} = '{_mebibytes(settings.memory_limit // _PARSER_SHARE // _AHEAD_SHARE)}'")
+    return cursor
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from behavior_assets.ingestion.reader import FileReading, open_reading, stream
 from behavior_assets.ingestion.redaction import Redaction
 from behavior_assets.ingestion.sources.base import Source
 from resources.disk import refusal
+from resources.engine import parser_cursor
 from resources.errors import InputRefusedError
 from resources.settings import Settings
 
@@ -111,7 +112,7 @@ class Reader:
                 prepared.staged = replace(prepared.staged, sha256=delivery.redaction.original)
             prepared.staging_seconds = time.perf_counter() - started
             if not prepared.staged.delivered_before(self.known):
-                cursor = prepared.cursor = self.connection.cursor()
+                cursor = prepared.cursor = parser_cursor(self.connection, self.settings)
                 with _out_of_memory(delivery):
                     prepared.reading = open_reading(
                         cursor, prepared.staged, delivery.source, self.settings, self.arrived_us
