@@ -111,6 +111,7 @@ def simulate(
 
 @app.command()
 def run(
+    context: typer.Context,
     source: Annotated[list[Path] | None, typer.Option("--source", help="Files or folders; may be repeated.")] = None,
     more: Annotated[list[Path] | None, typer.Argument(help="Further files or folders.")] = None,
     format_: Annotated[str, typer.Option("--format", help="rees46, taobao, online_retail, ga4 or generic.")] = "",
@@ -143,7 +144,8 @@ def run(
         find_files(paths)
     settings = create_home(home)
     settings = replace(settings, engine=engine or settings.engine, spark_remote=spark_remote or settings.spark_remote)
-    if spark_remote and settings.engine != Engine.spark:
+    told = context.get_parameter_source("spark_remote")
+    if told is not None and told.name == "COMMANDLINE" and settings.engine != Engine.spark:
         msg = "--spark-remote: is for --engine spark."
         raise UsageError(msg)
     with shared_views():

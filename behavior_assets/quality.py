@@ -7,7 +7,7 @@ judged is remembered with the content it was judged on, so an unchanged day is n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ QUALITY_DAYS = TableSpec(
         ("breaches", pa.string()),
     ]),
 )  # fmt: skip
+THE_RULES = ""  # stands among a table's parts for the rules, and has what of them was broken and let pass
 POINTED_AT = "-> "  # with its name stands among a table's parts for another that its rules compare it with
 
 
@@ -54,37 +55,24 @@ class Verdict:
 
 def judge_days(compute: Compute, lake: Lake, table: LakeTable) -> Verdict:
     """Judge the days whose content is new, remember the verdict, and return all that is held."""
-    from expectations.bridge import UNKNOWN_DAY
-
     rules = load_rules(table.spec.name)
     memory = lake.table(QUALITY_DAYS)
     known = {r["day"]: r for r in _remembered(memory, table.spec.name)}
-    version = _version(rules)
-    now = {part: fingerprint(version, content(files)) for part, files in table.parts().items()}
+    now = _content_of_days(table, rules)
     fresh = [d for d in now if d not in known or known[d]["content"] != now[d]]
     verdict = Verdict(table.spec.name, len(rules.rules), judged=fresh)
     state = {d: r for d, r in known.items() if d in now}
     if fresh:
-        told: dict[str, dict[str, Any]] = {}
-        files = [f for f in table.files() if f.part in set(fresh)]
-        breaches: dict[str, dict[str, int]] = {d: {} for d in fresh}
-        blocked: set[str] = set()
-        for result in compute.judge(table, files, [], rules):
-            if result.passed:
-                continue
-            # Without days, or with rows that have none, nothing can be told apart: every judged day is concerned.
-            days = set(result.failed_days) if result.failed_days else set(fresh)
-            days = set(fresh) if UNKNOWN_DAY in days else days & set(fresh)
-            for day in days:
-                breaches[day][result.rule.name] = result.failed_days.get(day, result.unexpected)
-            blocked |= days if result.rule.blocking else set()
-            verdict.breaches[result.rule.name] = (result.rule.blocking, result.unexpected, sorted(days))
-        for day in fresh:
-            told[day] = {"table_name": table.spec.name, "day": day, "content": now[day], "held": day in blocked,
-                          "breaches": json.dumps(breaches[day])}  # fmt: skip
+        told = _judged(compute, table, rules, {d: now[d] for d in fresh}, verdict)
         state |= told
-        # Whoever judged other days meanwhile is heard as well.
-        _remember(memory, table.spec, lambda rows: {r["day"]: r for r in rows if r["day"] in now} | told)
+
+        def heard(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+            """Others may have written and judged days meanwhile: a verdict counts while its day is as it was judged."""
+            live = _content_of_days(table, rules)
+            ours = {day: row for day, row in told.items() if live.get(day) == row["content"]}
+            return {r["day"]: r for r in rows if r["day"] in live} | ours
+
+        _remember(memory, table.spec, heard)
     blocking = {r.name for r in rules.rules if r.blocking}
     for day, row in sorted(state.items()):
         if row["held"]:
@@ -97,31 +85,69 @@ def judge_days(compute: Compute, lake: Lake, table: LakeTable) -> Verdict:
     return verdict
 
 
+def _content_of_days(table: LakeTable, rules: RuleSet) -> dict[str, str]:
+    """By day, what tells whether it, or a rule, is another than before."""
+    version = _version(rules)
+    return {part: fingerprint(version, content(files)) for part, files in table.parts().items()}
+
+
+def _judged(
+    compute: Compute, table: LakeTable, rules: RuleSet, fresh: Mapping[str, str], verdict: Verdict
+) -> dict[str, dict[str, Any]]:
+    """What is to be remembered of days, given with their content; breaches are added to the verdict."""
+    from expectations.bridge import UNKNOWN_DAY
+
+    breaches: dict[str, dict[str, int]] = {d: {} for d in fresh}
+    blocked: set[str] = set()
+    for result in compute.judge(table, [f for f in table.files() if f.part in fresh], [], rules):
+        if result.passed:
+            continue
+        # Without days, or with rows that have none, nothing can be told apart: every judged day is concerned.
+        days = set(result.failed_days) if result.failed_days else set(fresh)
+        days = set(fresh) if UNKNOWN_DAY in days else days & set(fresh)
+        for day in days:
+            breaches[day][result.rule.name] = result.failed_days.get(day, result.unexpected)
+        blocked |= days if result.rule.blocking else set()
+        verdict.breaches[result.rule.name] = (result.rule.blocking, result.unexpected, sorted(days))
+    return {day: {"table_name": table.spec.name, "day": day, "content": told, "held": day in blocked,
+                  "breaches": json.dumps(breaches[day])} for day, told in fresh.items()}  # fmt: skip
+
+
 def judge_table(compute: Compute, lake: Lake, table: LakeTable, related: Iterable[TableSpec]) -> Verdict:
-    """Judge a whole table. What kept every rule is not judged again while it and what it points at stay as they are.
+    """Judge a whole table. What broke no blocking rule is not judged again while it and what it points at stay as is.
 
     Where only some parts changed they alone are asked, and with the others what compares rows of several parts. A
-    broken rule is told of the whole table, which is then judged as if nothing were known of it.
+    broken rule is told of the whole table: an advisory one is asked of all of it as long as it is broken, and after a
+    blocking one the table is judged as if nothing were known of it.
     """
     rules = load_rules(table.spec.name)
     others = [lake.table(s) for s in related]
     verdict = Verdict(table.spec.name, len(rules.rules))
     version = _version(rules)
     now = {part: fingerprint(version, content(files)) for part, files in table.parts().items()}
-    now |= {POINTED_AT + t.spec.name: fingerprint(version, content(t.files())) for t in others}
+    now |= {POINTED_AT + t.spec.name: fingerprint(version, content(t.files())) for t in others} | {THE_RULES: version}
     memory = lake.table(QUALITY_DAYS)
-    known = {r["day"]: r["content"] for r in _remembered(memory, table.spec.name)}
+    rows = {r["day"]: r for r in _remembered(memory, table.spec.name)}
+    known = {part: row["content"] for part, row in rows.items()}
+    broken = json.loads(rows[THE_RULES]["breaches"]) if THE_RULES in rows else {}
     if known == now:
+        verdict.breaches = {name: (False, count, days) for name, (count, days) in broken.items()}
         return verdict
     changed = {part for part in known.keys() | now.keys() if known.get(part) != now.get(part)}
-    if not known or not _keeps(compute, table, others, rules, changed):
-        for result in compute.judge(table, table.files(), others, rules):
-            if not result.passed:
-                told = result.rule.blocking, result.unexpected, sorted(result.failed_days)
-                verdict.breaches[result.rule.name] = told
-    clean = {part: {"table_name": table.spec.name, "day": part, "content": told, "held": False, "breaches": "{}"}
-             for part, told in now.items()}  # fmt: skip
-    memory.commit([_written(memory, table.spec, {} if verdict.breaches else clean)])
+    asked = rules
+    if THE_RULES not in changed:
+        sound = replace(rules, rules=tuple(r for r in rules.rules if r.name not in broken))
+        if _keeps(compute, table, others, sound, changed):
+            asked = replace(rules, rules=tuple(r for r in rules.rules if r.name in broken))
+    for result in compute.judge(table, table.files(), others, asked) if asked.rules else ():
+        if not result.passed:
+            told = result.rule.blocking, result.unexpected, sorted(result.failed_days)
+            verdict.breaches[result.rule.name] = told
+    let_pass = {name: (count, days) for name, (_, count, days) in verdict.advisory.items()}
+    row = {"table_name": table.spec.name, "held": False, "breaches": "{}"}
+    clean = {part: row | {"day": part, "content": told} for part, told in now.items()}
+    clean[THE_RULES]["breaches"] = json.dumps(let_pass)
+    memory.commit([_written(memory, table.spec, {} if verdict.blocking else clean)])
     return verdict
 
 

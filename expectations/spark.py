@@ -42,7 +42,7 @@ def _replaced(node: exp.Expression) -> exp.Expression:
     if isinstance(node, exp.Anonymous) and node.name.lower() == "list_position":
         return exp.Anonymous(this="array_position", expressions=node.expressions)
     if isinstance(node, exp.RegexpFullMatch):
-        return exp.RegexpLike(this=node.this, expression=exp.Literal.string(f"^(?:{node.expression.this})$"))
+        return exp.RegexpLike(this=node.this, expression=exp.Literal.string(rf"\A(?:{node.expression.this})\z"))
     return node
 
 

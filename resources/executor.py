@@ -5,12 +5,12 @@ Only the standard library may be imported here: this module travels as it is, by
 
 from __future__ import annotations
 
-import hashlib
+import atexit
 import importlib
 import io
+import shutil
 import sys
 import tempfile
-import uuid
 import zipfile
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -34,12 +34,12 @@ class Shipped:
         yield from getattr(module, self.name)(**self.arguments)(batches)
 
     def _unpack(self) -> None:
-        place = Path(tempfile.gettempdir()) / f"behavior-{hashlib.sha256(self.code).hexdigest()}.zip"
-        if not place.exists():
-            draft = place.with_suffix(f".{uuid.uuid4().hex}")  # another worker may be writing the same
-            draft.write_bytes(self.code)
-            draft.replace(place)
-        sys.path.insert(0, str(place))
+        # A folder of this worker's own: in the shared one anybody could have put code under a name that we expect.
+        place = Path(tempfile.mkdtemp(prefix="behavior-"))
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        packed = place / "behavior.zip"
+        packed.write_bytes(self.code)
+        sys.path.insert(0, str(packed))
         importlib.invalidate_caches()
 
 

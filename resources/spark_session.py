@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _PORT, _PATIENCE = 15002, 10  # of Spark Connect; seconds
 _SESSIONS: list[SparkSession] = []
 _REMOTE = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_LOCAL_REMOTE")  # left by a remote session before
+_MOST_TOLD = 200  # characters of Spark's own words
 DELTA = "io.delta:delta-spark_4.2_2.13:4.4.0"
 
 
@@ -47,10 +48,11 @@ def spark_session(settings: Settings) -> SparkSession:
         made.conf.set("spark.sql.session.timeZone", "UTC")
         made.sql("SELECT 1").collect()
     except Exception as error:
-        where = remote or "this machine"
+        where, _, secrets = remote.partition(";")  # a token, perhaps, which Spark's own words may repeat
+        why = "" if secrets else "".join(f": {line[:_MOST_TOLD]}" for line in str(error).strip().splitlines()[:1])
         msg = (
-            f"--engine spark: no session of {where} ({type(error).__name__}). Check that the server answers there, and "
-            f"that Delta Lake's jars are at hand (setting spark_jars, else {DELTA} by Maven)."
+            f"--engine spark: no session of {where or 'this machine'} ({type(error).__name__}{why}). Check that the "
+            f"server answers there, and that Delta Lake's jars are at hand (setting spark_jars, else {DELTA} by Maven)."
         )
         raise UsageError(msg) from error
     _SESSIONS.append(made)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import ibis
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from behavior_assets import quality
-from behavior_assets.quality import Verdict, judge_table
+from behavior_assets.quality import Verdict, held_days, judge_days, judge_table
 from expectations import bridge
 from expectations.rules import RuleSet, parse_rules
 from resources.compute import DuckDB
@@ -130,6 +132,61 @@ def test_of_the_tables_that_a_table_points_at_only_those_that_changed_are_looked
     assert judging.judge() == (True, ["door_exists"])
 
 
+def test_a_rule_that_only_advises_is_told_as_long_as_it_is_broken(judging: Judging) -> None:
+    judging.rules = parse_rules(RULES.replace("max: 3, blocking: true", "max: 1, blocking: false"),
+                                "gold_fact_visit.yaml")  # fmt: skip
+    assert judging.judge() == (True, ["few_visits"])
+    assert judging.judge() == (False, ["few_visits"])
+    judging.put(SHOPS, shop_key=[10, 20, 30])
+    judging.asked.clear()
+    assert judging.judge() == (True, ["few_visits"])
+    assert judging.asked == ["shop_exists", "few_visits"]
+    judging.put(VISITS, visit_key=[1], shop_key=[10])
+    assert judging.judge() == (True, [])
+    assert judging.judge() == (False, [])
+
+
+# A table of days
+
+STAYS = TableSpec("silver/stay", pa.schema([("event_date", pa.date32()), ("n", pa.int64())]), by_day=True)
+STAY_RULES = """
+table: silver/stay
+day_column: event_date
+rules:
+  - {name: counted, kind: between, column: n, min: 0, blocking: true, description: Stays are numbered.}
+"""
+
+
+@pytest.mark.parametrize(("day", "held"), [(2, {"2024-05-02"}), (1, {"2024-05-01"})], ids=["another", "the same"])
+def test_a_day_that_another_process_wrote_and_judged_meanwhile_stays_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, day: int, held: set[str]
+) -> None:
+    monkeypatch.setattr(quality, "load_rules", lambda _table: parse_rules(STAY_RULES, "silver_stay.yaml"))
+    lake = Lake(tmp_path)
+
+    def put(table: LakeTable, day: int, n: int) -> None:
+        rows = pa.table({"event_date": [date(2024, 5, day)], "n": [n]}, schema=STAYS.schema)
+        table.commit([table.write(f"2024-05-{day:02d}", "bad" if n < 0 else "good", [rows])])
+
+    def judged(compute: DuckDB) -> None:
+        judge_days(compute, lake, lake.table(STAYS))
+
+    class Slow(DuckDB):
+        """While it judges, the other process brings a bad day and judges that."""
+
+        def judge(self, *asked: Any, **more: Any) -> list[bridge.RuleResult]:
+            found = super().judge(*asked, **more)
+            with duckdb.connect() as con:
+                put(lake.table(STAYS), day, -1)
+                judged(DuckDB(ibis.duckdb.from_connection(con)))
+            return found
+
+    put(lake.table(STAYS), 1, 1)
+    with duckdb.connect() as con:
+        judged(Slow(ibis.duckdb.from_connection(con)))
+    assert held_days(lake, STAYS.name) == held
+
+
 # A table of parts
 
 
@@ -209,6 +266,16 @@ def test_a_part_that_breaks_a_rule_is_found(parts: Parts, new: dict[str, list[in
     parts.set({"old": OLD, "new": new})
     assert parts.judge() == (True, [broken])
     assert parts.judge() == (True, [broken])
+
+
+def test_a_rule_that_only_advises_does_not_have_the_others_asked_of_all_parts(parts: Parts) -> None:
+    parts.rules = parse_rules(PART_RULES.replace("min: 0, blocking: true", "min: 101, blocking: false"),
+                              "gold_fact_visit.yaml")  # fmt: skip
+    assert parts.judge() == (True, ["counted"])
+    parts.set({"old": OLD, "new": {"visit_key": [50], "shop_key": [10]}})
+    parts.asked.clear()
+    assert parts.judge() == (True, ["counted"])
+    assert sorted(parts.asked) == ["counted", "no_pair", "not_all_in_one", "once", "shop_exists"]
 
 
 def test_an_old_part_that_lost_its_shop_is_found(parts: Parts) -> None:

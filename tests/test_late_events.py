@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -284,3 +285,31 @@ def test_a_day_that_is_held_back_keeps_its_place_between_its_neighbours(tmp_path
         shop.sessions(held=["2024-05-02"])
         assert set(before) <= set(shop.visits())
     assert len(shop.visits()) == len(before) + 3
+
+
+def built(shop: Shop, days: list[str], **settings: int) -> list[str]:
+    """Days of sessions that were written where some are asked for."""
+    chain = shop.chain
+    chosen = replace(chain.settings, **settings)  # type: ignore[arg-type]
+    with engine(chain.settings, pseudonyms=True) as backend:
+        build_silver(backend, chain.lake, chain.settings)
+        return [day[5:] for day in build_sessions(DuckDB(backend), chain.lake, chosen, [f"2024-{d}" for d in days])]
+
+
+def test_no_day_beyond_those_that_are_asked_for_is_made_for_its_own_sake(tmp_path: Path) -> None:
+    """Other processes may be at the others: after a change of the gap every day is stale, and one is asked for."""
+    shop = Shop(tmp_path)
+    shop.arrive([row for n in range(1, 7) for row in views("u", f"05-0{n} 12:00")], star=False)
+    assert built(shop, ["05-02"], session_gap_minutes=45) == ["05-02"]
+    assert stale_days(shop.chain.lake, replace(shop.chain.settings, session_gap_minutes=45)) == [
+        f"2024-05-0{n}" for n in (1, 3, 4, 5, 6)
+    ]  # fmt: skip
+
+
+def test_a_day_is_followed_by_the_one_that_its_open_visits_reach(tmp_path: Path) -> None:
+    """A late event keeps a visit open at midnight: the day after goes with it, and the one after that does not."""
+    shop = Shop(tmp_path)
+    shop.arrive([*views("u", "05-02 12:00", "05-03 00:10", "05-04 12:00")], star=False)
+    shop.ingest(views("u", "05-02 23:50"))
+    assert built(shop, ["05-02"]) == ["05-02", "05-03"]
+    assert stale_days(shop.chain.lake, shop.chain.settings) == []

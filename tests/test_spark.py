@@ -209,6 +209,20 @@ def test_a_remote_is_for_spark(tmp_path: Path) -> None:
     assert "--spark-remote: is for --engine spark" in told.err
 
 
+def test_a_remote_of_the_shell_waits_for_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEHAVIOR_SPARK_REMOTE", "sc://x")
+    told = run_cli("run", "--home", tmp_path / "home", "--engine", "duckdb")
+    assert "--spark-remote" not in told.err
+
+
+def test_no_token_is_told(tmp_path: Path) -> None:
+    remote = f"sc://127.0.0.1:{free_port()}"
+    told = run_cli("run", "--home", tmp_path / "home", "--engine", "spark", "--spark-remote", f"{remote}/;token=secret")
+    assert told.code == 2
+    assert remote in told.err
+    assert "secret" not in told.err + told.out
+
+
 def test_parts_are_cut_where_they_end(tmp_path: Path) -> None:
     """Rows of a part come in several batches and batches hold several parts; a part of two buckets is two files."""
     schema = pa.schema([("event_date", pa.date32()), ("n", pa.int64())])
@@ -229,7 +243,7 @@ def test_parts_are_cut_where_they_end(tmp_path: Path) -> None:
 
 def test_rules_in_the_words_of_spark() -> None:
     assert of_spark("WITH a AS NOT MATERIALIZED (SELECT * FROM b) SELECT regexp_full_match(c, 'x|y') FROM a") == (
-        "WITH a AS (SELECT * FROM b) SELECT c RLIKE '^(?:x|y)$' FROM a"
+        "WITH a AS (SELECT * FROM b) SELECT c RLIKE '\\\\A(?:x|y)\\\\z' FROM a"
     )
 
 

@@ -34,9 +34,9 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
     def silver(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         lake, settings = home.lake(), home.settings()
         table = lake.table(SILVER_EVENTS)
-        held = held_days(lake, "bronze/events")
         require_key(settings, table)  # before the engine makes a key where there is none
         with home.engine(pseudonyms=True, others=True) as backend, days_alone(table.locks, wanted_days(context)):
+            held = held_days(lake, "bronze/events")
             done = build_silver(backend, lake, settings, wanted_days(context), held, PROGRESS.get())
             verdict = judge_days(DuckDB(backend), lake, table)
         parts = table.parts()

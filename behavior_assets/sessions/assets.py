@@ -11,11 +11,10 @@ from behavior_assets.partitions import (
     column_schema,
     wanted_days,
 )
-from behavior_assets.quality import held_days, judge_days
+from behavior_assets.quality import judge_days
 from behavior_assets.sessions.build import build_sessions
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from resources.home import HomeResource
-from resources.lock import days_alone
 
 
 def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -35,10 +34,8 @@ def build_assets(partitions: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefi
     def sessions(context: dg.AssetExecutionContext, home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         lake, settings = home.lake(), home.settings()
         table = lake.table(SILVER_SESSIONS)
-        held = held_days(lake, "silver/events")
-        # A day reads and writes what its neighbours keep, two days back and two ahead.
-        with home.compute(others=True) as compute, days_alone(table.locks, wanted_days(context), reach=2):
-            done = build_sessions(compute, lake, settings, wanted_days(context), held, PROGRESS.get())
+        with home.compute(others=True) as compute:
+            done = build_sessions(compute, lake, settings, wanted_days(context), progress=PROGRESS.get())
             verdict = judge_days(compute, lake, table)
         parts = table.parts()
         rows = sum(f.rows for day in wanted_days(context) for f in parts.get(day, []))

@@ -22,6 +22,7 @@ from behavior_assets.incremental import (
     quiet,
 )
 from behavior_assets.privacy.silver import SILVER_EVENTS
+from behavior_assets.quality import held_days
 from behavior_assets.sessions.sessionise import (
     SESSION_PARTS,
     SILVER_SESSIONS,
@@ -32,6 +33,7 @@ from behavior_assets.sessions.sessionise import (
 )
 from resources.compute import Compute, DuckDB, parts_of
 from resources.lake import Lake
+from resources.lock import days_alone
 from resources.parquet import DataFile
 from resources.parts import Days
 from resources.settings import Settings
@@ -69,12 +71,14 @@ class SessionBuilder:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="session-writer")
         self._writing: Future[list[DataFile]] | None = None
         self._rewritten: set[str] = set()
+        self.following: list[str] = []  # the day after the last that ``run`` was about, where that made it stale
 
     def run(self, days: Iterable[str] | None = None) -> list[str]:
-        """Bring sessions up to date and return the days rewritten. ``days`` limits where the work may begin."""
+        """Bring sessions up to date and return the days rewritten; no work is done beyond the last of ``days``."""
         allowed = set(self.event_files) if days is None else set(days)
-        done = ""
-        queue = sorted(self.event_files)
+        done, last = "", max(allowed, default="")
+        before = self._mark(last)[1] if allowed else ""
+        queue = sorted(d for d in self.event_files if d <= last)
         position = 0
         while position < len(queue):
             day = queue[position]
@@ -87,6 +91,10 @@ class SessionBuilder:
             position += len(group)
         self._finish_writing()
         self._writer.shutdown()
+        following = next_day(last) if allowed else ""
+        known = following in self.session_marks and following in self.event_files
+        if known and self._mark(last)[1] != before and not self._fresh(following):
+            self.following = [following]
         return sorted(self._rewritten)
 
     def stale(self) -> list[str]:
@@ -231,8 +239,21 @@ def build_sessions(
     lake: Lake,
     settings: Settings,
     days: Iterable[str] | None = None,
-    held: Iterable[str] = (),
+    held: Iterable[str] | None = None,
     progress: Progress = quiet,
 ) -> list[str]:
-    """Bring ``silver/sessions`` up to date; days that are ``held`` back do not take part. See SessionBuilder."""
-    return SessionBuilder(compute, lake, settings, frozenset(held), progress).run(days)
+    """Bring ``silver/sessions`` up to date; days that are ``held`` back do not take part. See SessionBuilder.
+
+    Other processes may be at other days: ``days`` are worked on, with two around them, while nobody else is at these,
+    and so is each day after them that follows. None: all days, of a lake that the caller has alone.
+    """
+    rewritten: set[str] = set()
+    wanted = None if days is None else sorted(days)
+    while wanted is None or wanted:
+        # A day reads and writes what its neighbours keep, two days back and two ahead.
+        with days_alone(lake.table(SILVER_SESSIONS).locks, wanted or [], reach=2):
+            away = held_days(lake, SILVER_EVENTS.name) if held is None else held
+            builder = SessionBuilder(compute, lake, settings, frozenset(away), progress)
+            rewritten.update(builder.run(wanted))
+        wanted = builder.following
+    return sorted(rewritten)

@@ -86,7 +86,9 @@ class StarBuilder(StarWriter):
     def dim_customer(self) -> list[str]:
         """Customers."""
         newest, closed = [date.fromisoformat(d) for d in self.days[-1:]], self.month_ends[-1:]
-        made = dimensions.dim_customer(self._customer_days, self._visits, self._ends(newest), self._ends(closed))
+        # Held: with all that is joined to it in one query, memory has room for one thread only.
+        seen = self.compute.hold("customers_seen", dimensions.customers_seen(self._customer_days))
+        made = dimensions.dim_customer(seen, self._customer_days, self._visits, self._ends(newest), self._ends(closed))
         return self._write_whole("dim_customer", made, "customer_key")
 
     @cached_property

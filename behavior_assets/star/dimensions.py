@@ -116,21 +116,28 @@ def _one_row(values: dict[str, object], schema: ibis.Schema | None = None) -> ir
     return ibis.memtable([values], schema=schema) if schema else ibis.memtable([values])
 
 
-def dim_customer(days: ir.Table, came: ir.Table, newest: ir.Table, month_end: ir.Table) -> ir.Table:
-    """Customers from ``silver/customer_day``, with what rules say of them now.
-
-    ``came``: ``months.visits``; ``newest`` and ``month_end``: the newest day of data and the end of the newest closed
-    month, each no row or one (month_end, day_end_us).
-    """
+def customers_seen(days: ir.Table) -> ir.Table:
+    """Customers from ``silver/customer_day``: their id, and when they were first and last seen and first ordered."""
     order_day = ibis.ifelse(days.first_order_ts_us.notnull(), days.event_date, ibis.null("date"))
     # A key that stands for two customers has none, which a rule of the table does not let pass.
     least, most = days.customer_id.min(), days.customer_id.max()
-    customers = days.mutate(order_day=order_day).group_by("customer_key").agg(
+    return days.mutate(order_day=order_day).group_by("customer_key").agg(
         customer_id=ibis.ifelse(least == most, most, ibis.null("string")),
         first_seen_date=days.event_date.min(),
         last_seen_date=days.event_date.max(),
         first_order_date=order_day.min(),
     )
+
+
+def dim_customer(
+    customers: ir.Table, days: ir.Table, came: ir.Table, newest: ir.Table, month_end: ir.Table
+) -> ir.Table:
+    """Customers with what rules say of them now.
+
+    ``customers``: ``customers_seen``; ``days``: ``silver/customer_day``; ``came``: ``months.visits``; ``newest`` and
+    ``month_end``: the newest day of data and the end of the newest closed month, each no row or one
+    (month_end, day_end_us).
+    """
     said = (
         (with_scores(orders_known(days, month_end)), "rfm_segment", NO_SEGMENT),
         (behaviours(days, came, newest), "behaviour_type", CHURN_RISK),
