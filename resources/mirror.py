@@ -196,11 +196,20 @@ class Mirror:
     def problems(self, journal: Journal, files: Iterable[DataFile]) -> dict[str, str]:
         """What is wrong with a table there, by name: commits and data that are gone or have another size."""
         root = journal.path.parent
-        stored = self.store.listed(self.name(root))
         wanted = {f"{self.name(root)}/{f.path}": f.size for f in files}
         wanted |= {self._of(journal, n): (journal.log / n).stat().st_size for n in journal.present()}
+        return {f"{self.store.url}/{name}": what for name, what in self._differing(root, wanted).items()}
+
+    def require(self, root: Path, files: Iterable[DataFile]) -> None:
+        """Raise IntegrityError for the first of a table's data files that is not there or has another size."""
+        for name, what in self._differing(root, {f"{self.name(root)}/{f.path}": f.size for f in files}).items():
+            raise self._damaged(self.lake / name, what)
+
+    def _differing(self, root: Path, wanted: Mapping[str, int]) -> dict[str, str]:
+        """What a listing tells of those objects of a table that have not the bytes that they should have, by name."""
+        stored = self.store.listed(self.name(root)) if wanted else {}
         found = {n: stored[n].size if n in stored else None for n in wanted}
-        return {f"{self.store.url}/{n}": "is missing" if size is None else f"has {size:,} bytes, not {wanted[n]:,}"
+        return {n: "is missing" if size is None else f"has {size:,} bytes, not {wanted[n]:,}"
                 for n, size in found.items() if size != wanted[n]}  # fmt: skip
 
     def evict(self, most: int) -> int:

@@ -255,6 +255,25 @@ def test_what_the_store_lacks_stays_here(store: Store, here: LakeTable) -> None:
     assert (here.root / file.path).exists()
 
 
+def test_whether_files_are_there_is_told_without_fetching_them(
+    tmp_path: Path, here: LakeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [add(here, part, n) for n, part in enumerate("abc")]
+    lake = Lake(here.root.parent.parent)
+    lake.evict(0)
+    monkeypatch.setattr(Store, "fetch", lambda *_: pytest.fail("fetched"))
+    here.require_files()
+    (tmp_path / "store" / SPEC.name / files[0].path).write_bytes(b"short")
+    with pytest.raises(IntegrityError, match=rf"store/{SPEC.name}/{files[0].path}: has 5 bytes, not "):
+        here.require_files()
+    (tmp_path / "store" / SPEC.name / files[0].path).unlink()
+    with pytest.raises(IntegrityError, match=rf"store/{SPEC.name}/{files[0].path}: is missing"):
+        here.require_files()
+    (here.root / files[0].path).write_bytes(b"short")
+    with pytest.raises(IntegrityError, match="has 5 bytes, the log says "):
+        here.require_files()
+
+
 # One machine at a time
 
 
@@ -369,6 +388,22 @@ def test_two_machines_make_what_one_makes(machines: Machines, tmp_path: Path) ->
         alone.build()
     assert Chain.at(machines.home("two")).hashes() == alone.hashes()
     assert Chain.at(machines.home("one")).hashes() == alone.hashes(), "the first machine sees what the second did"
+
+
+def test_a_run_with_nothing_to_do_fetches_little(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = machines.home("two")
+    Lake(home / "lake").evict(0)
+    fetch, fetched = Store.fetch, []
+
+    def counted(store: Store, name: str, target: Path) -> None:
+        fetched.append(name)
+        fetch(store, name, target)
+
+    monkeypatch.setattr(Store, "fetch", counted)
+    done = run_cli("run", "--home", home)
+    assert done.code == 0, done.err
+    data = [n for n in machines.store.listed() if n.endswith(".parquet") and "_delta_log" not in n]
+    assert len(fetched) < len(data) / 2, fetched
 
 
 def test_a_new_machine_starts_from_the_store(machines: Machines) -> None:
