@@ -7,12 +7,14 @@ once, by whichever machine is first. The journal follows it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from resources.commits import number_of
 from resources.disk import disk_errors, draft_in, draft_of, make_folder, sync_path
 from resources.errors import IntegrityError, UsageError
 from resources.failpoints import reach
@@ -62,23 +64,53 @@ class Mirror:
     def pull(self, journal: Journal) -> None:
         """Make the log of a table here what it is in the store, and bring there what a crash kept from it.
 
-        A table that the store knows nothing of is put there whole. Raises IntegrityError, StoreError.
+        A table that the store knows nothing of is put there whole. Raises IntegrityError, also where the two have
+        different histories, and StoreError.
         """
         here, noted = journal.present(), journal.noted()
+        journal.require_notes(here, noted)  # else commits whose lines are lost would be taken for such as came too late
         stored = self._stored(journal, here, noted)
+        theirs = self._their_lines(journal) if noted or stored else {}
+        self._require_same(journal, noted, theirs, stored)
         last = max((n for n in noted if n.endswith(".json")), default="")
         if last and last not in stored:
-            if self.store.listed(self.name(journal.log)):
+            if last in theirs:
                 raise self._damaged(journal.log / last, "is missing, though it was acknowledged")
+            if theirs or self.store.listed(self.name(journal.log)):
+                raise self._other(journal, min(n for n in noted if n.endswith(".json") and n not in theirs))
             self._send_all(journal)
             return
         fresh = [n for n in here if n.endswith(".json") and n not in noted]
         for name in fresh:
-            if name in stored and self.store.read(self._of(journal, name)) != (journal.log / name).read_bytes():
+            if name in stored and not self._is_ours(journal, name, noted):
                 self._withdraw(journal, name)  # another machine was faster, and this one died before it saw that
-        self._fetch_log(journal, [n for n in stored if not (journal.log / n).exists()], noted)
+        self._fetch_log(journal, [n for n in stored if not (journal.log / n).exists()], noted, theirs)
         if any((journal.log / n).exists() and journal.is_whole(n) for n in fresh):
             self.acknowledge(journal)
+
+    def _require_same(
+        self, journal: Journal, noted: Mapping[str, str], theirs: Mapping[str, str], stored: Collection[str]
+    ) -> None:
+        """Raise IntegrityError where a commit that was acknowledged here is another one there.
+
+        By both journals; theirs follows a commit, so one that it does not tell of is read. A line that is damaged
+        tells nothing: the newest of the commits whose lines differ is read as well.
+        """
+        commits = sorted(n for n in noted if n.endswith(".json"))
+        differing = [n for n in commits if theirs.get(n, noted[n]) != noted[n]]
+        untold = [n for n in commits if n in stored and n not in theirs]
+        if not all(self._is_ours(journal, n, noted) for n in (*differing[-1:], *untold)):
+            raise self._other(journal, min(differing + untold))
+
+    def _is_ours(self, journal: Journal, name: str, noted: Mapping[str, str]) -> bool:
+        """Whether a commit there is the one that is here, or was when it was noted. Raises IntegrityError."""
+        path = journal.log / name
+        try:
+            content = self.store.read(self._of(journal, name))
+        except FileNotFoundError:
+            raise self._damaged(path, "is missing, though it was acknowledged") from None
+        told = hashlib.sha256(content).hexdigest()
+        return told == noted.get(name) or (path.exists() and path.read_bytes() == content)
 
     def _stored(self, journal: Journal, here: Collection[str], noted: Mapping[str, str]) -> list[str]:
         """The log's files in the store from the last one on that is here, and noted, with all before it."""
@@ -89,11 +121,12 @@ class Mirror:
         found = (n.rsplit("/", 1)[1] for n in self.store.listed(self.name(journal.log), after))
         return [n for n in found if journal.is_commit(n)]
 
-    def _fetch_log(self, journal: Journal, names: list[str], noted: Mapping[str, str]) -> None:
+    def _fetch_log(
+        self, journal: Journal, names: list[str], noted: Mapping[str, str], theirs: Mapping[str, str]
+    ) -> None:
         """Bring commits and checkpoints here. The journal is first: what it tells of is fetched again."""
         if not names:
             return
-        theirs = self._their_lines(journal)
         with disk_errors(self.lake):
             make_folder(journal.log)
             drafts = dict(zip(names, _at_once(lambda n: self._draft(journal, n), names), strict=True))
@@ -147,7 +180,7 @@ class Mirror:
                 self.store.put(self._of(journal, name), content, new=True)
             except TakenError:
                 # The store may have had it from us, and died before it could say so.
-                if self.store.read(self._of(journal, name)) != content:
+                if not self._is_ours(journal, name, noted):
                     self._withdraw(journal, name)
                     return False
         self._follow(journal, noted)
@@ -234,6 +267,15 @@ class Mirror:
         msg = (
             f"{self.store.url}/{self.name(path)}: {what}. Bring it back from a backup or an older version of the "
             "object; or, where the working copy below the home is whole, name an empty place: the lake is put there."
+        )
+        return IntegrityError(msg)
+
+    def _other(self, journal: Journal, name: str) -> IntegrityError:
+        msg = (
+            f"{journal.table}: from commit {number_of(name)} on, what lies below the home has another history "
+            f"than what is kept in {self.store.url}. Either that is another home's lake, or the setting lake_store "
+            "named something else while this home was worked on. Name an empty place in it, and the lake of this home "
+            f"is put there; or move the folder {self.lake} away, and the lake of the store takes its place."
         )
         return IntegrityError(msg)
 

@@ -200,6 +200,65 @@ def test_a_lake_that_was_made_without_a_store_is_put_there(tmp_path: Path, store
     assert rows(lake.table(SPEC)) == [2, 9]
 
 
+# Another history
+
+
+def state(base: Path, store: Store, home: str) -> dict[str, object]:
+    """All bytes of a home's lake and of the store."""
+    lake = base / home / "lake"
+    here = {p.relative_to(lake).as_posix(): p.read_bytes() for p in lake.rglob("*") if p.is_file()}
+    there = {f"there/{name}": store.read(name) for name in store.listed()}
+    return {name: what for name, what in (here | there).items() if "lock" not in name}
+
+
+@pytest.mark.parametrize("commits", [1, 2, 5])
+def test_a_lake_is_not_mixed_with_that_of_another_home(
+    tmp_path: Path, store: Store, here: LakeTable, commits: int
+) -> None:
+    for number in range(2):
+        add(here, "a", number)
+    lake = Lake(tmp_path / "other" / "lake")
+    for number in range(commits):
+        add(lake.table(SPEC), "b", number)
+    machine(tmp_path, "other", store.url)
+    before = state(tmp_path, store, "other")
+    for look in (lake.recover, lambda: rows(lake.table(SPEC)), lambda: add(lake.table(SPEC), "b", 9)):
+        with pytest.raises(IntegrityError, match=f"silver/days: from commit 0 on, .*{store.url}.*lake_store"):
+            look()
+        assert {n: b for n, b in state(tmp_path, store, "other").items() if n in before} == before
+    assert in_store(store) == [1]
+
+
+@pytest.mark.parametrize("theirs", ["nothing", "one", "three", "one that its journal does not tell of"])
+def test_a_lake_is_not_mixed_with_what_it_was_without_its_store(
+    tmp_path: Path, store: Store, here: LakeTable, there: LakeTable, theirs: str
+) -> None:
+    add(here, "a", 1)
+    (tmp_path / "here" / "behavior.toml").write_text("", "utf-8")
+    add(Lake(tmp_path / "here" / "lake").table(SPEC), "b", 2)
+    if theirs in {"one", "three"}:
+        for number in range({"one": 1, "three": 3}[theirs]):
+            add(there, "c", number)
+    elif theirs != "nothing":
+        with armed("mirror.journal:eio"), pytest.raises(StorageError):
+            add(there, "c", 1)
+    lake, before = machine(tmp_path, "here", store.url), store.listed(SPEC.name)
+    with pytest.raises(IntegrityError, match="silver/days: from commit 2 on, "):
+        add(lake.table(SPEC), "d", 3)
+    assert store.listed(f"{SPEC.name}/_delta_log") == {n: s for n, s in before.items() if "_delta_log" in n}
+    shutil.move(lake.root, tmp_path / "aside")
+    assert rows(lake.table(SPEC)) == in_store(store)
+
+
+def test_a_damaged_line_of_the_journal_is_not_another_history(store: Store, here: LakeTable) -> None:
+    for number in range(3):
+        add(here, "a", number)
+    lines = here.journal.path.read_text("utf-8").splitlines(keepends=True)
+    lines[1] = ("0" if lines[1][0] != "0" else "1") + lines[1][1:]
+    here.journal.path.write_text("".join(lines), "utf-8")
+    assert rows(here) == in_store(store) == [2]
+
+
 def test_damage_in_the_store_is_told(tmp_path: Path, here: LakeTable, there: LakeTable) -> None:
     file = add(here, "a", 1)
     add(here, "b", 2)
