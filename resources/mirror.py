@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from resources.commits import number_of
+from resources.commits import Log, live_files, number_of
 from resources.disk import disk_errors, draft_in, draft_of, make_folder, sync_path
 from resources.errors import IntegrityError, UsageError
 from resources.failpoints import reach
@@ -76,10 +76,9 @@ class Mirror:
         if last and last not in stored:
             if last in theirs:
                 raise self._damaged(journal.log / last, "is missing, though it was acknowledged")
-            if theirs or self.store.listed(self.name(journal.log)):
+            if theirs:
                 raise self._other(journal, min(n for n in noted if n.endswith(".json") and n not in theirs))
-            self._send_all(journal)
-            return
+            self._send_all(journal, noted)
         fresh = [n for n in here if n.endswith(".json") and n not in noted]
         for name in fresh:
             if name in stored and not self._is_ours(journal, name, noted):
@@ -183,26 +182,57 @@ class Mirror:
                 if not self._is_ours(journal, name, noted):
                     self._withdraw(journal, name)
                     return False
-        self._follow(journal, noted)
+        fresh = {n: sha256_of(journal.log / n) for n in journal.present() if n not in noted}
+        self._follow(journal, dict(noted) | fresh)
         return True
 
-    def _follow(self, journal: Journal, noted: Mapping[str, str]) -> None:
+    def _follow(self, journal: Journal, told: Mapping[str, str]) -> None:
         """What follows a commit: the journal with the lines that it gets here next, a checkpoint and its hint."""
-        told = dict(noted) | {n: sha256_of(journal.log / n) for n in journal.present() if n not in noted}
         reach("mirror.journal")
         self.store.put(self.name(journal.path), text_of(told).encode())
-        last = max((n for n in journal.present() if not n.endswith(".json")), default="")
+        last = max((n for n in journal.present() if n in told and not n.endswith(".json")), default="")
         if last and self.store.size(self._of(journal, last)) is None:
             self.store.put(self._of(journal, last), journal.log / last)
             if (journal.log / _HINT).exists():
                 self.store.put(self._of(journal, _HINT), journal.log / _HINT)
 
-    def _send_all(self, journal: Journal) -> None:
-        """A table that was made before the lake had a store: its data, then its log in order, then the journal."""
+    def _send_all(self, journal: Journal, noted: Mapping[str, str]) -> None:
+        """A table that was made before the lake had a store: its data, then its log in order, then the journal.
+
+        Where another run died in the middle of it, the rest. Raises IntegrityError where the log there is not the
+        beginning of that here, or where something is damaged that would go there, or lost.
+        """
+        self._require_whole(journal, noted)
+        there = {n.rsplit("/", 1)[1] for n in self.store.listed(self.name(journal.log))}
+        for name in sorted(n for n in there if n.endswith(".json")):
+            self._require_ours(journal, name, noted)
         _at_once(self._send, [p for p in journal.path.parent.rglob("*.parquet") if is_ours(p.name)])
-        for name in [n for n in journal.present() if n.endswith(".json")]:
-            self.store.put(self._of(journal, name), (journal.log / name).read_bytes(), new=True)
-        self._follow(journal, journal.noted())
+        for name in sorted(n for n in noted if n.endswith(".json") and n not in there):
+            reach("mirror.commit")
+            try:
+                self.store.put(self._of(journal, name), (journal.log / name).read_bytes(), new=True)
+            except TakenError:
+                self._require_ours(journal, name, noted)
+        self._follow(journal, noted)
+
+    def _require_ours(self, journal: Journal, name: str, noted: Mapping[str, str]) -> None:
+        if not self._is_ours(journal, name, noted):
+            raise self._other(journal, name)
+
+    def _require_whole(self, journal: Journal, noted: Mapping[str, str]) -> None:
+        """Raise IntegrityError where a commit that is noted is damaged, or live data is neither here nor there."""
+        wrong = {f"_delta_log/{n}": what for n, what in journal.problems().items() if n in noted}
+        for file in () if wrong else live_files(Log(journal.path.parent).commits()):
+            path = journal.path.parent / file.path
+            size = path.stat().st_size if path.exists() else self.store.size(self.name(path))
+            if size != file.size:
+                wrong[file.path] = "is missing" if size is None else f"has {size:,} bytes, the log says {file.size:,}"
+        for where, what in wrong.items():
+            msg = (
+                f"{journal.table}/{where}: {what}. So the table is not put into {self.store.url}: take the setting "
+                "lake_store out, run `behavior verify --repair`, and set it again."
+            )
+            raise IntegrityError(msg)
 
     def _withdraw(self, journal: Journal, name: str) -> None:
         """Take a commit away that no longer can be one, with the checkpoint that holds it."""

@@ -200,6 +200,105 @@ def test_a_lake_that_was_made_without_a_store_is_put_there(tmp_path: Path, store
     assert rows(lake.table(SPEC)) == [2, 9]
 
 
+def local(base: Path, commits: int = 4) -> list[DataFile]:
+    """A table of a home that has no store yet."""
+    table = Lake(base / "here" / "lake").table(SPEC)
+    return [add(table, f"p{number}", number) for number in range(commits)]
+
+
+@pytest.mark.parametrize("commits", [4, 12])  # with a checkpoint
+@pytest.mark.parametrize("place", ["store.put", "store.put@3", "mirror.commit", "mirror.commit@4", "mirror.journal"])
+def test_a_lake_that_was_put_there_in_part_is_put_there(
+    tmp_path: Path, store: Store, there: LakeTable, place: str, commits: int
+) -> None:
+    local(tmp_path, commits)
+    lake = machine(tmp_path, "here", store.url)
+    name, _, number = place.partition("@")
+    with armed(f"{name}:eio@{number or 1}"), pytest.raises(OSError, match="Input/output"):
+        lake.recover()
+    lake.recover()
+    assert rows(lake.table(SPEC)) == rows(there) == in_store(store) == list(range(commits))
+    add(lake.table(SPEC), "p0", 100)
+    assert rows(there) == in_store(store) == [*range(1, commits), 100]
+    same_everywhere(store, lake.table(SPEC), there)
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_lake_is_put_there_with_what_a_crash_left_at_its_end(tmp_path: Path, store: Store, torn: bool) -> None:
+    local(tmp_path)
+    lake = Lake(tmp_path / "here" / "lake")
+    with armed("journal.note:eio"), pytest.raises(StorageError):
+        add(lake.table(SPEC), "p9", 9)
+    if torn:
+        last = max(lake.table(SPEC).journal.log.glob("*.json"))
+        last.write_bytes(last.read_bytes()[:-20])
+    machine(tmp_path, "here", store.url).recover()
+    assert rows(lake.table(SPEC)) == in_store(store) == [0, 1, 2, 3] + [9] * (not torn)
+    same_everywhere(store, lake.table(SPEC))
+
+
+@pytest.mark.parametrize("what", ["is missing", "has 5 bytes", "the commit is empty"])
+def test_a_damaged_lake_is_not_put_there(tmp_path: Path, store: Store, what: str) -> None:
+    files = local(tmp_path)
+    lake = machine(tmp_path, "here", store.url)
+    path = lake.root / SPEC.name / files[1].path
+    if what == "is missing":
+        path.unlink()
+    elif what == "has 5 bytes":
+        path.write_bytes(b"short")
+    else:
+        (lake.root / SPEC.name / "_delta_log" / f"{1:020d}.json").write_bytes(b"")
+    with pytest.raises(IntegrityError, match=rf"^silver/days/.*: {what}.*lake_store.*behavior verify --repair"):
+        lake.recover()
+    assert not store.listed()
+
+
+def test_data_that_went_there_before_a_first_upload_died_need_not_be_here(tmp_path: Path, store: Store) -> None:
+    files = local(tmp_path)
+    lake = machine(tmp_path, "here", store.url)
+    with armed("mirror.commit:eio"), pytest.raises(OSError, match="Input/output"):
+        lake.recover()
+    (lake.root / SPEC.name / files[1].path).unlink()
+    lake.recover()
+    assert rows(lake.table(SPEC)) == in_store(store) == [0, 1, 2, 3]
+
+
+def test_of_two_homes_that_are_put_into_one_place_the_second_is_told(tmp_path: Path, store: Store) -> None:
+    """Also where the first has died in it, or is at it now."""
+    local(tmp_path)
+    other = Lake(tmp_path / "other" / "lake")
+    add(other.table(SPEC), "x", 1)
+    lake = machine(tmp_path, "here", store.url)
+    with armed("mirror.commit:eio@2"), pytest.raises(OSError, match="Input/output"):
+        lake.recover()
+    machine(tmp_path, "other", store.url)
+    before = store.listed()
+    with pytest.raises(IntegrityError, match="silver/days: from commit 0 on"):
+        other.recover()
+    assert store.listed() == before
+    lake.recover()
+    assert in_store(store) == [0, 1, 2, 3]
+
+
+def test_of_two_homes_that_are_put_into_one_place_at_once_the_second_is_told(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local(tmp_path)
+    other = Lake(tmp_path / "other" / "lake")
+    add(other.table(SPEC), "x", 1)
+    lake, _ = machine(tmp_path, "here", store.url), machine(tmp_path, "other", store.url)
+
+    def reach(place: str) -> None:
+        if place == "mirror.commit":
+            monkeypatch.setattr(mirrors, "reach", lambda _place: None)
+            other.recover()
+
+    monkeypatch.setattr(mirrors, "reach", reach)
+    with pytest.raises(IntegrityError, match="silver/days: from commit 0 on"):
+        lake.recover()
+    assert in_store(store) == [1]
+
+
 # Another history
 
 
