@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from resources.commits import Log, live_files, number_of
+from resources.commits import Log, live_files, number_of, read_commit
 from resources.disk import disk_errors, draft_in, draft_of, make_folder, sync_path
 from resources.errors import IntegrityError, UsageError
 from resources.failpoints import reach
@@ -84,7 +84,10 @@ class Mirror:
             if name in stored and not self._is_ours(journal, name, noted):
                 self._withdraw(journal, name)  # another machine was faster, and this one died before it saw that
         self._fetch_log(journal, [n for n in stored if not (journal.log / n).exists()], noted, theirs)
-        if any((journal.log / n).exists() and journal.is_whole(n) for n in fresh):
+        left = [n for n in fresh if (journal.log / n).exists() and journal.is_whole(n)]
+        for name in left:
+            self._send_again(journal, name, taken=name in stored)
+        if left:
             self.acknowledge(journal)
 
     def _require_same(
@@ -165,6 +168,26 @@ class Mirror:
     def _send(self, path: Path) -> None:
         if self.store.size(self.name(path)) != path.stat().st_size:  # the name tells the bytes
             self.store.put(self.name(path), path)
+
+    def _send_again(self, journal: Journal, name: str, *, taken: bool) -> None:
+        """The data of a commit that a dead run left: there no version named it, so it may have been removed.
+
+        What is gone for good takes the commit with it, unless the store has that. Raises IntegrityError.
+        """
+        for path, (size, _rows) in read_commit(journal.log / name).added.items():
+            file = journal.path.parent / path
+            if file.exists() and file.stat().st_size == size:
+                self._send(file)
+            elif self.store.size(self.name(file)) != size:
+                if taken:
+                    raise self._damaged(file, "is missing")
+                self._withdraw(journal, name)
+                msg = (
+                    f"{journal.table}/{path}: a run that died left a commit with this data file, which is neither here "
+                    f"nor in {self.store.url}. Nobody was told of the commit, and it is taken away: run the same "
+                    "command again, which makes anew what it brought."
+                )
+                raise IntegrityError(msg)
 
     def acknowledge(self, journal: Journal) -> bool:
         """Put the commits there that are not noted yet, with the journal that will tell of them.

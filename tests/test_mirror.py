@@ -177,6 +177,45 @@ def test_a_commit_that_another_machine_forestalled_while_this_one_was_dead_is_wi
     same_everywhere(store, here)
 
 
+def dead_run(table: LakeTable) -> DataFile:
+    """A commit that the store has not heard of, with its data, which has been removed there meanwhile."""
+    add(table, "a", 1)
+    with armed("mirror.commit:eio"), pytest.raises(StorageError):
+        add(table, "b", 2)
+    file = next(table.root.glob("b_*.parquet"))
+    assert table.mirror is not None
+    assert table.mirror.sweep(table.root, {p.name for p in table.root.glob("a_*")}, 2e10) == 1
+    return DataFile.parse(file.name, 1, file.stat().st_size)
+
+
+def test_data_of_a_commit_that_a_dead_run_left_is_sent_again(
+    store: Store, here: LakeTable, there: LakeTable
+) -> None:
+    dead_run(here)
+    Lake(here.root.parent.parent).recover()
+    assert rows(there) == in_store(store) == [1, 2]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_commit_of_a_dead_run_whose_data_is_gone_is_told(
+    store: Store, here: LakeTable, there: LakeTable, taken: bool
+) -> None:
+    """It goes, unless the store had heard of it: then others go on from it."""
+    file = dead_run(here)
+    (here.root / file.path).unlink()
+    last = max(here.journal.log.glob("*.json"))
+    if taken:
+        store.put(f"{SPEC.name}/_delta_log/{last.name}", last.read_bytes())
+    lake = Lake(here.root.parent.parent)
+    with pytest.raises(IntegrityError, match=rf"{file.path}: {'is missing' if taken else 'a run that died .* again'}"):
+        lake.recover()
+    assert last.exists() is taken
+    if not taken:
+        lake.recover()
+        assert rows(here) == rows(there) == in_store(store) == [1]
+        same_everywhere(store, here)
+
+
 @pytest.mark.parametrize("place", ["mirror.fetch", "mirror.log"])
 def test_a_log_that_is_fetched_in_part_is_fetched_again(
     store: Store, here: LakeTable, there: LakeTable, place: str
