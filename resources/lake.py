@@ -90,8 +90,11 @@ class Lake:
         return mirror.strays({f"{t.spec.name}/{f.path}" for t in self._tables() for f in t.files()})
 
     def _tables(self) -> list[LakeTable]:
-        names = (log.parent.relative_to(self.root).as_posix() for log in sorted(self.root.glob("*/*/_delta_log")))
-        return [self.table(TableSpec(name, pa.schema([]))) for name in names]
+        """All tables; of those in a store a machine that has just joined has nothing yet."""
+        mirror = mirror_of(self.root)
+        names = {log.parent.relative_to(self.root).as_posix() for log in self.root.glob("*/*/_delta_log")}
+        names |= set() if mirror is None else mirror.tables()
+        return [self.table(TableSpec(name, pa.schema([]))) for name in sorted(names)]
 
     def evict(self, most: int) -> None:
         """Of a lake that is kept in a store leave at most so many bytes of data here; it must be held alone."""

@@ -45,6 +45,11 @@ class Mirror:
 
     # What comes from the store
 
+    def tables(self) -> set[str]:
+        """The names ``layer/table`` of the folders there that tables may lie in. Raises StoreError."""
+        layers = [name for name in self.store.folders() if not name.startswith(("_", "."))]
+        return {table for layer in layers for table in self.store.folders(layer)}
+
     def bring(self, root: Path, files: Iterable[DataFile]) -> None:
         """Fetch those data files of a table that are not here. Raises IntegrityError, StoreError."""
         _at_once(lambda f: self._bring(root / f.path, f.sha256), [f for f in files if not (root / f.path).exists()])

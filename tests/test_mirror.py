@@ -188,9 +188,7 @@ def dead_run(table: LakeTable) -> DataFile:
     return DataFile.parse(file.name, 1, file.stat().st_size)
 
 
-def test_data_of_a_commit_that_a_dead_run_left_is_sent_again(
-    store: Store, here: LakeTable, there: LakeTable
-) -> None:
+def test_data_of_a_commit_that_a_dead_run_left_is_sent_again(store: Store, here: LakeTable, there: LakeTable) -> None:
     dead_run(here)
     Lake(here.root.parent.parent).recover()
     assert rows(there) == in_store(store) == [1, 2]
@@ -445,6 +443,16 @@ def test_data_that_is_not_kept_here_comes_back_when_it_is_read(here: LakeTable) 
     assert len(list(here.root.glob("*.parquet"))) == len(files)
 
 
+def test_a_machine_that_has_just_joined_knows_all_tables(tmp_path: Path, store: Store, here: LakeTable) -> None:
+    old, new = add(here, "a", 1), add(here, "a", 2)
+    lake = machine(tmp_path, "new", store.url)
+    lake.fetch()
+    assert [p.name for p in lake.root.glob("*/*/*.parquet")] == [new.path]
+    assert machine(tmp_path, "newer", store.url).strays() == [f"{SPEC.name}/{old.path}"]
+    machine(tmp_path, "newest", store.url).vacuum(-1.0)
+    assert store.size(f"{SPEC.name}/{old.path}") is None
+
+
 def test_what_the_store_lacks_stays_here(store: Store, here: LakeTable) -> None:
     file = add(here, "a", 1)
     store.remove([f"{SPEC.name}/{file.path}"])
@@ -607,6 +615,18 @@ def test_a_new_machine_starts_from_the_store(machines: Machines) -> None:
     done = run_cli("status", "--home", machines.home("three"), "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["tables"]["silver/events"] == 32
+
+
+def test_a_person_is_found_from_a_machine_that_has_just_joined(machines: Machines) -> None:
+    """In every table, and files that no table names any more are told: nobody has looked into them."""
+    home = machines.home("four")
+    done = run_cli("scan", "--home", home, "--subject", "user3", "--expect-none", "--json")
+    assert done.code == 5, done.err
+    told = json.loads(done.out)
+    assert {"lake/bronze", "lake/silver", "lake/gold"} <= set(told["places"])
+    strays = [f"lake/{name}" for name in Lake(home / "lake").strays()]
+    assert strays
+    assert [(u["path"], u["why"]) for u in told["unread"]] == [(path, "the store") for path in strays]
 
 
 def test_another_program_reads_the_bucket(machines: Machines) -> None:
