@@ -21,7 +21,7 @@ from resources.failpoints import reach
 from resources.integrity import sha256_of
 from resources.journal import JOURNAL, Journal, lines_of, text_of
 from resources.parquet import DataFile
-from resources.settings import SETTINGS_FILE, read_settings
+from resources.settings import SETTINGS_FILE, read_settings, unreadable
 from resources.store import Store, TakenError
 from resources.vacuum import is_ours, spare
 
@@ -348,13 +348,18 @@ _KNOWN: dict[Path, tuple[tuple[int, int], Mirror | None]] = {}
 
 
 def mirror_of(lake: Path) -> Mirror | None:
-    """The mirror of a lake, by the settings of its home; None where it lies on this machine alone."""
+    """The mirror of a lake, by the settings of its home; None where it lies on this machine alone.
+
+    Raises UsageError for settings that cannot be read: a lake that is kept in a store must not be taken for another.
+    """
     file = lake.parent / SETTINGS_FILE
     try:
         told = file.stat()
         stamp = (told.st_mtime_ns, told.st_size)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise unreadable(file, error) from error
     if lake not in _KNOWN or _KNOWN[lake][0] != stamp:
         settings = read_settings(lake.parent)
         made = None

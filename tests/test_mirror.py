@@ -18,11 +18,12 @@ from deltalake import DeltaTable
 
 from resources import lease as leases
 from resources import mirror as mirrors
-from resources.errors import IntegrityError, StorageError
+from resources.errors import IntegrityError, StorageError, UsageError
 from resources.failpoints import VARIABLE, armed
 from resources.lake import Lake
 from resources.lease import Lease
 from resources.parquet import DataFile
+from resources.settings import read_settings
 from resources.store import Store
 from resources.table import LakeTable, TableSpec
 from tests.conftest import REPOSITORY, Chain, rees46_row, run_cli, same_key, write_rees46
@@ -451,6 +452,21 @@ def test_a_machine_that_has_just_joined_knows_all_tables(tmp_path: Path, store: 
     assert machine(tmp_path, "newer", store.url).strays() == [f"{SPEC.name}/{old.path}"]
     machine(tmp_path, "newest", store.url).vacuum(-1.0)
     assert store.size(f"{SPEC.name}/{old.path}") is None
+
+
+@pytest.mark.parametrize("how", ["a loop", "a folder"])
+def test_settings_that_cannot_be_read_are_told(tmp_path: Path, store: Store, how: str) -> None:
+    """Who took the lake for one of this machine alone would go on beside that of the store."""
+    lake = machine(tmp_path, "home", store.url)
+    file = tmp_path / "home" / "behavior.toml"
+    file.unlink()
+    if how == "a loop":
+        file.symlink_to(file)
+    else:
+        file.mkdir()
+    for look in (lambda: lake.table(SPEC), lambda: read_settings(tmp_path / "home")):
+        with pytest.raises(UsageError, match=r"behavior\.toml: cannot be read \("):
+            look()
 
 
 def test_what_the_store_lacks_stays_here(store: Store, here: LakeTable) -> None:
