@@ -207,7 +207,7 @@ def with_zone(settings: Settings) -> Settings:
 
 def unreadable(path: Path, error: OSError) -> UsageError:
     """What to say of a ``behavior.toml`` that is there and cannot be read."""
-    return UsageError(f"{path}: cannot be read ({error.strerror}). Let this user read it: it may say where the lake is.")
+    return UsageError(f"{path}: cannot be read ({error.strerror}). Let this user read it: it may name a store.")
 
 
 def read_settings(home: str | Path | None = None) -> Settings:

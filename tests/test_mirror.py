@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -553,6 +554,19 @@ def test_a_machine_that_falls_silent_is_followed(tmp_path: Path, store: Store) -
         held = store.listed("_leases")
         assert json.loads(store.read(max(held)))["machine"] != gone.machine
     assert json.loads(store.read(max(store.listed("_leases"))))["done"]
+
+
+@pytest.mark.usefixtures("brief")
+def test_whom_a_machine_waits_for_is_told_once(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Lease(tmp_path / "gone" / "lake", store)._take()
+    with machine(tmp_path, "here", store.url).leased():
+        told = capsys.readouterr().err
+    assert told.startswith(f"behavior: {store.url}: the machine {socket.gethostname()} has worked on this lake since 20")
+    assert told.count("\n") == 1, "once, although it was looked at again and again"
+    with machine(tmp_path, "here", store.url).leased():
+        assert not capsys.readouterr().err, "nobody was waited for"
 
 
 # The whole chain on an S3 server
