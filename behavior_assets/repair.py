@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from resources.commits import Log
 from resources.disk import disk_errors
 from resources.engine import engine
 from resources.errors import BehaviorError, IntegrityError
-from resources.integrity import Sums
+from resources.integrity import Sums, sha256_or_nothing
 from resources.journal import Journal
 from resources.keys import key_place
 from resources.lake import Lake, alone
@@ -87,6 +87,8 @@ class Repair:
             if found.key:
                 msg = f"{key_place(self.settings)}: {found.key} Nothing is repaired before: the key is needed for it."
                 raise IntegrityError(msg)
+            if self._fetch_anew(found):
+                found = self._look()
             whole = not found.problems or self._mend_originals()
             if found.problems and whole:
                 self._drop_derived()
@@ -122,6 +124,22 @@ class Repair:
 
     def _look(self) -> Inspection:
         return inspect_home(self.settings, self.progress, self.sums)
+
+    # What the store has of a lake that is kept in one
+
+    def _fetch_anew(self, found: Inspection) -> bool:
+        """Put the store's files in the place of damaged ones; whether there were any. What it has not is mended."""
+        before = len(self.report.done)
+        for name, check in found.tables.items():
+            mirror, root = check.table.mirror, check.table.root
+            if mirror is None:
+                continue
+            for file in check.files:
+                if file.path in check.wrong and sha256_or_nothing(root / file.path) != file.sha256:
+                    with suppress(IntegrityError):
+                        mirror.fetch_anew(root, file, self.away)
+                        self.report.done.append(f"{name}/{file.path}: fetched anew from the store")
+        return len(self.report.done) > before
 
     # Originals
 

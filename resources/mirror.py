@@ -54,7 +54,14 @@ class Mirror:
         """Fetch those data files of a table that are not here. Raises IntegrityError, StoreError."""
         _at_once(lambda f: self._bring(root / f.path, f.sha256), [f for f in files if not (root / f.path).exists()])
 
-    def _bring(self, target: Path, sha256: str) -> None:
+    def fetch_anew(self, root: Path, file: DataFile, away: Callable[[Path], object]) -> None:
+        """Fetch a data file of a table, and give the damaged one that is here to ``away``. Raises as ``bring``.
+
+        Nothing is changed where the store's is damaged as well.
+        """
+        self._bring(root / file.path, file.sha256, away)
+
+    def _bring(self, target: Path, sha256: str, away: Callable[[Path], object] = lambda _path: None) -> None:
         with disk_errors(self.lake):
             make_folder(target.parent)
             with draft_of(target) as draft:
@@ -65,6 +72,8 @@ class Mirror:
                     raise self._damaged(target, "is missing") from None
                 if sha256_of(draft) != sha256:
                     raise self._damaged(target, "has other bytes than its name says")
+                if target.exists():
+                    away(target)
 
     def pull(self, journal: Journal) -> None:
         """Make the log of a table here what it is in the store, and bring there what a crash kept from it.

@@ -569,6 +569,32 @@ def test_whom_a_machine_waits_for_is_told_once(
         assert not capsys.readouterr().err, "nobody was waited for"
 
 
+def test_a_damaged_file_is_fetched_anew_from_the_store(tmp_path: Path, store: Store) -> None:
+    """What the store has damaged as well is made again as in any home."""
+    lake, home = machine(tmp_path, "home", store.url), tmp_path / "home"
+    lines = [rees46_row(f"2024-05-01 10:00:{n:02d}", "purchase", "p1", f"user{n}") for n in range(4)]
+    done = run_cli("run", "--home", home, "--format", "rees46", "--source", write_rees46(tmp_path / "a.csv", lines))
+    assert done.code == 0, done.err
+    names = ("bronze/events", "silver/events", "gold/dim_date")
+    paths = [next((lake.root / name).rglob("*_*.parquet")) for name in names]
+    whole = [path.read_bytes() for path in paths]
+    for path, raw in zip(paths, whole, strict=True):
+        path.unlink()  # what is published has the same bytes by another name
+        path.write_bytes(raw[:-9] + b"?" + raw[-8:])
+    worse = tmp_path / "store" / paths[2].relative_to(lake.root)
+    worse.write_bytes(paths[2].read_bytes())
+    done = run_cli("verify", "--home", home, "--repair", "--json")
+    assert done.code == 0, done.out
+    told = json.loads(done.out)
+    fetched = [p.relative_to(lake.root).as_posix() for p in paths[:2]]
+    assert [line for line in told["repaired"] if "fetched" in line] == [
+        f"{path}: fetched anew from the store" for path in fetched]  # fmt: skip
+    assert [path.read_bytes() for path in paths[:2]] == whole[:2]
+    aside = {p.name: p.read_bytes() for p in Path(told["put_aside"]).rglob("*.parquet")}
+    assert all(aside[path.name] == raw[:-9] + b"?" + raw[-8:] for path, raw in zip(paths, whole, strict=True))
+    assert run_cli("verify", "--home", home).code == 0
+
+
 # The whole chain on an S3 server
 
 
