@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -367,6 +367,17 @@ def test_a_lake_is_not_mixed_with_that_of_another_home(
     assert in_store(store) == [1]
 
 
+def test_nor_do_tables_go_to_it_that_only_one_of_them_has(tmp_path: Path, store: Store, here: LakeTable) -> None:
+    for lake, name in ((Lake(here.root.parent.parent), "bronze/a"), (Lake(tmp_path / "other" / "lake"), "bronze/b")):
+        add(lake.table(SPEC), "a", 1)
+        add(lake.table(replace(SPEC, name=name)), "a", 1)
+    lake, before = machine(tmp_path, "other", store.url), store.listed()
+    with pytest.raises(IntegrityError, match="silver/days: from commit 0 on"):
+        lake.recover()
+    assert store.listed() == before
+    assert not (lake.root / "bronze" / "a").exists()
+
+
 @pytest.mark.parametrize("theirs", ["nothing", "one", "three", "one that its journal does not tell of"])
 def test_a_lake_is_not_mixed_with_what_it_was_without_its_store(
     tmp_path: Path, store: Store, here: LakeTable, there: LakeTable, theirs: str
@@ -563,7 +574,8 @@ def test_whom_a_machine_waits_for_is_told_once(
     Lease(tmp_path / "gone" / "lake", store)._take()
     with machine(tmp_path, "here", store.url).leased():
         told = capsys.readouterr().err
-    assert told.startswith(f"behavior: {store.url}: the machine {socket.gethostname()} has worked on this lake since 20")
+    whom = f"the machine {socket.gethostname()} has worked on this lake since 20"
+    assert told.startswith(f"behavior: {store.url}: {whom}")
     assert told.count("\n") == 1, "once, although it was looked at again and again"
     with machine(tmp_path, "here", store.url).leased():
         assert not capsys.readouterr().err, "nobody was waited for"
