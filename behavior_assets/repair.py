@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,8 +38,10 @@ from resources.journal import Journal
 from resources.keys import key_place
 from resources.lake import Lake, alone
 from resources.models import ModelStore
+from resources.parquet import DataFile
 from resources.settings import Home, Settings, with_zone
 from resources.stamp import stamp
+from resources.table import LakeTable
 
 Rebuild = Callable[[], list[str]]  # brings all derived tables up to date and publishes; what went wrong
 DAMAGED = "damaged"
@@ -79,6 +81,7 @@ class Repair:
         self.away = Aside(self.settings.home)
         self.sums = Sums()
         self.lake = Lake(self.settings.home.lake)
+        self.nowhere: list[tuple[LakeTable, DataFile]] = []
 
     def run(self) -> dict[str, Any]:
         """Repair, and say what was done, what was not, and what a fresh look finds."""
@@ -107,6 +110,7 @@ class Repair:
             if not whole:
                 self.report.left.append("derived tables: left as they are until bronze and quarantine are whole")
         with self._alone():
+            self._send_anew()
             told = verify_home(self.settings, self.progress, self.sums)
         return {**told, "ok": told["ok"] and not self.report.left, "repaired": self.report.done,
                 "left": self.report.left,
@@ -136,10 +140,20 @@ class Repair:
                 continue
             for file in check.files:
                 if file.path in check.wrong and sha256_or_nothing(root / file.path) != file.sha256:
-                    with suppress(IntegrityError):
+                    try:
                         mirror.fetch_anew(root, file, self.away)
+                    except IntegrityError:
+                        self.nowhere.append((check.table, file))
+                    else:
                         self.report.done.append(f"{name}/{file.path}: fetched anew from the store")
         return len(self.report.done) > before
+
+    def _send_anew(self) -> None:
+        """What was whole neither here nor in the store goes there again if it was mended under its name."""
+        for table, file in self.nowhere:
+            if table.mirror is not None and sha256_or_nothing(table.root / file.path) == file.sha256:
+                table.mirror.send_anew(table.root, file)
+                self.report.done.append(f"{table.spec.name}/{file.path}: put into the store anew")
 
     # Originals
 

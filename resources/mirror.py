@@ -179,6 +179,10 @@ class Mirror:
         """Put data files of a table there, before a commit speaks of them."""
         _at_once(self._send, [root / f.path for f in files])
 
+    def send_anew(self, root: Path, file: DataFile) -> None:
+        """Put a data file there in the place of one that is damaged, or lost."""
+        self.store.put(self.name(root / file.path), root / file.path)
+
     def _send(self, path: Path) -> None:
         if self.store.size(self.name(path)) != path.stat().st_size:  # the name tells the bytes
             self.store.put(self.name(path), path)

@@ -582,12 +582,12 @@ def test_whom_a_machine_waits_for_is_told_once(
 
 
 def test_a_damaged_file_is_fetched_anew_from_the_store(tmp_path: Path, store: Store) -> None:
-    """What the store has damaged as well is made again as in any home."""
+    """What the store has damaged as well is made again as in any home, and put there."""
     lake, home = machine(tmp_path, "home", store.url), tmp_path / "home"
     lines = [rees46_row(f"2024-05-01 10:00:{n:02d}", "purchase", "p1", f"user{n}") for n in range(4)]
     done = run_cli("run", "--home", home, "--format", "rees46", "--source", write_rees46(tmp_path / "a.csv", lines))
     assert done.code == 0, done.err
-    names = ("bronze/events", "silver/events", "gold/dim_date")
+    names = ("gold/dim_customer", "silver/events", "bronze/events")
     paths = [next((lake.root / name).rglob("*_*.parquet")) for name in names]
     whole = [path.read_bytes() for path in paths]
     for path, raw in zip(paths, whole, strict=True):
@@ -599,9 +599,10 @@ def test_a_damaged_file_is_fetched_anew_from_the_store(tmp_path: Path, store: St
     assert done.code == 0, done.out
     told = json.loads(done.out)
     fetched = [p.relative_to(lake.root).as_posix() for p in paths[:2]]
-    assert [line for line in told["repaired"] if "fetched" in line] == [
-        f"{path}: fetched anew from the store" for path in fetched]  # fmt: skip
-    assert [path.read_bytes() for path in paths[:2]] == whole[:2]
+    assert {line for line in told["repaired"] if "fetched" in line} == {
+        f"{path}: fetched anew from the store" for path in fetched}  # fmt: skip
+    assert [path.read_bytes() for path in paths] == whole
+    assert worse.read_bytes() == whole[2], "what was read again from the archive goes there as well"
     aside = {p.name: p.read_bytes() for p in Path(told["put_aside"]).rglob("*.parquet")}
     assert all(aside[path.name] == raw[:-9] + b"?" + raw[-8:] for path, raw in zip(paths, whole, strict=True))
     assert run_cli("verify", "--home", home).code == 0
