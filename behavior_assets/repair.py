@@ -33,13 +33,15 @@ from resources.commits import Log
 from resources.disk import disk_errors
 from resources.engine import engine
 from resources.errors import BehaviorError, IntegrityError
-from resources.integrity import Sums
+from resources.integrity import Sums, sha256_or_nothing
 from resources.journal import Journal
 from resources.keys import key_place
 from resources.lake import Lake, alone
 from resources.models import ModelStore
+from resources.parquet import DataFile
 from resources.settings import Home, Settings, with_zone
 from resources.stamp import stamp
+from resources.table import LakeTable
 
 Rebuild = Callable[[], list[str]]  # brings all derived tables up to date and publishes; what went wrong
 DAMAGED = "damaged"
@@ -79,6 +81,7 @@ class Repair:
         self.away = Aside(self.settings.home)
         self.sums = Sums()
         self.lake = Lake(self.settings.home.lake)
+        self.nowhere: list[tuple[LakeTable, DataFile]] = []
 
     def run(self) -> dict[str, Any]:
         """Repair, and say what was done, what was not, and what a fresh look finds."""
@@ -87,6 +90,8 @@ class Repair:
             if found.key:
                 msg = f"{key_place(self.settings)}: {found.key} Nothing is repaired before: the key is needed for it."
                 raise IntegrityError(msg)
+            if self._fetch_anew(found):
+                found = self._look()
             whole = not found.problems or self._mend_originals()
             if found.problems and whole:
                 self._drop_derived()
@@ -105,6 +110,7 @@ class Repair:
             if not whole:
                 self.report.left.append("derived tables: left as they are until bronze and quarantine are whole")
         with self._alone():
+            self._send_anew()
             told = verify_home(self.settings, self.progress, self.sums)
         return {**told, "ok": told["ok"] and not self.report.left, "repaired": self.report.done,
                 "left": self.report.left,
@@ -122,6 +128,32 @@ class Repair:
 
     def _look(self) -> Inspection:
         return inspect_home(self.settings, self.progress, self.sums)
+
+    # What the store has of a lake that is kept in one
+
+    def _fetch_anew(self, found: Inspection) -> bool:
+        """Put the store's files in the place of damaged ones; whether there were any. What it has not is mended."""
+        before = len(self.report.done)
+        for name, check in found.tables.items():
+            mirror, root = check.table.mirror, check.table.root
+            if mirror is None:
+                continue
+            for file in check.files:
+                if file.path in check.wrong and sha256_or_nothing(root / file.path) != file.sha256:
+                    try:
+                        mirror.fetch_anew(root, file, self.away)
+                    except IntegrityError:
+                        self.nowhere.append((check.table, file))
+                    else:
+                        self.report.done.append(f"{name}/{file.path}: fetched anew from the store")
+        return len(self.report.done) > before
+
+    def _send_anew(self) -> None:
+        """What was whole neither here nor in the store goes there again if it was mended under its name."""
+        for table, file in self.nowhere:
+            if table.mirror is not None and sha256_or_nothing(table.root / file.path) == file.sha256:
+                table.mirror.send_anew(table.root, file)
+                self.report.done.append(f"{table.spec.name}/{file.path}: put into the store anew")
 
     # Originals
 

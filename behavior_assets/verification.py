@@ -44,12 +44,12 @@ from resources.table import LakeTable
 def require_files(lake: Lake) -> None:
     """Raise IntegrityError naming an original table that is gone, or the first data file that is or has another size.
 
-    Nothing is read, so that every run can afford it; whether the bytes are right is what ``verify_home`` finds out.
+    Nothing is read, nor brought from a store, so that every run can afford it; whether the bytes are right is what
+    ``verify_home`` finds out.
     """
     require_originals(lake)
     for spec in all_tables():
-        table = lake.table(spec)
-        table.absolute(table.files())
+        lake.table(spec).require_files()
 
 
 @dataclass

@@ -83,7 +83,7 @@ class Journal:
         can leave out, or the last noted commit is damaged or gone.
         """
         present, noted = self.present(), self.noted()
-        self._require_notes(present, noted)
+        self.require_notes(present, noted)
         torn: list[str] = []
         tail = True
         for name in reversed([n for n in present if n not in noted]):
@@ -113,12 +113,15 @@ class Journal:
         """
         present = self.present()  # before the journal: whoever commits meanwhile notes it
         noted = self.noted()
-        self._require_notes(present, noted)
+        self.require_notes(present, noted)
         checkpoint = max((n.split(".")[0] for n in noted if not n.endswith(".json")), default="")
         self._require(noted, [n for n in noted if all_of_it or n.split(".")[0] >= checkpoint])
 
-    def _require_notes(self, present: Iterable[str], noted: Mapping[str, str]) -> None:
-        """Each commit is noted before the next is made, so a crash leaves one without a line and never two."""
+    def require_notes(self, present: Iterable[str], noted: Mapping[str, str]) -> None:
+        """Raise IntegrityError where two of the commits that are present are not noted.
+
+        Each is noted before the next is made, so a crash leaves one without a line and never two.
+        """
         unknown = [n for n in present if n.endswith(".json") and n not in noted]
         if len(unknown) > 1:
             state = f"does not tell of {unknown[0]} and {len(unknown) - 1} more" if noted else \

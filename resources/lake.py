@@ -90,7 +90,14 @@ class Lake:
         return mirror.strays({f"{t.spec.name}/{f.path}" for t in self._tables() for f in t.files()})
 
     def _tables(self) -> list[LakeTable]:
-        names = (log.parent.relative_to(self.root).as_posix() for log in sorted(self.root.glob("*/*/_delta_log")))
+        """All tables; of those in a store a machine that has just joined has nothing yet.
+
+        First those that are here and there: where they have different histories, none of the others may go either way.
+        """
+        mirror = mirror_of(self.root)
+        here = {log.parent.relative_to(self.root).as_posix() for log in self.root.glob("*/*/_delta_log")}
+        there = set() if mirror is None else mirror.tables()
+        names = sorted(here | there, key=lambda name: (name not in here & there, name))
         return [self.table(TableSpec(name, pa.schema([]))) for name in names]
 
     def evict(self, most: int) -> None:

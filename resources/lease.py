@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -37,6 +39,7 @@ class Lease:
     def __init__(self, lake: Path, store: Store) -> None:
         self.store = store
         self.place = lake / TABLES
+        self.since = ""  # since when the lease is ours (UTC)
 
     @cached_property
     def machine(self) -> str:
@@ -75,10 +78,11 @@ class Lease:
         """The number of a lease that is ours."""
         machine = self.machine  # told by a file under the same lock
         with held(self.place / _MACHINE, alone=True):
-            seen, since = ("", 0.0), time.monotonic()
+            seen, since, patient = ("", 0.0), time.monotonic(), False
             while True:
                 number, told, stamp = self._newest()
                 if told.get("machine") == machine and not told.get("done"):
+                    self.since = told.get("since", _now())
                     self._write(number)
                     return number
                 if (told.get("machine", ""), stamp) != seen:
@@ -86,11 +90,23 @@ class Lease:
                 if not number or told.get("done") or time.monotonic() - since > SILENCE:
                     with suppress(TakenError):
                         reach("lease.take")
+                        self.since = _now()
                         self._write(number + 1, new=True)
                         self.store.remove(_named(n) for n in range(max(number - 1, 0), number + 1) if n)
                         return number + 1
                 else:
+                    if not patient and "host" in told:
+                        patient = True
+                        self._tell(told)
                     time.sleep(_LOOK)
+
+    def _tell(self, told: Mapping[str, str]) -> None:
+        """Whom we wait for: it may be hours, in which nothing else is heard."""
+        since = f"has worked on this lake since {told['since']}" if told.get("since") else "is at work on this lake"
+        sys.stderr.write(
+            f"behavior: {self.store.url}: the machine {told['host']} {since}. Waiting until it ends, or has been "
+            f"silent for {SILENCE:.0f} seconds.\n"
+        )
 
     def _newest(self) -> tuple[int, dict[str, str], float]:
         """The highest number (0: none), what it says, and when that was written."""
@@ -105,7 +121,8 @@ class Lease:
         return int(name.rsplit("/", 1)[1].split(".")[0]), told, found[name].modified
 
     def _write(self, number: int, *, new: bool = False, done: bool = False) -> None:
-        told = {"machine": self.machine, "host": socket.gethostname()} | ({"done": "yes"} if done else {})
+        told = {"machine": self.machine, "host": socket.gethostname(), "since": self.since}
+        told |= {"done": "yes"} if done else {}
         self.store.put(_named(number), json.dumps(told).encode(), new=new)
 
     def _beat(self, number: int, ended: threading.Event) -> None:
@@ -116,3 +133,7 @@ class Lease:
 
 def _named(number: int) -> str:
     return f"{_FOLDER}/{number:020d}.json"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(sep=" ", timespec="minutes")

@@ -205,17 +205,24 @@ def with_zone(settings: Settings) -> Settings:
     return replace(settings, timezone=recorded)
 
 
+def unreadable(path: Path, error: OSError) -> UsageError:
+    """What to say of a ``behavior.toml`` that is there and cannot be read."""
+    return UsageError(f"{path}: cannot be read ({error.strerror}). Let this user read it: it may name a store.")
+
+
 def read_settings(home: str | Path | None = None) -> Settings:
     """What ``behavior.toml`` says. Raises UsageError naming file and key for an unknown key or a wrong value."""
     place = resolve_home(home)
     path = place.settings_file
-    if not path.exists():
-        return Settings(home=place)
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return Settings(home=place)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path}: not valid TOML ({error}). Mend it or remove it."
         raise UsageError(msg) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     known = {f.name: f for f in fields(Settings) if f.name != "home"}
     values: dict[str, Any] = {}
     for key, value in raw.items():

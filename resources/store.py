@@ -179,6 +179,11 @@ class Store:
                         found[entry["path"]] = Stored(entry["size"], entry["last_modified"].timestamp())
         return dict(sorted(found.items()))
 
+    def folders(self, prefix: str = "") -> list[str]:
+        """Names of the folders right in a folder, in order; nothing below them is listed. Raises StoreError."""
+        with self._errors():
+            return sorted(self._quick.list_with_delimiter(prefix.strip("/") or None)["common_prefixes"])
+
     def size(self, name: str) -> int | None:
         """The bytes of an object, or nothing where there is none. Raises StoreError."""
         try:

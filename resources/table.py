@@ -202,6 +202,20 @@ class LakeTable:
             self.mirror.bring(self.root, files)
         return [self._present(f) for f in files]
 
+    def require_files(self) -> None:
+        """Raise IntegrityError for the first live data file that is gone or has another size. Nothing is read.
+
+        Of a lake that is kept in a store a file may be there instead, which its listing tells.
+        """
+        there = []
+        for file in self.files():
+            if self.mirror is None or (self.root / file.path).exists():
+                self._present(file)
+            else:
+                there.append(file)
+        if self.mirror is not None:
+            self.mirror.require(self.root, there)
+
     def _present(self, file: DataFile) -> str:
         # The engine's own words for a lost file name neither the table nor what to do.
         path = os.path.join(self.root, file.path)  # noqa: PTH118 - thousands of times in a run

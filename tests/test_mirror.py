@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,11 +19,12 @@ from deltalake import DeltaTable
 
 from resources import lease as leases
 from resources import mirror as mirrors
-from resources.errors import IntegrityError, StorageError
+from resources.errors import IntegrityError, StorageError, UsageError
 from resources.failpoints import VARIABLE, armed
 from resources.lake import Lake
 from resources.lease import Lease
 from resources.parquet import DataFile
+from resources.settings import read_settings
 from resources.store import Store
 from resources.table import LakeTable, TableSpec
 from tests.conftest import REPOSITORY, Chain, rees46_row, run_cli, same_key, write_rees46
@@ -177,6 +179,43 @@ def test_a_commit_that_another_machine_forestalled_while_this_one_was_dead_is_wi
     same_everywhere(store, here)
 
 
+def dead_run(table: LakeTable) -> DataFile:
+    """A commit that the store has not heard of, with its data, which has been removed there meanwhile."""
+    add(table, "a", 1)
+    with armed("mirror.commit:eio"), pytest.raises(StorageError):
+        add(table, "b", 2)
+    file = next(table.root.glob("b_*.parquet"))
+    assert table.mirror is not None
+    assert table.mirror.sweep(table.root, {p.name for p in table.root.glob("a_*")}, 2e10) == 1
+    return DataFile.parse(file.name, 1, file.stat().st_size)
+
+
+def test_data_of_a_commit_that_a_dead_run_left_is_sent_again(store: Store, here: LakeTable, there: LakeTable) -> None:
+    dead_run(here)
+    Lake(here.root.parent.parent).recover()
+    assert rows(there) == in_store(store) == [1, 2]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_commit_of_a_dead_run_whose_data_is_gone_is_told(
+    store: Store, here: LakeTable, there: LakeTable, taken: bool
+) -> None:
+    """It goes, unless the store had heard of it: then others go on from it."""
+    file = dead_run(here)
+    (here.root / file.path).unlink()
+    last = max(here.journal.log.glob("*.json"))
+    if taken:
+        store.put(f"{SPEC.name}/_delta_log/{last.name}", last.read_bytes())
+    lake = Lake(here.root.parent.parent)
+    with pytest.raises(IntegrityError, match=rf"{file.path}: {'is missing' if taken else 'a run that died .* again'}"):
+        lake.recover()
+    assert last.exists() is taken
+    if not taken:
+        lake.recover()
+        assert rows(here) == rows(there) == in_store(store) == [1]
+        same_everywhere(store, here)
+
+
 @pytest.mark.parametrize("place", ["mirror.fetch", "mirror.log"])
 def test_a_log_that_is_fetched_in_part_is_fetched_again(
     store: Store, here: LakeTable, there: LakeTable, place: str
@@ -198,6 +237,175 @@ def test_a_lake_that_was_made_without_a_store_is_put_there(tmp_path: Path, store
     assert in_store(store) == [2, 9]
     shutil.rmtree(lake.root)
     assert rows(lake.table(SPEC)) == [2, 9]
+
+
+def local(base: Path, commits: int = 4) -> list[DataFile]:
+    """A table of a home that has no store yet."""
+    table = Lake(base / "here" / "lake").table(SPEC)
+    return [add(table, f"p{number}", number) for number in range(commits)]
+
+
+@pytest.mark.parametrize("commits", [4, 12])  # with a checkpoint
+@pytest.mark.parametrize("place", ["store.put", "store.put@3", "mirror.commit", "mirror.commit@4", "mirror.journal"])
+def test_a_lake_that_was_put_there_in_part_is_put_there(
+    tmp_path: Path, store: Store, there: LakeTable, place: str, commits: int
+) -> None:
+    local(tmp_path, commits)
+    lake = machine(tmp_path, "here", store.url)
+    name, _, number = place.partition("@")
+    with armed(f"{name}:eio@{number or 1}"), pytest.raises(OSError, match="Input/output"):
+        lake.recover()
+    lake.recover()
+    assert rows(lake.table(SPEC)) == rows(there) == in_store(store) == list(range(commits))
+    add(lake.table(SPEC), "p0", 100)
+    assert rows(there) == in_store(store) == [*range(1, commits), 100]
+    same_everywhere(store, lake.table(SPEC), there)
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_lake_is_put_there_with_what_a_crash_left_at_its_end(tmp_path: Path, store: Store, torn: bool) -> None:
+    local(tmp_path)
+    lake = Lake(tmp_path / "here" / "lake")
+    with armed("journal.note:eio"), pytest.raises(StorageError):
+        add(lake.table(SPEC), "p9", 9)
+    if torn:
+        last = max(lake.table(SPEC).journal.log.glob("*.json"))
+        last.write_bytes(last.read_bytes()[:-20])
+    machine(tmp_path, "here", store.url).recover()
+    assert rows(lake.table(SPEC)) == in_store(store) == [0, 1, 2, 3] + [9] * (not torn)
+    same_everywhere(store, lake.table(SPEC))
+
+
+@pytest.mark.parametrize("what", ["is missing", "has 5 bytes", "the commit is empty"])
+def test_a_damaged_lake_is_not_put_there(tmp_path: Path, store: Store, what: str) -> None:
+    files = local(tmp_path)
+    lake = machine(tmp_path, "here", store.url)
+    path = lake.root / SPEC.name / files[1].path
+    if what == "is missing":
+        path.unlink()
+    elif what == "has 5 bytes":
+        path.write_bytes(b"short")
+    else:
+        (lake.root / SPEC.name / "_delta_log" / f"{1:020d}.json").write_bytes(b"")
+    with pytest.raises(IntegrityError, match=rf"^silver/days/.*: {what}.*lake_store.*behavior verify --repair"):
+        lake.recover()
+    assert not store.listed()
+
+
+def test_data_that_went_there_before_a_first_upload_died_need_not_be_here(tmp_path: Path, store: Store) -> None:
+    files = local(tmp_path)
+    lake = machine(tmp_path, "here", store.url)
+    with armed("mirror.commit:eio"), pytest.raises(OSError, match="Input/output"):
+        lake.recover()
+    (lake.root / SPEC.name / files[1].path).unlink()
+    lake.recover()
+    assert rows(lake.table(SPEC)) == in_store(store) == [0, 1, 2, 3]
+
+
+def test_of_two_homes_that_are_put_into_one_place_the_second_is_told(tmp_path: Path, store: Store) -> None:
+    """Also where the first has died in it, or is at it now."""
+    local(tmp_path)
+    other = Lake(tmp_path / "other" / "lake")
+    add(other.table(SPEC), "x", 1)
+    lake = machine(tmp_path, "here", store.url)
+    with armed("mirror.commit:eio@2"), pytest.raises(OSError, match="Input/output"):
+        lake.recover()
+    machine(tmp_path, "other", store.url)
+    before = store.listed()
+    with pytest.raises(IntegrityError, match="silver/days: from commit 0 on"):
+        other.recover()
+    assert store.listed() == before
+    lake.recover()
+    assert in_store(store) == [0, 1, 2, 3]
+
+
+def test_of_two_homes_that_are_put_into_one_place_at_once_the_second_is_told(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local(tmp_path)
+    other = Lake(tmp_path / "other" / "lake")
+    add(other.table(SPEC), "x", 1)
+    lake, _ = machine(tmp_path, "here", store.url), machine(tmp_path, "other", store.url)
+
+    def reach(place: str) -> None:
+        if place == "mirror.commit":
+            monkeypatch.setattr(mirrors, "reach", lambda _place: None)
+            other.recover()
+
+    monkeypatch.setattr(mirrors, "reach", reach)
+    with pytest.raises(IntegrityError, match="silver/days: from commit 0 on"):
+        lake.recover()
+    assert in_store(store) == [1]
+
+
+# Another history
+
+
+def state(base: Path, store: Store, home: str) -> dict[str, object]:
+    """All bytes of a home's lake and of the store."""
+    lake = base / home / "lake"
+    here = {p.relative_to(lake).as_posix(): p.read_bytes() for p in lake.rglob("*") if p.is_file()}
+    there = {f"there/{name}": store.read(name) for name in store.listed()}
+    return {name: what for name, what in (here | there).items() if "lock" not in name}
+
+
+@pytest.mark.parametrize("commits", [1, 2, 5])
+def test_a_lake_is_not_mixed_with_that_of_another_home(
+    tmp_path: Path, store: Store, here: LakeTable, commits: int
+) -> None:
+    for number in range(2):
+        add(here, "a", number)
+    lake = Lake(tmp_path / "other" / "lake")
+    for number in range(commits):
+        add(lake.table(SPEC), "b", number)
+    machine(tmp_path, "other", store.url)
+    before = state(tmp_path, store, "other")
+    for look in (lake.recover, lambda: rows(lake.table(SPEC)), lambda: add(lake.table(SPEC), "b", 9)):
+        with pytest.raises(IntegrityError, match=f"silver/days: from commit 0 on, .*{store.url}.*lake_store"):
+            look()
+        assert {n: b for n, b in state(tmp_path, store, "other").items() if n in before} == before
+    assert in_store(store) == [1]
+
+
+def test_nor_do_tables_go_to_it_that_only_one_of_them_has(tmp_path: Path, store: Store, here: LakeTable) -> None:
+    for lake, name in ((Lake(here.root.parent.parent), "bronze/a"), (Lake(tmp_path / "other" / "lake"), "bronze/b")):
+        add(lake.table(SPEC), "a", 1)
+        add(lake.table(replace(SPEC, name=name)), "a", 1)
+    lake, before = machine(tmp_path, "other", store.url), store.listed()
+    with pytest.raises(IntegrityError, match="silver/days: from commit 0 on"):
+        lake.recover()
+    assert store.listed() == before
+    assert not (lake.root / "bronze" / "a").exists()
+
+
+@pytest.mark.parametrize("theirs", ["nothing", "one", "three", "one that its journal does not tell of"])
+def test_a_lake_is_not_mixed_with_what_it_was_without_its_store(
+    tmp_path: Path, store: Store, here: LakeTable, there: LakeTable, theirs: str
+) -> None:
+    add(here, "a", 1)
+    (tmp_path / "here" / "behavior.toml").write_text("", "utf-8")
+    add(Lake(tmp_path / "here" / "lake").table(SPEC), "b", 2)
+    if theirs in {"one", "three"}:
+        for number in range({"one": 1, "three": 3}[theirs]):
+            add(there, "c", number)
+    elif theirs != "nothing":
+        with armed("mirror.journal:eio"), pytest.raises(StorageError):
+            add(there, "c", 1)
+    lake, before = machine(tmp_path, "here", store.url), store.listed(SPEC.name)
+    with pytest.raises(IntegrityError, match="silver/days: from commit 2 on, "):
+        add(lake.table(SPEC), "d", 3)
+    assert store.listed(f"{SPEC.name}/_delta_log") == {n: s for n, s in before.items() if "_delta_log" in n}
+    shutil.move(lake.root, tmp_path / "aside")
+    assert rows(lake.table(SPEC)) == in_store(store)
+
+
+def test_a_damaged_line_of_the_journal_is_not_another_history(store: Store, here: LakeTable) -> None:
+    for number in range(3):
+        add(here, "a", number)
+    lines = here.journal.path.read_text("utf-8").splitlines(keepends=True)
+    lines[1] = ("0" if lines[1][0] != "0" else "1") + lines[1][1:]
+    here.journal.path.write_text("".join(lines), "utf-8")
+    assert rows(here) == in_store(store) == [2]
 
 
 def test_damage_in_the_store_is_told(tmp_path: Path, here: LakeTable, there: LakeTable) -> None:
@@ -248,11 +456,55 @@ def test_data_that_is_not_kept_here_comes_back_when_it_is_read(here: LakeTable) 
     assert len(list(here.root.glob("*.parquet"))) == len(files)
 
 
+def test_a_machine_that_has_just_joined_knows_all_tables(tmp_path: Path, store: Store, here: LakeTable) -> None:
+    old, new = add(here, "a", 1), add(here, "a", 2)
+    lake = machine(tmp_path, "new", store.url)
+    lake.fetch()
+    assert [p.name for p in lake.root.glob("*/*/*.parquet")] == [new.path]
+    assert machine(tmp_path, "newer", store.url).strays() == [f"{SPEC.name}/{old.path}"]
+    machine(tmp_path, "newest", store.url).vacuum(-1.0)
+    assert store.size(f"{SPEC.name}/{old.path}") is None
+
+
+@pytest.mark.parametrize("how", ["a loop", "a folder"])
+def test_settings_that_cannot_be_read_are_told(tmp_path: Path, store: Store, how: str) -> None:
+    """Who took the lake for one of this machine alone would go on beside that of the store."""
+    lake = machine(tmp_path, "home", store.url)
+    file = tmp_path / "home" / "behavior.toml"
+    file.unlink()
+    if how == "a loop":
+        file.symlink_to(file)
+    else:
+        file.mkdir()
+    for look in (lambda: lake.table(SPEC), lambda: read_settings(tmp_path / "home")):
+        with pytest.raises(UsageError, match=r"behavior\.toml: cannot be read \("):
+            look()
+
+
 def test_what_the_store_lacks_stays_here(store: Store, here: LakeTable) -> None:
     file = add(here, "a", 1)
     store.remove([f"{SPEC.name}/{file.path}"])
     Lake(here.root.parent.parent).evict(0)
     assert (here.root / file.path).exists()
+
+
+def test_whether_files_are_there_is_told_without_fetching_them(
+    tmp_path: Path, here: LakeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [add(here, part, n) for n, part in enumerate("abc")]
+    lake = Lake(here.root.parent.parent)
+    lake.evict(0)
+    monkeypatch.setattr(Store, "fetch", lambda *_: pytest.fail("fetched"))
+    here.require_files()
+    (tmp_path / "store" / SPEC.name / files[0].path).write_bytes(b"short")
+    with pytest.raises(IntegrityError, match=rf"store/{SPEC.name}/{files[0].path}: has 5 bytes, not "):
+        here.require_files()
+    (tmp_path / "store" / SPEC.name / files[0].path).unlink()
+    with pytest.raises(IntegrityError, match=rf"store/{SPEC.name}/{files[0].path}: is missing"):
+        here.require_files()
+    (here.root / files[0].path).write_bytes(b"short")
+    with pytest.raises(IntegrityError, match="has 5 bytes, the log says "):
+        here.require_files()
 
 
 # One machine at a time
@@ -315,6 +567,47 @@ def test_a_machine_that_falls_silent_is_followed(tmp_path: Path, store: Store) -
     assert json.loads(store.read(max(store.listed("_leases"))))["done"]
 
 
+@pytest.mark.usefixtures("brief")
+def test_whom_a_machine_waits_for_is_told_once(
+    tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Lease(tmp_path / "gone" / "lake", store)._take()
+    with machine(tmp_path, "here", store.url).leased():
+        told = capsys.readouterr().err
+    whom = f"the machine {socket.gethostname()} has worked on this lake since 20"
+    assert told.startswith(f"behavior: {store.url}: {whom}")
+    assert told.count("\n") == 1, "once, although it was looked at again and again"
+    with machine(tmp_path, "here", store.url).leased():
+        assert not capsys.readouterr().err, "nobody was waited for"
+
+
+def test_a_damaged_file_is_fetched_anew_from_the_store(tmp_path: Path, store: Store) -> None:
+    """What the store has damaged as well is made again as in any home, and put there."""
+    lake, home = machine(tmp_path, "home", store.url), tmp_path / "home"
+    lines = [rees46_row(f"2024-05-01 10:00:{n:02d}", "purchase", "p1", f"user{n}") for n in range(4)]
+    done = run_cli("run", "--home", home, "--format", "rees46", "--source", write_rees46(tmp_path / "a.csv", lines))
+    assert done.code == 0, done.err
+    names = ("gold/dim_customer", "silver/events", "bronze/events")
+    paths = [next((lake.root / name).rglob("*_*.parquet")) for name in names]
+    whole = [path.read_bytes() for path in paths]
+    for path, raw in zip(paths, whole, strict=True):
+        path.unlink()  # what is published has the same bytes by another name
+        path.write_bytes(raw[:-9] + b"?" + raw[-8:])
+    worse = tmp_path / "store" / paths[2].relative_to(lake.root)
+    worse.write_bytes(paths[2].read_bytes())
+    done = run_cli("verify", "--home", home, "--repair", "--json")
+    assert done.code == 0, done.out
+    told = json.loads(done.out)
+    fetched = [p.relative_to(lake.root).as_posix() for p in paths[:2]]
+    assert {line for line in told["repaired"] if "fetched" in line} == {
+        f"{path}: fetched anew from the store" for path in fetched}  # fmt: skip
+    assert [path.read_bytes() for path in paths] == whole
+    assert worse.read_bytes() == whole[2], "what was read again from the archive goes there as well"
+    aside = {p.name: p.read_bytes() for p in Path(told["put_aside"]).rglob("*.parquet")}
+    assert all(aside[path.name] == raw[:-9] + b"?" + raw[-8:] for path, raw in zip(paths, whole, strict=True))
+    assert run_cli("verify", "--home", home).code == 0
+
+
 # The whole chain on an S3 server
 
 
@@ -371,10 +664,38 @@ def test_two_machines_make_what_one_makes(machines: Machines, tmp_path: Path) ->
     assert Chain.at(machines.home("one")).hashes() == alone.hashes(), "the first machine sees what the second did"
 
 
+def test_a_run_with_nothing_to_do_fetches_little(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = machines.home("two")
+    Lake(home / "lake").evict(0)
+    fetch, fetched = Store.fetch, []
+
+    def counted(store: Store, name: str, target: Path) -> None:
+        fetched.append(name)
+        fetch(store, name, target)
+
+    monkeypatch.setattr(Store, "fetch", counted)
+    done = run_cli("run", "--home", home)
+    assert done.code == 0, done.err
+    data = [n for n in machines.store.listed() if n.endswith(".parquet") and "_delta_log" not in n]
+    assert len(fetched) < len(data) / 2, fetched
+
+
 def test_a_new_machine_starts_from_the_store(machines: Machines) -> None:
     done = run_cli("status", "--home", machines.home("three"), "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["tables"]["silver/events"] == 32
+
+
+def test_a_person_is_found_from_a_machine_that_has_just_joined(machines: Machines) -> None:
+    """In every table, and files that no table names any more are told: nobody has looked into them."""
+    home = machines.home("four")
+    done = run_cli("scan", "--home", home, "--subject", "user3", "--expect-none", "--json")
+    assert done.code == 5, done.err
+    told = json.loads(done.out)
+    assert {"lake/bronze", "lake/silver", "lake/gold"} <= set(told["places"])
+    strays = [f"lake/{name}" for name in Lake(home / "lake").strays()]
+    assert strays
+    assert [(u["path"], u["why"]) for u in told["unread"]] == [(path, "the store") for path in strays]
 
 
 def test_another_program_reads_the_bucket(machines: Machines) -> None:

@@ -146,6 +146,14 @@ def test_what_is_listed(store: Store) -> None:
     assert store.listed("a/b/c") == store.listed("none") == store.listed(after="b") == {}
 
 
+def test_folders(store: Store) -> None:
+    for name in ("a/b/c", "a/d", "e/f/g", "h"):
+        store.put(name, b"1")
+    assert store.folders() == ["a", "e"]
+    assert store.folders("a/") == ["a/b"]
+    assert store.folders("a/b") == store.folders("none") == []
+
+
 def test_more_is_listed_than_a_page_holds(at: Callable[[str], Store]) -> None:
     store = at("s3")
     names = [f"{number:04d}" for number in range(1003)]

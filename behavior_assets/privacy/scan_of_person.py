@@ -14,6 +14,7 @@ from behavior_assets.privacy.erasure.subjects import Asked, IdKind, open_subject
 from behavior_assets.privacy.normal import IdOf
 from behavior_assets.privacy.scanner import Find, Needles, scan
 from behavior_assets.privacy.scanner.needles import grade
+from behavior_assets.privacy.scanner.report import UNREAD
 from behavior_assets.privacy.suppression import folder as tokens_of
 from resources.lake import Lake, alone
 from resources.settings import Settings, with_zone
@@ -24,13 +25,16 @@ _DEEP = {"lake", "landing", "exports"}  # folders whose own folders are layers
 
 def look_for(settings: Settings, asked: Sequence[Asked]) -> dict[str, Any]:
     """Places by layer, none with an id; nobody else writes to the home meanwhile."""
-    home = settings.home
+    home, lake = settings.home, Lake(settings.home.lake)
     apart = [p for p in (settings.key_path.parent, cases.folder(home)) if p.is_relative_to(home.root) and p.exists()]
     with alone(home):
-        Lake(home.lake).fetch()
+        lake.fetch()
         needles, known = _called(with_zone(settings), asked)
         finds = scan(home.root, needles, leave=lambda relative: any(
             (home.root / relative).is_relative_to(place) for place in apart))  # fmt: skip
+        # Of files that no table names any more, those that other machines wrote are only there.
+        finds += [Find(Path("lake") / name, "the store", UNREAD) for name in lake.strays()
+                  if not (home.lake / name).exists()]  # fmt: skip
     times = Counter[tuple[Path, str, str]]()
     for find in (f for f in finds if not f.unread):
         times[find.path, find.place, find.how] += find.times
