@@ -61,9 +61,10 @@ def main() -> None:
     left.plot(sizes, floors, "k_", markersize=28, markeredgewidth=2, label="floor: CSV to Parquet")
     left.set(title="The history: seconds per million events", xlabel="events")
     _bars(right, sizes, [grouped(told["next_day"]["stages"]) for told in found])
-    days = ", ".join(f"{told['next_day']['events'] / 1e6:g} M" for told in found)
+    days = ", ".join(f"{told['next_day']['events'] / 1e6:.2f} M" for told in found)
     right.set(title="One more day: seconds", xlabel=f"history (the day: {days} events)")
-    left.legend(frameon=False, fontsize=8)
+    # Days grow with the history, so the other panel has room above its first bars.
+    right.legend(*left.get_legend_handles_labels(), frameon=False, fontsize=8, loc="upper left", reverse=True)
     figure.savefig(options.out, metadata={"Date": None})
 
 
