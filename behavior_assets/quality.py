@@ -58,7 +58,7 @@ def judge_days(compute: Compute, lake: Lake, table: LakeTable) -> Verdict:
     rules = load_rules(table.spec.name)
     memory = lake.table(QUALITY_DAYS)
     known = {r["day"]: r for r in _remembered(memory, table.spec.name)}
-    now = _content_of_days(table, rules)
+    now = _content_of_parts(table, rules)
     fresh = [d for d in now if d not in known or known[d]["content"] != now[d]]
     verdict = Verdict(table.spec.name, len(rules.rules), judged=fresh)
     state = {d: r for d, r in known.items() if d in now}
@@ -68,7 +68,7 @@ def judge_days(compute: Compute, lake: Lake, table: LakeTable) -> Verdict:
 
         def heard(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             """Others may have written and judged days meanwhile: a verdict counts while its day is as it was judged."""
-            live = _content_of_days(table, rules)
+            live = _content_of_parts(table, rules)
             ours = {day: row for day, row in told.items() if live.get(day) == row["content"]}
             return {r["day"]: r for r in rows if r["day"] in live} | ours
 
@@ -85,8 +85,8 @@ def judge_days(compute: Compute, lake: Lake, table: LakeTable) -> Verdict:
     return verdict
 
 
-def _content_of_days(table: LakeTable, rules: RuleSet) -> dict[str, str]:
-    """By day, what tells whether it, or a rule, is another than before."""
+def _content_of_parts(table: LakeTable, rules: RuleSet) -> dict[str, str]:
+    """By part, what tells whether it, or a rule, is another than before."""
     version = _version(rules)
     return {part: fingerprint(version, content(files)) for part, files in table.parts().items()}
 
@@ -124,7 +124,7 @@ def judge_table(compute: Compute, lake: Lake, table: LakeTable, related: Iterabl
     others = [lake.table(s) for s in related]
     verdict = Verdict(table.spec.name, len(rules.rules))
     version = _version(rules)
-    now = {part: fingerprint(version, content(files)) for part, files in table.parts().items()}
+    now = _content_of_parts(table, rules)
     now |= {POINTED_AT + t.spec.name: fingerprint(version, content(t.files())) for t in others} | {THE_RULES: version}
     memory = lake.table(QUALITY_DAYS)
     rows = {r["day"]: r for r in _remembered(memory, table.spec.name)}
@@ -192,12 +192,9 @@ def held_days(lake: Lake, table: str) -> set[str]:
 
 def held_now(lake: Lake, table: LakeTable) -> set[str]:
     """Days that are held back by a verdict on what they hold now; one that changed since is to be judged again."""
-    version = _version(load_rules(table.spec.name))
-    live = table.parts()
-    return {
-        r["day"] for r in _remembered(lake.table(QUALITY_DAYS), table.spec.name)
-        if r["held"] and r["day"] in live and r["content"] == fingerprint(version, content(live[r["day"]]))
-    }  # fmt: skip
+    live = _content_of_parts(table, load_rules(table.spec.name))
+    rows = _remembered(lake.table(QUALITY_DAYS), table.spec.name)
+    return {r["day"] for r in rows if r["held"] and live.get(r["day"]) == r["content"]}
 
 
 def all_held(lake: Lake) -> list[dict[str, str]]:

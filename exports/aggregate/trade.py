@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -118,7 +118,8 @@ _MONDAY = "CAST(date - CAST(weekday_number - 1 AS INTEGER) AS DATE)"
 def day(shop: Shop) -> Filled:
     """Every day from the first to the newest one; as told before where only a few persons made the difference."""
     days = [shop.first_day + n * DAY for n in range((shop.through - shop.first_day).days + 1)]
-    computed = {row.pop("bucket"): row for row in _computed(shop, DAY_TABLE, "date", days)}
+    made_of = {monday: _made_of(shop, monday) for monday in {_monday(d) for d in days}}
+    computed = {row.pop("bucket"): row for row in _computed(shop, DAY_TABLE, "date", days, made_of)}
     for key, row in computed.items():
         row["date"], row["week"] = key, _monday(key)
     persons = {key: {g.persons: row[g.persons] for g in _GUARDS} for key, row in computed.items()}
@@ -131,7 +132,7 @@ def day(shop: Shop) -> Filled:
             was, closed = shop.former.persons(DAY_TABLE, key), shop.former.row(WEEK_TABLE, _monday(key)) is not None
             if key not in computed or not settled(old, was, row, now, _BEHIND, closed=closed):
                 row, now = old, dict(was)
-        shop.former.tell(DAY_TABLE, key, row, now, _made_of(shop, _monday(key)))
+        shop.former.tell(DAY_TABLE, key, row, now, made_of[_monday(key)])
         rows.append(row)
     return _filled(shop, DAY_TABLE, rows)
 
@@ -139,7 +140,8 @@ def day(shop: Shop) -> Filled:
 def week(shop: Shop, days: Filled) -> Filled:
     """Every complete week, with its change from the week before: the sum of its days, where all of them are told."""
     mondays = [shop.week.first - n * WEEK for n in reversed(range(shop.weeks))]
-    computed = {row.pop("bucket"): row for row in _computed(shop, WEEK_TABLE, _MONDAY, mondays)}
+    made_of = {monday: _made_of(shop, monday) for monday in mondays}
+    computed = {row.pop("bucket"): row for row in _computed(shop, WEEK_TABLE, _MONDAY, mondays, made_of)}
     for key, row in computed.items():
         row["week"] = key
     withhold(list(computed.values()), [replace(g, within=("week",)) for g in _GUARDS])
@@ -158,13 +160,15 @@ def week(shop: Shop, days: Filled) -> Filled:
     for before, row in zip([blank, *rows], rows, strict=False):
         for column in ("revenue_gross", "sessions", "orders"):
             row[f"{column}_change"] = change(before.get(column), row[column])
-        shop.former.tell(WEEK_TABLE, row["week"], ordered(WEEK_TABLE, row), {}, _made_of(shop, row["week"]))
+        shop.former.tell(WEEK_TABLE, row["week"], ordered(WEEK_TABLE, row), {}, made_of[row["week"]])
     return _filled(shop, WEEK_TABLE, rows)
 
 
-def _computed(shop: Shop, table: Table, bucket: str, keys: Sequence[date]) -> list[Row]:
-    """Figures by a bucket of days, from the first week that is not as it was told to the last."""
-    new = [k for k in keys if not shop.former.stands(table, k, _made_of(shop, _monday(k)))]
+def _computed(
+    shop: Shop, table: Table, bucket: str, keys: Sequence[date], made_of: Mapping[date, str]
+) -> list[Row]:
+    """Figures by a bucket of days, from the first week that is not as it was told to the last; ``made_of`` by week."""
+    new = [k for k in keys if not shop.former.stands(table, k, made_of[_monday(k)])]
     if not new:
         return []
     first, last = max(_monday(new[0]), shop.first_day), min(_monday(new[-1]) + WEEK - DAY, shop.through)
