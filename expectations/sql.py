@@ -112,7 +112,8 @@ def breach(rule: Rule) -> str:
     elif rule.kind == "references":
         other, key = quoted(relation_name(rule.to_table)), quoted(rule.to_column)
         found = f"SELECT 1 FROM {other} AS target WHERE target.{key} = {ROWS}.{column}"
-        broken = f"NOT EXISTS ({found})"
+        # In this form DuckDB joins at once; with IS NOT NULL AND NOT EXISTS it first collects the keys that there are.
+        return f"NOT ({column} IS NULL OR EXISTS ({found}))"
     else:
         message = f"{rule.kind} is not a rule of rows"
         raise ValueError(message)
