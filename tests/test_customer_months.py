@@ -149,17 +149,23 @@ def test_who_only_sends_something_back_has_not_come() -> None:
     assert told(found, "customer_key", "behaviour_type") == [(2, "Browser")]
 
 
+def customers(made: ibis.Table, newest: int, *month_end: int) -> ibis.Table:
+    """``dim_customer`` where nobody put anything into a cart."""
+    behaviour = months.behaviours(made, no_visits(), ends(newest))
+    return dimensions.dim_customer(dimensions.customers_seen(made), behaviour, made, ends(newest), ends(*month_end))
+
+
 def test_customers_now() -> None:
     """RFM of the newest closed month (May), the rest of the newest day (9 June)."""
     made = days((1, 1, 1, 10), (2, 36, 1, 10), (3, 38, 0, 0))
-    found = dimensions.dim_customer(dimensions.customers_seen(made), made, no_visits(), ends(39), ends(30))
+    found = customers(made, 39, 30)
     assert told(found, "customer_key", "rfm_segment", "behaviour_type", "lifecycle") == [
         (-1, "(unknown)", "(unknown)", "(unknown)"),
         (1, "Lost", "Browser", "Active"),  # alone, and so in the lowest fifth of everything
         (2, "None yet", "Browser", "New"),
         (3, "None yet", "Browser", "No order yet"),
     ]
-    before_a_month = dimensions.dim_customer(dimensions.customers_seen(made), made, no_visits(), ends(39), ends())
+    before_a_month = customers(made, 39)
     assert {r[0] for r in told(before_a_month, "rfm_segment")} == {"(unknown)", "None yet"}
 
 
@@ -168,8 +174,7 @@ def test_a_key_of_two_customers_has_no_customer() -> None:
     made = days((1, 1, 1, 10), (1, 36, 1, 10), (2, 36, 1, 10))
     other = (made.customer_key == 1) & (made.event_date > made.event_date.min().as_scalar())
     made = made.mutate(customer_id=ibis.ifelse(other, "b" * 32, made.customer_id))
-    customers = dimensions.dim_customer(dimensions.customers_seen(made), made, no_visits(), ends(39), ends(30))
-    found = dict(told(customers, "customer_key", "customer_id"))
+    found = dict(told(customers(made, 39, 30), "customer_key", "customer_id"))
     assert found[1] is None
     assert found[2] is not None
 

@@ -10,22 +10,17 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from behavior_assets.days import day_end_us, next_day
-from behavior_assets.incremental import (
-    content,
-    content_now,
-    fingerprint,
-)
+from behavior_assets.days import next_day
+from behavior_assets.incremental import content, content_now, fingerprint
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry, accounted, read_ledger
 from behavior_assets.segmentation.months import visits
-from behavior_assets.segmentation.recipe import month_ends
 from behavior_assets.star import dimensions, facts
-from behavior_assets.star.aggregates import read_customer_days
 from behavior_assets.star.cards import CardBuilder
 from behavior_assets.star.carts import fact_cart_item
+from behavior_assets.star.customers import CustomerWriter
 from behavior_assets.star.scores import ScoreBuilder
-from behavior_assets.star.writing import NO_DAY, VERSION, WHOLE, StarWriter
+from behavior_assets.star.writing import NO_DAY, VERSION, WHOLE
 from exports.contract import gold
 from resources.compute import parts_of
 from resources.parts import Months
@@ -33,7 +28,7 @@ from resources.parts import Months
 _HOUR_US = 3_600_000_000
 
 
-class StarBuilder(StarWriter):
+class StarBuilder(CustomerWriter):
     """Builds gold tables from silver; each method brings one table up to date and returns the parts written."""
 
     @cached_property
@@ -82,14 +77,6 @@ class StarBuilder(StarWriter):
             values = values.union(self._all("silver/commerce_events").select(value="country").distinct())
         key = f"{kind}_key"
         return self._write_whole(table, dimensions.simple_dimension(values.value, table, f"{kind}_name", key), key)
-
-    def dim_customer(self) -> list[str]:
-        """Customers."""
-        newest, closed = [date.fromisoformat(d) for d in self.days[-1:]], self.month_ends[-1:]
-        # Held: with all that is joined to it in one query, memory has room for one thread only.
-        seen = self.compute.hold("customers_seen", dimensions.customers_seen(self._customer_days))
-        made = dimensions.dim_customer(seen, self._customer_days, self._visits, self._ends(newest), self._ends(closed))
-        return self._write_whole("dim_customer", made, "customer_key")
 
     @cached_property
     def versions(self) -> ir.Table:
@@ -164,7 +151,7 @@ class StarBuilder(StarWriter):
         live = self._silver("silver/commerce_events").parts()
         sessions = self._silver("silver/sessions").parts()
         products = self._product_digest()
-        customer_days = self._all("silver/customer_day")
+        customer_days = self._customer_days.filter(self._customer_days.first_order_ts_us.notnull())
         first_orders = self.compute.hold(
             "first_orders",
             customer_days.group_by("customer_key").agg(first_order_ts_us=customer_days.first_order_ts_us.min()),
@@ -249,23 +236,6 @@ class StarBuilder(StarWriter):
             digest = fingerprint(digest, *(content(live.get(d, [])) for d in until for live in tables))
             found[end] = digest
         return found
-
-    @cached_property
-    def month_ends(self) -> list[date]:
-        """Last days of the closed months."""
-        days = [date.fromisoformat(d) for d in self.days]
-        return list(month_ends(days[0], days[-1])) if days else []
-
-    def _ends(self, days: list[date]) -> ir.Table:
-        """Days as the rules of segments ask about them."""
-        moments = [day_end_us(d.isoformat(), self.settings.timezone) for d in days]
-        return ibis.memtable(pa.table({
-            "month_end": pa.array(days, pa.date32()), "day_end_us": pa.array(moments, pa.int64())
-        }))  # fmt: skip
-
-    @cached_property
-    def _customer_days(self) -> ir.Table:
-        return read_customer_days(self.compute, self.lake)
 
     @property
     def _visits(self) -> ir.Table:

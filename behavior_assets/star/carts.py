@@ -30,10 +30,15 @@ def fact_cart_item(commerce: ir.Table, products: ir.Table, window_us: int, throu
         ),
     )
     touches = touches.mutate(ends=(touches.step > 0).cast("int64"))
-    order = {"group_by": ["owner", "product_id"], "order_by": ["event_ts_us", "step", "event_key"]}
-    touches = touches.mutate(life=touches.ends.sum().over(ibis.cumulative_window(**order)) - touches.ends)
-    inside = ibis.window(group_by=["owner", "product_id", "life"], order_by=["event_ts_us", "step", "event_key"])
-    touches = touches.mutate(silence=touches.event_ts_us - touches.event_ts_us.lag().over(inside))
+    inside = {"group_by": ["owner", "product_id"], "order_by": ["event_ts_us", "step", "event_key"]}
+    order = ibis.window(**inside)
+    touches = touches.mutate(
+        life=touches.ends.sum().over(ibis.cumulative_window(**inside)) - touches.ends,
+        silence=ibis.ifelse(  # before an end lies another life
+            touches.ends.lag().over(order) == 0, touches.event_ts_us - touches.event_ts_us.lag().over(order),
+            ibis.null("int64"),
+        ),
+    )  # fmt: skip
     added = touches.step == 0
     lives = touches.group_by(["owner", "product_id", "life"]).agg(
         added_ts=touches.event_ts_us.min(where=added),

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from behavior_assets.expressions import DIGITS, money
-from behavior_assets.segmentation.months import behaviours, orders_known
+from behavior_assets.segmentation.months import orders_known
 from behavior_assets.segmentation.rules import CHURN_RISK, NO_LIFECYCLE, NO_SEGMENT, with_scores
 from exports.contract import UNKNOWN, UNKNOWN_KEY, gold
 from resources.engine import surrogate_key
@@ -129,18 +129,35 @@ def customers_seen(days: ir.Table) -> ir.Table:
     )
 
 
+def customers_seen_since(before: ir.Table, later: ir.Table) -> ir.Table:
+    """``customers_seen`` of all days. ``before``: ``dim_customer`` of earlier days; ``later``: of those after them."""
+    both = before.filter(before.customer_key != UNKNOWN_KEY).outer_join(later, "customer_key")
+    is_new, stayed = both.customer_key.isnull(), both.customer_key_right.isnull()
+    return both.select(
+        customer_key=ibis.coalesce(both.customer_key, both.customer_key_right),
+        customer_id=ibis.cases(
+            (is_new, both.customer_id_right),
+            (stayed | (both.customer_id == both.customer_id_right), both.customer_id),
+            else_=ibis.null("string"),
+        ),
+        first_seen_date=ibis.coalesce(both.first_seen_date, both.first_seen_date_right),
+        last_seen_date=ibis.coalesce(both.last_seen_date_right, both.last_seen_date),
+        first_order_date=ibis.coalesce(both.first_order_date, both.first_order_date_right),
+    )
+
+
 def dim_customer(
-    customers: ir.Table, days: ir.Table, came: ir.Table, newest: ir.Table, month_end: ir.Table
+    customers: ir.Table, behaviour: ir.Table, days: ir.Table, newest: ir.Table, month_end: ir.Table
 ) -> ir.Table:
     """Customers with what rules say of them now.
 
-    ``customers``: ``customers_seen``; ``days``: ``silver/customer_day``; ``came``: ``months.visits``; ``newest`` and
-    ``month_end``: the newest day of data and the end of the newest closed month, each no row or one
-    (month_end, day_end_us).
+    ``customers``: ``customers_seen``; ``behaviour``: (customer_key, behaviour_type) at the newest day; ``days``:
+    ``silver/customer_day``; ``newest`` and ``month_end``: the newest day of data and the end of the newest closed
+    month, each no row or one (month_end, day_end_us).
     """
     said = (
         (with_scores(orders_known(days, month_end)), "rfm_segment", NO_SEGMENT),
-        (behaviours(days, came, newest), "behaviour_type", CHURN_RISK),
+        (behaviour, "behaviour_type", CHURN_RISK),
         (orders_known(days, newest), "lifecycle", NO_LIFECYCLE),
     )
     for table, column, otherwise in said:
