@@ -128,6 +128,11 @@ class Settings:
     publish_readers: str = ""  # roles that may read it, separated by commas
 
     @property
+    def summed_rows(self) -> int:
+        """Rows that are summed up at a time: what comes of them takes a fraction of their memory."""
+        return 3 * self.chunk_rows
+
+    @property
     def key_path(self) -> Path:
         """Where the pseudonym key lies; its folder is the keys folder."""
         return Path(self.key_file) if self.key_file else self.home.root / "keys" / "pseudonym.key"

@@ -132,11 +132,11 @@ class SessionBuilder:
         return self._mark(day)[0] == self._inputs(day) and self.session_marks.get(day) == self._session_inputs(day)
 
     def _chunk(self, queue: Sequence[str]) -> list[str]:
-        """Days from the first of the queue on, up to the last stale one, that hold at most ``chunk_rows`` rows.
+        """Days from the first of the queue on, up to the last stale one, that hold at most ``summed_rows`` rows.
 
         Fresh days in between are done again: one query over a few more rows is cheaper than many queries.
         """
-        most = self.compute.at_once(self.settings.chunk_rows)
+        most = self.compute.at_once(self.settings.summed_rows)
         group, rows = [queue[0]], sum(f.rows for f in self.event_files[queue[0]])
         for day in queue[1:]:
             rows += sum(f.rows for f in self.event_files[day])
@@ -158,16 +158,16 @@ class SessionBuilder:
             "end_us": [day_end_us(d, self.settings.timezone) for d in group],
         })  # fmt: skip
         events = parts_of(self.compute, self.events, group)
-        coarse = self.compute.hold( "coarse_parts", coarse_parts(events))
+        coarse = self.compute.hold("coarse_parts", coarse_parts(events))
         still_open = yesterday.filter(yesterday.is_open)
         fresh = session_parts(events, coarse, still_open, ibis.memtable(ends), self.gap_us, self.cap_us)
-        made = self.compute.hold( "new_parts", fresh)
+        made = self.compute.hold("new_parts", fresh)
         self._write_parts(made, group)
         # What began still earlier and reaches into the days before must be told from what begins there.
         around = {d for day in before for d in self._before(day)}.union(before, after)
         stored = parts_of(self.compute, self.parts, sorted(around - set(group)))
         everything = made.union(stored.select(*made.columns))
-        complete = self.compute.hold( "new_sessions", sessions(everything))
+        complete = self.compute.hold("new_sessions", sessions(everything))
         self._write_sessions(complete, group, before)
         self.progress("silver/sessions", sum(f.rows for d in group for f in self.event_files[d]))
 

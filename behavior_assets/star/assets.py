@@ -39,7 +39,7 @@ def _substrate_asset(
         days = set(events.parts()) - held_days(lake, "silver/events")
         with home.compute() as compute:
             done = derive_days(
-                compute, events, table, build, aggregates.VERSION, settings.chunk_rows, days, PROGRESS.get(),
+                compute, events, table, build, aggregates.VERSION, settings.summed_rows, days, PROGRESS.get(),
                 told_by=told_by(spec.name),
             )
             verdict = judge_table(compute, lake, table, [])
