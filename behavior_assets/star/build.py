@@ -17,7 +17,7 @@ from behavior_assets.ingestion.ledger import FileEntry, accounted, read_ledger
 from behavior_assets.segmentation.months import visits
 from behavior_assets.star import dimensions, facts
 from behavior_assets.star.cards import CardBuilder
-from behavior_assets.star.carts import fact_cart_item
+from behavior_assets.star.carts import fact_cart_item, fact_cart_item_since
 from behavior_assets.star.customers import CustomerWriter
 from behavior_assets.star.scores import ScoreBuilder
 from behavior_assets.star.writing import NO_DAY, VERSION, WHOLE
@@ -26,6 +26,7 @@ from resources.compute import parts_of
 from resources.parts import Months
 
 _HOUR_US = 3_600_000_000
+_NEVER = 99991231
 
 
 class StarBuilder(CustomerWriter):
@@ -197,9 +198,16 @@ class StarBuilder(CustomerWriter):
         ends = self._all("silver/sessions").end_ts_us
         newest = self.compute.rows(ends.max().name("newest").as_table())["newest"][0].as_py()
         window = self.settings.cart_abandonment_hours * _HOUR_US
-        made = fact_cart_item(
-            self._all("silver/commerce_events"), self._gold("dim_product"), window, int(newest or 0)
-        )
+        made_of = self._all("silver/commerce_events"), self._gold("dim_product"), window, int(newest or 0)
+        later = self._later("fact_cart_item")
+        if later is None:
+            made = fact_cart_item(*made_of)
+        else:
+            before = self._gold("fact_cart_item")
+            still_open = before.filter(before.status == "open").last_date_key.min().name("first").as_table()
+            first = str(self.compute.rows(still_open)["first"][0].as_py() or _NEVER)
+            day = min([*map(date.fromisoformat, later), datetime.strptime(first, "%Y%m%d").date()])  # noqa: DTZ007
+            made = fact_cart_item_since(before, day, *made_of)
         return self._write_by_content("fact_cart_item", made, ["added_date_key", "cart_key"])
 
     def fact_customer_month(self) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import ibis
 import ibis.expr.types as ir
 
@@ -19,16 +21,40 @@ def fact_cart_item(commerce: ir.Table, products: ir.Table, window_us: int, throu
     is ``abandoned`` when untouched for ``window_us`` before ``through_us`` (the newest event), else ``open``; a
     purchase after such a silence is ``recovered``.
     """
+    return _items(_touches(commerce), products, window_us, through_us)
+
+
+def fact_cart_item_since(
+    before: ir.Table, first_day: date, commerce: ir.Table, products: ir.Table, window_us: int, through_us: int
+) -> ir.Table:
+    """``fact_cart_item`` of all days, from what it was ``before`` the last of them came.
+
+    Only carts that were touched on ``first_day`` or later are looked at anew: it is not after the first day that came,
+    nor after the last touch of any that was open. What a product is called may be known only now.
+    """
+    touches = _touches(commerce)
+    again = touches.filter(touches.event_date >= first_day).select("owner", "product_id").distinct()
+    items = _items(touches.semi_join(again, ["owner", "product_id"]), products, window_us, through_us)
+    stay = before.anti_join(items, "cart_key").drop("category_key")
+    stay = stay.left_join(products.select("product_key", "category_key"), "product_key").drop("product_key_right")
+    return items.union(stay.select(*items.columns))
+
+
+def _touches(commerce: ir.Table) -> ir.Table:
+    """Everything that happened to products in carts, with its ``owner``."""
     sale = is_sale(commerce)
     touches = commerce.filter(commerce.event_name.isin(["add_to_cart", "remove_from_cart"]) | sale)
     touches = touches.filter(touches.product_id.notnull())
-    touches = touches.mutate(
+    return touches.mutate(
         owner=ibis.coalesce(touches.customer_key, touches.chain_key),
         # At one instant an add comes before its purchase.
         step=ibis.cases(
             (touches.event_name == "add_to_cart", 0), (touches.event_name == "remove_from_cart", 1), else_=2
         ),
     )
+
+
+def _items(touches: ir.Table, products: ir.Table, window_us: int, through_us: int) -> ir.Table:
     touches = touches.mutate(ends=(touches.step > 0).cast("int64"))
     inside = {"group_by": ["owner", "product_id"], "order_by": ["event_ts_us", "step", "event_key"]}
     order = ibis.window(**inside)

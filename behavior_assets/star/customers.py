@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date
 from functools import cached_property
 
@@ -11,18 +10,14 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from behavior_assets.days import day_end_us, next_day
-from behavior_assets.incremental import content, fingerprint
 from behavior_assets.segmentation.months import behaviours, visits
 from behavior_assets.segmentation.recipe import month_ends
 from behavior_assets.segmentation.rules import BEHAVIOUR_DAYS
 from behavior_assets.star import dimensions
 from behavior_assets.star.aggregates import read_customer_days
-from behavior_assets.star.writing import NO_DAY, VERSION, StarWriter
-from exports.contract import gold
+from behavior_assets.star.writing import NO_DAY, StarWriter
 from resources.compute import parts_of
-from resources.parquet import DataFile
 
-THROUGH = "behavior.through"  # in a commit's metadata: the newest day of customers, and what they are made of
 _CUSTOMERS, _SESSIONS, _COMMERCE = "silver/customer_day", "silver/sessions", "silver/commerce_events"
 
 
@@ -39,26 +34,12 @@ class CustomerWriter(StarWriter):
         return self._write_whole("dim_customer", made, "customer_key")
 
     def _customers_seen(self) -> ir.Table:
-        """``customers_seen`` of all days; where nothing but later days has come, they are added to what was told."""
-        target, live = self.lake.table(gold("dim_customer")), self._silver(_CUSTOMERS).parts()
-        through, *told = (target.recorded(THROUGH) or NO_DAY).split()
-        later = [day for day in live if day > through]
-        if told != self._told(through, target.files()) or _rows(live, later) > _rows(live, live) / 2:
+        """``customers_seen`` of all days."""
+        later = self._later("dim_customer")
+        if later is None:
             return dimensions.customers_seen(self._customer_days)
         news = dimensions.customers_seen(read_customer_days(self.compute, self.lake, later))
         return dimensions.customers_seen_since(self._gold("dim_customer"), news)
-
-    def _noted(self, name: str, files: Iterable[DataFile]) -> dict[str, str] | None:
-        noted = super()._noted(name, files)
-        if name != "dim_customer" or noted is None:
-            return noted
-        through = max(self._silver(_CUSTOMERS).parts(), default=NO_DAY)
-        return {**noted, THROUGH: " ".join([through, *self._told(through, files)])}
-
-    def _told(self, through: str, files: Iterable[DataFile]) -> list[str]:
-        """What customers until a day are made of, and what came of it."""
-        live = self._silver(_CUSTOMERS).parts()
-        return [fingerprint(VERSION, *(d + content(live[d]) for d in sorted(live) if d <= through)), content(files)]
 
     def _behaviours(self, newest: list[date]) -> ir.Table:
         """(customer_key, behaviour_type) of who came within ``BEHAVIOUR_DAYS``; earlier days are not read."""
@@ -89,6 +70,3 @@ class CustomerWriter(StarWriter):
     def _customer_days(self) -> ir.Table:
         return read_customer_days(self.compute, self.lake)
 
-
-def _rows(live: dict[str, list[DataFile]], days: Iterable[str]) -> int:
-    return sum(file.rows for day in days for file in live[day])

@@ -47,6 +47,10 @@ STANDING = frozenset({"dim_channel", "dim_device", "dim_country", "dim_customer"
                       "fact_cart_item"})  # fmt: skip
 
 
+# Those of them to which new days are added, with what must be as it was in all days before: the first tells the days.
+GROWING = {"dim_customer": (_CUSTOMERS,), "fact_cart_item": (_COMMERCE, _PRODUCTS)}
+
+
 # Tables that this process computes, whatever engine the others have: they tell of the calendar, of files and of models.
 OF_THIS_PROCESS = frozenset({"dim_date", "dim_hour", "dim_source", "fact_data_quality", "dim_model", "model_card",
                              "fact_session_prediction", "fact_customer_prediction", "fact_sales_forecast"})  # fmt: skip

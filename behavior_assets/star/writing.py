@@ -23,7 +23,7 @@ from behavior_assets.privacy.silver import SILVER_EVENTS
 from behavior_assets.quality import held_days
 from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.aggregates import COMMERCE_EVENTS, CUSTOMER_DAY, PRODUCT_DAY
-from behavior_assets.star.order import GOLD_INPUTS, STANDING
+from behavior_assets.star.order import GOLD_INPUTS, GROWING, STANDING
 from exports.contract import gold
 from resources.compute import Compute, all_of
 from resources.lake import Lake
@@ -34,6 +34,7 @@ from resources.table import LakeTable
 
 VERSION = "star-2"
 MADE_OF = "behavior.made_of"  # in a commit's metadata: what a whole table was computed from, and what came of it
+THROUGH = "behavior.through"  # in a commit's metadata: the newest day, what the days are until then, what came of it
 WHOLE = "all"
 NO_DAY = "0001-01-01"  # newest day where every day is held back
 
@@ -104,7 +105,33 @@ class StarWriter:
 
     def _noted(self, name: str, files: Iterable[DataFile]) -> dict[str, str] | None:
         """What a commit notes of the inputs of the files that it leaves."""
-        return {MADE_OF: f"{self._made_of(name)} {content(files)}"} if name in STANDING else None
+        if name not in STANDING:
+            return None
+        files = list(files)
+        noted = {MADE_OF: f"{self._made_of(name)} {content(files)}"}
+        if name in GROWING:
+            newest = max(self._silver(GROWING[name][0]).parts(), default=NO_DAY)
+            noted[THROUGH] = " ".join((newest, *self._until(name, newest, files)))
+        return noted
+
+    def _until(self, name: str, newest: str, files: Iterable[DataFile]) -> list[str]:
+        """What the days of a table of ``GROWING`` are made of until the newest that it knew, and what came of it."""
+        made_of = (day + content(live) for source in GROWING[name]
+                   for day, live in sorted(self._silver(source).parts().items()) if day <= newest)  # fmt: skip
+        return [fingerprint(VERSION, self.settings.timezone, self.settings.cart_abandonment_hours, *made_of),
+                content(files)]  # fmt: skip
+
+    def _later(self, name: str) -> list[str] | None:
+        """The days that a table of ``GROWING`` is to be brought on by; None where it is to be made of all days.
+
+        That is where anything that it was made of is another now, or where as much came as there was.
+        """
+        target, live = self.lake.table(gold(name)), self._silver(GROWING[name][0]).parts()
+        newest, *told = (target.recorded(THROUGH) or NO_DAY).split()
+        rows = {day: sum(f.rows for f in files) for day, files in live.items()}
+        later = [day for day in live if day > newest]
+        little = 2 * sum(rows[day] for day in later) <= sum(rows.values())
+        return later if little and told == self._until(name, newest, target.files()) else None
 
     def _write_days(
         self,
