@@ -120,7 +120,7 @@ class Batch:
         late = np.zeros(chunk.num_rows, dtype=bool)
         if last is not None:
             late = pc.less(chunk["event_date"].cast(pa.string()), last).to_numpy(zero_copy_only=False)
-        for position in np.unique(file_of).tolist():
+        for position in np.flatnonzero(np.bincount(file_of)).tolist():
             mine = file_of == position
             counts = self.counts[files[position]]
             counts.accepted += int(np.count_nonzero(mine & first_item & ~duplicate))
