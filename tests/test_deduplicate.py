@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from behavior_assets.ingestion.deduplicate import find_duplicates
+from behavior_assets.ingestion.deduplicate import SeenIds, find_duplicates
 from resources.parts import Days, split
 
 DAYS = (date(2024, 5, 1), date(2024, 5, 2))
@@ -53,6 +53,9 @@ def expected(rows: list[Row], stored: list[Row]) -> tuple[list[int], list[int]]:
 ROWS = st.lists(st.builds(Row, st.integers(0, 3), st.integers(0, 1), st.integers(1, 2)), max_size=12)
 
 
+NUMBERS = st.lists(st.integers(0, 9) | st.just(2**64 - 1), max_size=6)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS.filter(len), stored=ROWS, chunked=st.integers(1, 4))
 def test_duplicates_and_conflicts(rows: list[Row], stored: list[Row], chunked: int, tmp_path: Path) -> None:
@@ -64,6 +67,28 @@ def test_duplicates_and_conflicts(rows: list[Row], stored: list[Row], chunked: i
     with duckdb.connect(":memory:") as con:
         found = find_duplicates(con, chunk, files)
     assert (found.rows.tolist(), found.conflicts.tolist()) == expected(rows, stored)
+
+
+@given(
+    noted=st.lists(st.tuples(st.sampled_from("ab"), NUMBERS), max_size=5), asked=NUMBERS,
+    days=st.sets(st.sampled_from("ab")),
+)
+def test_ids_that_a_batch_has_seen_are_known_by_their_days(
+    noted: list[tuple[str, list[int]]], asked: list[int], days: set[str]
+) -> None:
+    seen = SeenIds()
+    for day, numbers in noted:
+        seen.note(day, np.array(numbers, dtype=np.uint64))
+    known = {n for day, numbers in noted for n in numbers if day in days}
+    assert seen.may_hold(days, np.array(asked, dtype=np.uint64)) == bool(known & set(asked))
+
+
+def test_of_days_that_were_forgotten_anything_may_be_known() -> None:
+    seen = SeenIds(most=2)
+    seen.note("a", np.array([1, 2], dtype=np.uint64))
+    seen.note("b", np.array([3], dtype=np.uint64))
+    assert seen.may_hold(["a"], np.array([9], dtype=np.uint64))
+    assert not seen.may_hold(["b"], np.array([9], dtype=np.uint64))
 
 
 def test_a_source_without_ids_has_only_duplicates() -> None:
