@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from behavior_assets.simulation.shop import ShopConfig, simulate
+from behavior_assets.star import build, dimensions
 from behavior_assets.star.order import OF_THIS_PROCESS
 from behavior_assets.tables import all_tables
 from expectations.rules import load_rules
@@ -127,6 +128,31 @@ def test_a_late_event_changes_the_same_days(server: str, tmp_path: Path) -> None
         ("2024-05-01", 3), ("2024-05-03", 1),
     ]  # fmt: skip
     assert (other.silver_hashes(), other.hashes()) == (chain.silver_hashes(), chain.hashes())
+
+
+def test_a_new_day_is_added_to_customers_and_carts(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One cart goes on, one is abandoned meanwhile, a customer is new."""
+    added: list[str] = []
+    for place, name in ((dimensions, "customers_seen_since"), (build, "fact_cart_item_since")):
+        made = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *a, made=made, name=name: added.append(name) or made(*a))
+    chain = Chain.at(tmp_path / "home")
+    before = [rees46_row(f"2024-05-0{d} 10:0{n}:00", "cart", f"{n}", f"{n}") for d in (1, 2) for n in range(8)]
+    chain.ingest([write_rees46(tmp_path / "before.csv", before)], "rees46")
+    chain.build()
+    other = twin(chain, tmp_path / "other")
+    later = [rees46_row(f"2024-05-04 09:00:0{n}", kind, f"{n}", f"{n}") for n, kind in ((1, "purchase"), (9, "cart"))]
+    for one in (chain, other):
+        one.ingest([write_rees46(tmp_path / "later.csv", later)], "rees46")
+    chain.build()
+    other.build(by=spark(other.settings, server))
+    assert added == ["customers_seen_since", "fact_cart_item_since"] * 2
+    assert (other.silver_hashes(), other.hashes()) == (chain.silver_hashes(), chain.hashes())
+    assert chain.rows("gold/fact_cart_item", "SELECT status, count(*) FROM t GROUP BY 1 ORDER BY 1") == [
+        ("abandoned", 7), ("open", 1), ("recovered", 1),
+    ]  # fmt: skip
 
 
 def test_what_one_engine_made_is_fresh_to_the_other(server: str, tmp_path: Path) -> None:
