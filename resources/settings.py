@@ -107,7 +107,7 @@ class Settings:
     lake_cache: int = 50 * GIB  # bytes of a stored lake's data files that stay on this machine between runs
     memory_limit: int = field(default_factory=_default_memory_limit)  # bytes for DuckDB
     threads: int = field(default_factory=lambda: os.cpu_count() or 2)
-    chunk_rows: int = 2_000_000  # rows worked on at a time; what bounds memory
+    chunk_rows: int = 2_000_000  # rows worked on at a time (see summed_rows); what bounds memory
     snapshots_kept: int = 3  # published snapshots that stay whole
     vacuum_grace_hours: int = 24  # files of the lake that no version needs any more stay so long, for their readers
     erase_within_days: int = 30  # an erasure that is not verified so long after it was asked for is overdue

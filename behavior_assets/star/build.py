@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 
 import ibis
@@ -26,7 +26,6 @@ from resources.compute import parts_of
 from resources.parts import Months
 
 _HOUR_US = 3_600_000_000
-_NEVER = 99991231
 
 
 class StarBuilder(CustomerWriter):
@@ -204,11 +203,18 @@ class StarBuilder(CustomerWriter):
             made = fact_cart_item(*made_of)
         else:
             before = self._gold("fact_cart_item")
-            still_open = before.filter(before.status == "open").last_date_key.min().name("first").as_table()
-            first = str(self.compute.rows(still_open)["first"][0].as_py() or _NEVER)
-            day = min([*map(date.fromisoformat, later), datetime.strptime(first, "%Y%m%d").date()])  # noqa: DTZ007
-            made = fact_cart_item_since(before, day, *made_of)
+            first = self._first_touch(before, later, int(newest or 0) - window)
+            made = fact_cart_item_since(before, first, *made_of)
         return self._write_by_content("fact_cart_item", made, ["added_date_key", "cart_key"])
+
+    def _first_touch(self, before: ir.Table, later: list[str], abandoned_us: int) -> date:
+        """The first day whose touches can change a cart: of those to come, of open ones, of those open once more."""
+        still_open = before.filter(before.status == "open").last_date_key.min().name("first").as_table()
+        key = self.compute.rows(still_open)["first"][0].as_py()
+        days = [date(key // 10_000, key // 100 % 100, key % 100)] if key else []
+        # The newest event may be an earlier one than before. A shop's day begins up to a day before UTC's.
+        abandoned = datetime.fromtimestamp(abandoned_us / 1e6, UTC).date() - timedelta(days=1)
+        return min([*days, *map(date.fromisoformat, later), abandoned])
 
     def fact_customer_month(self) -> list[str]:
         """Customers at the end of each closed month; one is stale when what was known by then changed.

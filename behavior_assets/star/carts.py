@@ -30,7 +30,8 @@ def fact_cart_item_since(
     """``fact_cart_item`` of all days, from what it was ``before`` the last of them came.
 
     Only carts that were touched on ``first_day`` or later are looked at anew: it is not after the first day that came,
-    nor after the last touch of any that was open. What a product is called may be known only now.
+    nor after the last touch of any that was open or is now. What a product is called may be known only now. Days are
+    taken to follow each other: where clocks went back over midnight (St John's until 2010) a life could begin anew.
     """
     touches = _touches(commerce)
     again = touches.filter(touches.event_date >= first_day).select("owner", "product_id").distinct()

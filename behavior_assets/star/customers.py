@@ -69,4 +69,3 @@ class CustomerWriter(StarWriter):
     @cached_property
     def _customer_days(self) -> ir.Table:
         return read_customer_days(self.compute, self.lake)
-

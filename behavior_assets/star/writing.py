@@ -100,8 +100,8 @@ class StarWriter:
     def stands(self, name: str) -> bool:
         """Whether a table of ``STANDING`` is what was computed from these very inputs."""
         target = self.lake.table(gold(name))
-        noted = self._noted(name, target.files()) or {}
-        return all(target.recorded(key) == told for key, told in noted.items())
+        noted = self._noted(name, target.files())
+        return noted is not None and noted[MADE_OF] == target.recorded(MADE_OF)
 
     def _noted(self, name: str, files: Iterable[DataFile]) -> dict[str, str] | None:
         """What a commit notes of the inputs of the files that it leaves."""
@@ -116,7 +116,7 @@ class StarWriter:
 
     def _until(self, name: str, newest: str, files: Iterable[DataFile]) -> list[str]:
         """What the days of a table of ``GROWING`` are made of until the newest that it knew, and what came of it."""
-        made_of = (day + content(live) for source in GROWING[name]
+        made_of = (day + told_by(source)(live) for source in GROWING[name]
                    for day, live in sorted(self._silver(source).parts().items()) if day <= newest)  # fmt: skip
         return [fingerprint(VERSION, self.settings.timezone, self.settings.cart_abandonment_hours, *made_of),
                 content(files)]  # fmt: skip
