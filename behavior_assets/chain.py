@@ -178,6 +178,9 @@ def _run_chain(
     try:
         definitions = build_definitions(settings)
         # Great Expectations takes seconds to import; meanwhile files are read. Where none come, no rule may be asked.
+        # It brings this part of SQLAlchemy, whose other parts Dagster's storage asks for it while it is half imported.
+        import sqlalchemy.orm  # noqa: F401
+
         warming = threading.Thread(target=prepare, daemon=True)
         awaited = config is not None and (config["paths"] or config["replay"] or any(settings.home.landing.glob("*/*")))
         folder = settings.home.dagster
