@@ -178,14 +178,14 @@ def _run_chain(
     try:
         definitions = build_definitions(settings)
         # Great Expectations takes seconds to import; meanwhile files are read. Where none come, no rule may be asked.
-        # It brings this part of SQLAlchemy, whose other parts Dagster's storage asks for it while it is half imported.
-        import sqlalchemy.orm  # noqa: F401
-
         warming = threading.Thread(target=prepare, daemon=True)
         awaited = config is not None and (config["paths"] or config["replay"] or any(settings.home.landing.glob("*/*")))
         folder = settings.home.dagster
         with disk_errors(folder), dagster_unheard(), _history(folder), dg.DagsterInstance.get() as instance:
             if awaited:
+                # The thread would bring this part of SQLAlchemy, which Dagster's storage must not meet half imported.
+                import sqlalchemy.orm  # noqa: F401
+
                 warming.start()
 
             def execute(job: str, tags: dict[str, str] | None = None, **ops: Any) -> bool:

@@ -18,6 +18,11 @@ def day_of(number: int) -> str:
     return (_EPOCH + timedelta(days=int(number))).isoformat()
 
 
+def day_of_key(key: int) -> str:
+    """The day of a ``date_key``, yyyymmdd."""
+    return f"{key // 10_000:04d}-{key // 100 % 100:02d}-{key % 100:02d}"
+
+
 def next_day(day: str, offset: int = 1) -> str:
     """The day so many days later (earlier if negative)."""
     return (date.fromisoformat(day) + timedelta(days=offset)).isoformat()

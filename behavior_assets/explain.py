@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from behavior_assets.days import day_of_key
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry, read_ledger
 from exports.bridge import FILTERS as BRIDGED
@@ -238,7 +239,7 @@ def _days(con: duckdb.DuckDBPyConnection, name: str, filters: list[Filter]) -> l
     for role, relation in relations(name, filters):
         rows = con.execute(f"SELECT DISTINCT {role} FROM {relation} WHERE {role} IS NOT NULL").fetchall()
         found |= {key for (key,) in rows}
-    return [f"{k // 10000}-{k // 100 % 100:02d}-{k % 100:02d}" for k in sorted(found)]
+    return [day_of_key(key) for key in sorted(found)]
 
 
 def _delivered(settings: Settings, name: str, days: list[str]) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +23,7 @@ from resources.compute import DuckDB, all_of
 from resources.engine import engine
 from resources.lake import Lake
 from resources.settings import Settings, create_home
-from resources.table import TableSpec
+from tests.silver_days import write_days
 
 FIRST = date(2024, 1, 1)
 FIRST_US, HOUR_US, WINDOW_HOURS = 1_704_067_200_000_000, 3_600_000_000, 72
@@ -51,16 +50,6 @@ class Touch:
 CROWD = [Touch(n % 24, owner=100 + n, product="other") for n in range(60)]  # what they left is abandoned
 
 
-def write(lake: Lake, spec: TableSpec, rows: Rows) -> None:
-    """The rows, a part for each day; what is there of other days goes."""
-    table, days = lake.table(spec), sorted({row["event_date"] for row in rows})
-    files = [
-        table.write(str(day), "made", [pa.Table.from_pylist([r for r in rows if r["event_date"] == day], spec.schema)])
-        for day in days
-    ]
-    table.commit(files, drop=set(table.parts()) - {str(d) for d in days})
-
-
 def silver(lake: Lake, touches: Sequence[Touch]) -> None:
     """What silver holds of these: one visit each, and a product's category on the days on which it was touched."""
     commerce: Rows = []
@@ -78,7 +67,7 @@ def silver(lake: Lake, touches: Sequence[Touch]) -> None:
     products = [{"event_date": day, "product_id": product, "category": category, "price": Decimal(1)}
                 for (day, product), category in seen.items()]  # fmt: skip
     for spec, rows in ((COMMERCE_EVENTS, commerce), (SILVER_SESSIONS, sessions), (PRODUCT_DAY, products)):
-        write(lake, spec, rows)
+        write_days(lake, spec, rows)
 
 
 def settings_of(home: Path) -> Settings:

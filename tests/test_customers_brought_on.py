@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +23,7 @@ from resources.compute import DuckDB, all_of
 from resources.engine import engine
 from resources.lake import Lake
 from resources.settings import create_home
-from resources.table import TableSpec
+from tests.silver_days import write_days
 
 FIRST = date(2024, 1, 1)
 FIRST_US, HOUR_US = 1_704_067_200_000_000, 3_600_000_000
@@ -57,16 +56,6 @@ def day_of(hour: int) -> date:
     return FIRST + timedelta(days=hour // 24)
 
 
-def write(lake: Lake, spec: TableSpec, rows: Rows) -> None:
-    """The rows, a part for each day; what is there of other days goes."""
-    table, days = lake.table(spec), sorted({row["event_date"] for row in rows})
-    files = [
-        table.write(str(day), "made", [pa.Table.from_pylist([r for r in rows if r["event_date"] == day], spec.schema)])
-        for day in days
-    ]
-    table.commit(files, drop=set(table.parts()) - {str(d) for d in days})
-
-
 def silver(lake: Lake, came: list[Visit], through: int) -> None:
     """What silver holds at the end of a day: visits are known as far as they got."""
     by_day: dict[tuple[date, int], list[tuple[int, str, str]]] = {}
@@ -93,7 +82,7 @@ def silver(lake: Lake, came: list[Visit], through: int) -> None:
         "revenue_net": Decimal(5 * who) if any(n == "purchase" for _, n, _ in did) else None,
     } for (day, who), did in by_day.items()]  # fmt: skip
     for spec, rows in ((CUSTOMER_DAY, days), (SILVER_SESSIONS, sessions), (COMMERCE_EVENTS, commerce)):
-        write(lake, spec, rows)
+        write_days(lake, spec, rows)
 
 
 def steps(home: Path, *known: tuple[list[Visit], int]) -> list[Rows]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cached_property
 
 import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
-from behavior_assets.days import next_day
+from behavior_assets.days import day_of_key, next_day
 from behavior_assets.incremental import content, content_now, fingerprint
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS
 from behavior_assets.ingestion.ledger import FileEntry, accounted, read_ledger
@@ -211,10 +211,10 @@ class StarBuilder(CustomerWriter):
         """The first day whose touches can change a cart: of those to come, of open ones, of those open once more."""
         still_open = before.filter(before.status == "open").last_date_key.min().name("first").as_table()
         key = self.compute.rows(still_open)["first"][0].as_py()
-        days = [date(key // 10_000, key // 100 % 100, key % 100)] if key else []
+        opened = [day_of_key(key)] if key else []
         # The newest event may be an earlier one than before. A shop's day begins up to a day before UTC's.
-        abandoned = datetime.fromtimestamp(abandoned_us / 1e6, UTC).date() - timedelta(days=1)
-        return min([*days, *map(date.fromisoformat, later), abandoned])
+        abandoned = datetime.fromtimestamp(abandoned_us / 1e6, UTC).date().isoformat()
+        return date.fromisoformat(min([*opened, *later, next_day(abandoned, -1)]))
 
     def fact_customer_month(self) -> list[str]:
         """Customers at the end of each closed month; one is stale when what was known by then changed.

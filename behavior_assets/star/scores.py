@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import ibis
 import pyarrow as pa
 
-from behavior_assets.days import day_end_us, day_of, next_day, number_of
+from behavior_assets.days import day_end_us, day_of, day_of_key, next_day, number_of
 from behavior_assets.forecasting import published as forecasts
 from behavior_assets.forecasting.recipe import FORECAST
 from behavior_assets.incremental import (
@@ -281,4 +281,4 @@ def _runs(days: Sequence[str]) -> Iterable[list[str]]:
 def split_days(table: pa.Table) -> dict[str, pa.Table]:
     """Rows by the day of their date_key."""
     found: Mapping[int, pa.Table] = split(table, table["date_key"].to_numpy())
-    return {f"{key // 10000:04d}-{key // 100 % 100:02d}-{key % 100:02d}": rows for key, rows in found.items()}
+    return {day_of_key(key): rows for key, rows in found.items()}

@@ -100,15 +100,18 @@ class StarWriter:
     def stands(self, name: str) -> bool:
         """Whether a table of ``STANDING`` is what was computed from these very inputs."""
         target = self.lake.table(gold(name))
-        noted = self._noted(name, target.files())
-        return noted is not None and noted[MADE_OF] == target.recorded(MADE_OF)
+        return self._became(name, target.files()) == target.recorded(MADE_OF)
+
+    def _became(self, name: str, files: Iterable[DataFile]) -> str:
+        """What a table of ``STANDING`` is made of, and what came of it."""
+        return f"{self._made_of(name)} {content(files)}"
 
     def _noted(self, name: str, files: Iterable[DataFile]) -> dict[str, str] | None:
         """What a commit notes of the inputs of the files that it leaves."""
         if name not in STANDING:
             return None
         files = list(files)
-        noted = {MADE_OF: f"{self._made_of(name)} {content(files)}"}
+        noted = {MADE_OF: self._became(name, files)}
         if name in GROWING:
             newest = max(self._silver(GROWING[name][0]).parts(), default=NO_DAY)
             noted[THROUGH] = " ".join((newest, *self._until(name, newest, files)))
