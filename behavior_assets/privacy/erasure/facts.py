@@ -39,8 +39,9 @@ def keep_facts(backend: Backend, lake: Lake, settings: Settings, fresh: Mapping[
     sums = lake.table(PRODUCT_DAY)
     # Scores of others were told with the sums as they were: by their origin they stay so.
     compute = DuckDB(backend)
+    origins = {day: files[0].as_made for day, files in sums.parts().items()}
     derive_days(compute, events, sums, product_day, VERSION, settings.summed_rows, days,
-                told_by=told_by(sums.spec.name), origins={day: files[0].as_made for day, files in sums.parts().items()})  # fmt: skip
+                told_by=told_by(sums.spec.name), origins=origins)  # fmt: skip
     builder = StarBuilder(compute, lake, settings, as_they_are=fresh)
     for name in (*_AROUND, *_FACTS):
         build_table(builder, name)
