@@ -158,7 +158,7 @@ def _tell_run(told: dict[str, Any]) -> None:
         typer.echo(f"Model {name}: {told_of}")
     new = "published" if told["snapshot_is_new"] else "nothing changed, still"
     seconds, peak = told["seconds"], told["peak_memory_mb"]
-    typer.echo(f"\nSnapshot {told['snapshot']} ({new}) in {seconds:.1f} s, peak {peak:,} MiB.")
+    typer.echo(f"\nSnapshot {told['snapshot']} ({new}) in {seconds:.1f} s; this process took up to {peak:,} MiB.")
 
 
 def tell_status(told: dict[str, Any]) -> None:
@@ -169,9 +169,11 @@ def tell_status(told: dict[str, Any]) -> None:
     out = Console(highlight=False)
     if told["synthetic"]:
         out.print("[bold]SYNTHETIC DATA[/bold]: made by the simulator, no real shop.")
-    counts = Table("source", *(c.replace("_", " ") for c in _COUNTS))
+    counts = Table("source")
     for row in told["sources"]:
-        counts.add_row(row["source"], *(f"{row[c]:,}" for c in _COUNTS))
+        counts.add_column(row["source"], justify="right", overflow="fold")
+    for count in _COUNTS:
+        counts.add_row(count.replace("_", " "), *(f"{row[count]:,}" for row in told["sources"]))
     out.print(counts)
     tables = Table("table", "rows")
     for name, rows in told["tables"].items():
@@ -247,6 +249,8 @@ def tell_verified(told: dict[str, Any]) -> None:
     if told.get("put_aside"):
         typer.echo(f"What was damaged is kept in {told['put_aside']}.")
     typer.echo(f"{told['tables']} tables, {told['files']} files, {told['rows']:,} rows read and compared.")
+    for line in told.get("elsewhere", []):
+        typer.echo(f"Not looked at here: {line}.")
     count = len(told["problems"])
     if count:
         typer.echo(f"BROKEN: {count} problem{'s' if count > 1 else ''}.")

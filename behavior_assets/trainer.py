@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CARD, ACCOUNT = "card.md", "training.json"
 NOT_ENOUGH, REFUSED = "not enough data", "refused"
 _PACKAGES = ("behavior-lakehouse", "keras", "numpy", "scikit-learn", "scipy", "statsforecast", "tensorflow")
-_MISSING = "the packages that train are not installed: pip install 'behavior-lakehouse[models]'"
+_MISSING = "the packages that train are not installed: pip install '.[models]' in the repository"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from behavior_assets import unfinished
 from behavior_assets.ingestion import audit
-from behavior_assets.ingestion.archive import KEPT_KEY
+from behavior_assets.ingestion.archive import HERE, KEPT_KEY, noted
 from behavior_assets.ingestion.canonical import BRONZE_EVENTS, QUARANTINE_EVENTS
 from behavior_assets.ingestion.ledger import LEDGER_KEY, FileEntry, decode, removed_by
 from behavior_assets.presence import has_ingested, has_published, require_originals
@@ -37,7 +37,7 @@ from resources.lake import Lake
 from resources.lock import exclusive
 from resources.models import ModelStore
 from resources.parquet import DataFile
-from resources.settings import CONSENTS, PROFILES, Settings
+from resources.settings import CONSENTS, PROFILES, Home, Settings
 from resources.table import LakeTable
 
 
@@ -93,6 +93,7 @@ class Inspection:
     key: str  # what is wrong with the pseudonym key; empty if nothing
     entries: list[FileEntry] | None
     orphan_days: dict[str, list[str]]  # by table, days that bronze does not have
+    elsewhere: list[str]  # what other machines have, which share the lake; nothing is wrong with it
 
 
 def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _what: None,
@@ -130,11 +131,11 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
                  for path in paths]  # fmt: skip
     problems += unmarked or _stale_days(lake, checks)
     progress("archive")
-    archived = {e.batch_id for c, batch in batches_of(commits) for e in batch if KEPT_KEY in c.info}
+    archived, others = _archived(commits, home, lake.machine)
     archive = audit.check_archive(home, entries if bronze is not None else [], archived if settings.archive else (),
                                   sums)  # fmt: skip
     progress("exports")
-    exports = check_snapshots(home.exports, _gold(checks), sums)
+    exports = check_snapshots(home.exports, _gold(checks), sums, shared=bool(lake.machine))
     progress("models")
     problems += outlets.problems(home.exports)
     problems += [*archive.problems, *exports.problems, *ModelStore(home.models).problems(), *unfinished.problems(home)]
@@ -142,7 +143,19 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     if key:
         where = key_place(settings).removeprefix(f"{home.root}{os.sep}")
         problems.append(Problem(where, key, repair=False))
-    return Inspection(checks, problems, archive, exports, key, entries, orphans)
+    elsewhere = [f"archive: the originals of {len(others)} deliveries are kept by other machines"] if others else []
+    elsewhere += [f"exports: {exports.behind}"] if exports.behind else []
+    return Inspection(checks, problems, archive, exports, key, entries, orphans, elsewhere)
+
+
+def _archived(commits: Iterable[Commit], home: Home, machine: str) -> tuple[set[str], set[str]]:
+    """Batches whose originals were put into this home's archive, and into those of other machines."""
+    kept = {e.batch_id: str(c.info[KEPT_KEY]) for c, batch in batches_of(commits) for e in batch if KEPT_KEY in c.info}
+    nameless = {batch for batch, where in kept.items() if where == HERE}
+    # They are from before the lake went to a store: of the one machine that it was on, which still knows some of them.
+    ours = nameless if not machine or nameless & noted(home) else set()
+    ours |= {batch for batch, where in kept.items() if where == machine}
+    return ours, kept.keys() - ours
 
 
 def _in_store(check: TableCheck) -> list[Problem]:
@@ -292,6 +305,7 @@ def verify_home(
         "files": sum(len(c.files) - len(c.wrong) for c in found.tables.values()),
         "rows": sum(f.rows for c in found.tables.values() for f in c.files),
         "problems": [asdict(p) for p in found.problems],
+        "elsewhere": found.elsewhere,
     }
 
 

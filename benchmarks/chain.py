@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from console import start
 from events import Events, Wanted, command, simulated
 
 _FLOOR = """
@@ -38,7 +39,7 @@ def arguments() -> argparse.Namespace:
     """The command's options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, required=True, help="how many events")
-    parser.add_argument("--days", type=int, default=30, help="days, and so files (default: 30)")
+    parser.add_argument("--days", type=int, default=30, help="at most so many days, a file each (default: 30)")
     parser.add_argument("--seed", type=int, default=7, help="the same seed gives the same events (default: 7)")
     parser.add_argument("--threads", type=int, default=2, help="threads of floor and chain (default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
@@ -138,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -63,6 +63,8 @@ def simulated(wanted: Wanted, data: Path) -> Events:
 
 
 def _simulate(wanted: Wanted, data: Path, about: Path) -> None:
+    if min(wanted.events, wanted.days) < 1:
+        sys.exit("--events and --days are at least 1.")
     days = wanted.days + 1
     customers = max(100, round(wanted.events / (wanted.days * EVENTS_PER_CUSTOMER_DAY)))
     command(
@@ -72,6 +74,9 @@ def _simulate(wanted: Wanted, data: Path, about: Path) -> None:
     shutil.rmtree(data / "truth")
     files = sorted((data / "rees46").glob("*.csv"))
     rows, days = _cut(files, wanted.events)
+    if rows < wanted.events or days == len(files):
+        shutil.rmtree(data / "rees46")
+        sys.exit(f"The simulated shop has too few events for {wanted.events:,} and a day after them: more --days.")
     for path in files[days + 1 :]:
         path.unlink()
     next_rows, _ = _cut([files[days]], wanted.events // wanted.days)  # the day right after the history

@@ -152,7 +152,8 @@ def main() -> None:
     if options.seeds:
         found += seed_study(settings, options.seeds)
     ModelStore(settings.home.models).remark(SESSIONS.name, version, [plain(f) for f in found])
-    print(f"SYNTHETIC data; {SESSIONS.name} {version}")
+    print(f"SYNTHETIC data; {SESSIONS.name} {version}. Measured against the chance to buy that the simulator gave each "
+          "session,\nafter so many of its events: value, [95 % interval], and what that chance itself would reach.")
     for f in found:
         ends = "" if np.isnan(f.lower) else f"[{f.lower:+.4f}, {f.upper:+.4f}]"
         beside = "" if np.isnan(f.baseline_value) else f"{f.baseline} {f.baseline_value:+.4f}"

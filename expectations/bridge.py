@@ -16,6 +16,7 @@ import duckdb
 from expectations import sql
 from expectations.reading import read
 from expectations.validation import prepare, verdicts
+from resources.errors import RuleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,16 +29,6 @@ UNKNOWN_DAY = "unknown"
 """The day of a breach in a row that has none."""
 
 _RELATION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class RuleError(RuntimeError):
-    """Rules could not be evaluated; names the table and the rules, and no value of a row."""
-
-    def __init__(self, table: str, rules: tuple[str, ...], why: str) -> None:
-        named = f"rule {', '.join(rules)}: " if rules else ""
-        super().__init__(f"{table}: {named}could not be evaluated: {why}")
-        self.table = table
-        self.rules = rules
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from resources.disk import disk_errors, draft_of
 from resources.failpoints import reach
 from resources.integrity import Problem, sha256_or_nothing
+from resources.lock import exclusive
 
 if TYPE_CHECKING:
     from exports.aggregate import Aggregate
@@ -55,7 +56,8 @@ def powerbi(exports: Path, manifest: Mapping[str, Any]) -> Made:
     from exports.powerbi.project import write_project
     from exports.powerbi.sources import parquet
 
-    done = write_project(exports / "powerbi", parquet(str(exports)))
+    with exclusive(exports):
+        done = write_project(exports / "powerbi", parquet(str(exports)))
     return Made("powerbi", str(manifest["snapshot"]), done.written, done.files, done.edited)
 
 
@@ -79,9 +81,17 @@ def _profile(exports: Path, manifest: Mapping[str, Any], memory_limit: int | Non
 def _made(
     exports: Path, name: str, manifest: Mapping[str, Any], write: Callable[[], Iterable[Path]]
 ) -> Made:
-    """Write an outlet unless it is there, whole and of this snapshot."""
+    """Write an outlet unless it is there, whole and of this snapshot.
+
+    Outlets do not hold the lake, so other processes may be at the same, or clean up after a publication.
+    """
+    with exclusive(exports):
+        return _made_alone(exports, name, str(manifest["snapshot"]), write)
+
+
+def _made_alone(exports: Path, name: str, snapshot: str, write: Callable[[], Iterable[Path]]) -> Made:
     notes = read_notes(exports)
-    told, snapshot = notes.get(name, {}), str(manifest["snapshot"])
+    told = notes.get(name, {})
     if told.get("snapshot") == snapshot and told.get("version") == VERSIONS[name] and not _changed(exports, told):
         return Made(name, snapshot, new=False, files=len(told["files"]))
     written = {p.relative_to(exports).as_posix(): sha256_or_nothing(p) for p in write()}

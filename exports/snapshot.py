@@ -24,6 +24,7 @@ from resources.disk import disk_errors, draft_of, make_folder, sync_path
 from resources.errors import IntegrityError, QualityError, UsageError
 from resources.failpoints import reach
 from resources.lake import Lake
+from resources.lock import exclusive
 from resources.parquet import DataFile
 from resources.settings import Settings
 from resources.stamp import stamp
@@ -275,12 +276,13 @@ def collect(exports: Path, keep: int, current: str = "") -> int:
     """Forget all but the newest snapshots and remove files that none of these names. Returns files removed.
 
     The ``current`` one is the newest, also where the clock was set back.
-    Drafts go as well: only a publication that was killed leaves any, and one publication runs at a time.
+    Drafts go as well: only who was killed leaves any, one publication runs at a time, and outlets are waited for.
     """
     with disk_errors(exports):
         reach("export.clean")
-        for draft in exports.rglob(".*.tmp*"):
-            draft.unlink()
+        with exclusive(exports):
+            for draft in exports.rglob(".*.tmp*"):
+                draft.unlink()
         manifests = sorted((exports / "snapshots").glob("*.json"), key=lambda p: (p.stem == current, p.stem))
         for old in manifests[:-keep]:
             old.unlink()

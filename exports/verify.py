@@ -42,18 +42,22 @@ class SnapshotCheck:
     manifests: set[str] = field(default_factory=set)
     views: bool = False
     current: Manifest | None = None  # if it is whole
+    behind: str = ""  # of a lake that machines share: what another one has published since
 
     def add(self, where: str, what: str) -> None:
         """Note a problem."""
         self.problems.append(Problem(f"exports/{where}", what))
 
 
-def check_snapshots(exports: Path, gold: Gold, sums: Sums) -> SnapshotCheck:
-    """All retained snapshots, the current one and its views. ``gold``: tables whose log is whole, by published name."""
+def check_snapshots(exports: Path, gold: Gold, sums: Sums, *, shared: bool = False) -> SnapshotCheck:
+    """All retained snapshots, the current one and its views. ``gold``: tables whose log is whole, by published name.
+
+    ``shared``: other machines publish from the same lake, too.
+    """
     check = SnapshotCheck()
     kept = sorted((exports / "snapshots").glob("*.json"))
     if not kept and not (exports / CURRENT).exists():
-        if gold.get("refresh_info"):  # written with the first publication
+        if gold.get("refresh_info") and not shared:  # written with the first publication
             check.manifests.add(CURRENT)
             check.add(CURRENT, "no snapshot is there, though gold/refresh_info tells of one: publish again "
                       "(`behavior run`)")  # fmt: skip
@@ -72,7 +76,11 @@ def check_snapshots(exports: Path, gold: Gold, sums: Sums) -> SnapshotCheck:
         if CURRENT not in check.manifests:
             check.current = manifests[CURRENT]
         if check.current is not None:
-            _agree_with_gold(check, gold, con)
+            newer = _published_elsewhere(gold, check.current, con) if shared else ""
+            if newer:
+                check.behind = f"another machine has published since ({newer}): `behavior run` publishes here, too"
+            else:
+                _agree_with_gold(check, gold, con)
         # Where current.json is damaged, the newest manifest tells what it told.
         newest = f"snapshots/{kept[-1].name}" if kept else ""
         shown = check.current or (manifests[newest] if newest and newest not in check.manifests else None)
@@ -221,6 +229,16 @@ def _compare(check: SnapshotCheck, exports: Path, kept: list[Path]) -> None:
     elif (exports / where).read_bytes() != raw:
         check.manifests.update((CURRENT, where))
         check.add(CURRENT, f"it is not what {where} holds, and both look whole")
+
+
+def _published_elsewhere(gold: Gold, current: Manifest, con: duckdb.DuckDBPyConnection) -> str:
+    """The snapshot that gold tells of, where it is another one."""
+    paths = [str(path) for path, _ in gold.get("refresh_info", [])]
+    try:
+        told = con.execute("SELECT max(snapshot) FROM read_parquet($1)", [paths]).fetchone() if paths else None
+    except duckdb.Error:  # a file that cannot be read is told by itself
+        told = None
+    return str(told[0]) if told and told[0] != current["snapshot"] else ""
 
 
 def _agree_with_gold(check: SnapshotCheck, gold: Gold, con: duckdb.DuckDBPyConnection) -> None:

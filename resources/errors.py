@@ -21,6 +21,16 @@ class InputRefusedError(BehaviorError):
     exit_code = 3
 
 
+class RuleError(BehaviorError):
+    """Rules could not be evaluated; names the table and the rules, and no value of a row."""
+
+    def __init__(self, table: str, rules: tuple[str, ...], why: str) -> None:
+        named = f"rule {', '.join(rules)}: " if rules else ""
+        super().__init__(f"{table}: {named}could not be evaluated: {why}")
+        self.table = table
+        self.rules = rules
+
+
 class QualityError(BehaviorError):
     """A blocking rule that failed."""
 

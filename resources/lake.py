@@ -54,6 +54,12 @@ class Lake:
         mirror = mirror_of(self.root)
         return nullcontext() if mirror is None else Lease(self.root, mirror.store).held()
 
+    @property
+    def machine(self) -> str:
+        """This machine's name among those that share the lake in a store; empty where it lies here alone."""
+        mirror = mirror_of(self.root)
+        return "" if mirror is None else Lease(self.root, mirror.store).machine
+
     def recover(self) -> list[str]:
         """Make good what a crash left at the end of any table's log; others may be at work in the lake.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +21,9 @@ from resources.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_PORT, _PATIENCE = 15002, 10  # of Spark Connect; seconds
+_PORTS = {"sc": 15002, "spark": 7077}
+_LISTENS, _ANSWERS = 10, 60  # seconds until somebody must listen, and until a query must be answered
+_REMOTES = re.compile(r"sc://.+|spark://.+|k8s://.+|yarn|local(\[.+\])?|local-cluster\[.+\]")
 _SESSIONS: list[SparkSession] = []
 _REMOTE = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_LOCAL_REMOTE")  # left by a remote session before
 _MOST_TOLD = 200  # characters of Spark's own words
@@ -32,31 +36,35 @@ def spark_session(settings: Settings) -> SparkSession:
     Raises UsageError where there is none to be had, with what to do.
     """
     if importlib.util.find_spec("pyspark") is None:
-        msg = "--engine spark: PySpark is not installed: pip install 'behavior-lakehouse[spark]'."
+        msg = "--engine spark: PySpark is not installed: run `make setup`."
         raise UsageError(msg)
     if _SESSIONS:
         return _SESSIONS[-1]
     remote = settings.spark_remote
+    _require_address(remote)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if not remote and shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
         msg = "--engine spark: a session of this machine needs Java 17. Install it, or name a server: --spark-remote."
         raise UsageError(msg)
     try:
-        if remote.startswith("sc://"):
-            _require_answer(remote)
+        _require_listener(remote)
         made = _connected(remote) if remote.startswith("sc://") else _classic(settings)
-        made.conf.set("spark.sql.session.timeZone", "UTC")
-        made.sql("SELECT 1").collect()
+        _require_answer(made)
     except Exception as error:
-        where, _, secrets = remote.partition(";")  # a token, perhaps, which Spark's own words may repeat
-        why = "" if secrets else "".join(f": {line[:_MOST_TOLD]}" for line in str(error).strip().splitlines()[:1])
-        msg = (
-            f"--engine spark: no session of {where or 'this machine'} ({type(error).__name__}{why}). Check that the "
-            f"server answers there, and that Delta Lake's jars are at hand (setting spark_jars, else {DELTA} by Maven)."
-        )
-        raise UsageError(msg) from error
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(_refused(remote, error)) from error
     _SESSIONS.append(made)
     return made
+
+
+def _refused(remote: str, error: Exception) -> str:
+    """Why there is no session, and what to do."""
+    where, _, secrets = remote.partition(";")  # a token, perhaps, which Spark's own words may repeat
+    why = "" if secrets else "".join(f": {line[:_MOST_TOLD]}" for line in str(error).strip().splitlines()[:1])
+    jars = f"Check that Delta Lake's jars are at hand (setting spark_jars, else {DELTA} by Maven)."
+    check = "Check that a Spark Connect server answers there, with Delta Lake." if remote.startswith("sc://") else jars
+    return f"--engine spark: no session of {where or 'this machine'} ({type(error).__name__}{why}). {check}"
 
 
 @contextmanager
@@ -77,23 +85,78 @@ def stop_sessions() -> None:
             _SESSIONS.pop().stop()
 
 
-def _require_answer(remote: str) -> None:
+def _require_address(remote: str) -> None:
+    """Raises UsageError for what Spark would look for minutes to understand."""
+    if remote and not _REMOTES.fullmatch(remote):
+        msg = (
+            f"--spark-remote {remote.partition(';')[0]!r}: not an address of Spark. Write sc://host:15002 for a Spark "
+            "Connect server, or a cluster's master: spark://host:7077, k8s://https://host:6443, yarn."
+        )
+        raise UsageError(msg)
+
+
+def _require_listener(remote: str) -> None:
     """Spark's client would try for minutes. Raises OSError where nobody listens."""
-    place = urlsplit(remote)
-    with socket.create_connection((place.hostname or "", place.port or _PORT), timeout=_PATIENCE):
-        pass
+    place = urlsplit(remote.partition(";")[0].partition(",")[0])  # of several masters the first
+    if place.scheme in _PORTS:
+        at = place.hostname or "", place.port or _PORTS[place.scheme]
+        with socket.create_connection(at, timeout=_LISTENS):
+            pass
+
+
+def _require_answer(session: SparkSession) -> None:
+    """Ask for a row. Raises TimeoutError where somebody listens who is no Spark: its client waits for ever."""
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            session.conf.set("spark.sql.session.timeZone", "UTC")
+            session.sql("SELECT 1").collect()
+        except Exception as error:  # noqa: BLE001 - raised below
+            failed.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_ANSWERS)
+    if asking.is_alive():
+        msg = f"no answer within {_ANSWERS} s"
+        raise TimeoutError(msg)
+    if failed:
+        raise failed[0]
 
 
 def _connected(remote: str) -> SparkSession:
     from pyspark.sql import SparkSession
 
+    _silence()
     made: SparkSession = SparkSession.builder.remote(remote).getOrCreate()
     return made
+
+
+def _silence() -> None:
+    """PySpark logs every refused query with its text, which may quote a row; what went wrong is ours to tell."""
+    from pyspark.logger import PySparkLogger
+
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(name).disabled = True
+
+
+def _jars(folder: Path) -> str:
+    """The jars of a folder, as Spark wants them. Raises UsageError where Delta Lake's are not among them."""
+    found = sorted(folder.glob("*.jar"))
+    if not any(path.name.startswith("delta-spark") for path in found):
+        msg = (
+            f"spark_jars {str(folder)!r}: there are no jars of Delta Lake in {folder.resolve()}. Name a folder that "
+            f"has {DELTA} and what it needs, or leave the setting away: Spark then asks Maven for them."
+        )
+        raise UsageError(msg)
+    return ",".join(map(str, found))
 
 
 def _classic(settings: Settings) -> SparkSession:
     from pyspark.sql import SparkSession
 
+    _silence()
     scratch, jars = settings.home.staging / "spark", settings.spark_jars
     options = {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -104,7 +167,7 @@ def _classic(settings: Settings) -> SparkSession:
         "spark.log.level": "ERROR",
     }
     if jars:
-        options["spark.jars"] = ",".join(str(p) for p in sorted(Path(jars).glob("*.jar")))
+        options["spark.jars"] = _jars(Path(jars))
     else:
         options["spark.jars.packages"] = DELTA
     if not settings.spark_remote:

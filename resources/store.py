@@ -122,7 +122,8 @@ class _Place:
         why = f"{found} ({', '.join(details)})" if details else found
         remedy = "" if self.kind == "file" else (f" and can be reached: the setting {ENDPOINT} names its server, the "
                                                  f"environment holds {_CREDENTIALS[self.kind]}")  # fmt: skip
-        return StoreError(f"{self.url}: {why}. See that it exists{remedy}, and run the same command again.")
+        see = f"See that it exists (the setting lake_store){remedy}, and run the same command again."
+        return StoreError(f"{self.url}: {why}. {see}")
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -160,7 +161,7 @@ class Store:
         try:
             import obstore  # noqa: F401
         except ImportError as error:
-            msg = f"{place.url}: obstore cannot be loaded. Install the extra, pip install 'behavior-lakehouse[cloud]'."
+            msg = f"{place.url}: obstore cannot be loaded. Install the extra: pip install '.[cloud]' in the repository."
             raise StoreError(msg) from error
         return cls(place)
 

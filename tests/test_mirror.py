@@ -664,6 +664,27 @@ def test_two_machines_make_what_one_makes(machines: Machines, tmp_path: Path) ->
     assert Chain.at(machines.home("one")).hashes() == alone.hashes(), "the first machine sees what the second did"
 
 
+def test_what_another_machine_keeps_is_no_damage(machines: Machines) -> None:
+    """Its originals are told and not missed, nor is what it published since; one's own are missed."""
+    told = {}
+    for name in ("one", "two"):
+        done = run_cli("verify", "--home", machines.home(name), "--json")
+        assert done.code == 0, done.out
+        told[name] = json.loads(done.out)["elsewhere"]
+    theirs = "archive: the originals of 1 deliveries are kept by other machines"
+    assert told["two"] == [theirs]
+    assert told["one"][0] == theirs
+    assert "another machine has published since" in told["one"][1]
+    (original,) = (machines.home("two") / "archive" / "rees46").iterdir()
+    moved = original.rename(machines.base / "moved")
+    try:
+        done = run_cli("verify", "--home", machines.home("two"), "--json")
+    finally:
+        moved.rename(original)
+    assert done.code == 5
+    assert original.name in json.dumps(json.loads(done.out)["problems"])
+
+
 def test_a_run_with_nothing_to_do_fetches_little(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     home = machines.home("two")
     Lake(home / "lake").evict(0)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,8 @@ from behavior_assets.definitions import build_definitions
 from behavior_assets.outlets_cli import shown
 from exports import outlets
 from exports.measures.catalog import measures
-from exports.snapshot import read_manifest
+from exports.snapshot import collect, read_manifest
+from resources.disk import draft_of
 from resources.errors import StorageError
 from resources.failpoints import armed
 from resources.settings import load_settings
@@ -232,3 +236,26 @@ def test_a_project_for_a_database_goes_to_an_empty_folder(tmp_path: Path) -> Non
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     refused = run_cli(*words, "--out", tmp_path / "mine")
     assert (refused.code, "something else in it" in refused.err) == (2, True)
+
+
+def test_a_clean_up_waits_for_an_outlet_of_another_process(tmp_path: Path) -> None:
+    """Outlets do not hold the lake: what they are writing is no draft of somebody who was killed."""
+    target, writing, go_on = tmp_path / "report.html", threading.Event(), threading.Event()
+
+    def write() -> list[Path]:
+        with draft_of(target) as draft:
+            draft.write_text("the week", "utf-8")
+            writing.set()
+            go_on.wait(60)
+        return [target]
+
+    with ThreadPoolExecutor(2) as others:
+        made = others.submit(outlets._made, tmp_path, "report", {"snapshot": "20240501T000000Z"}, write)
+        assert writing.wait(60)
+        cleaned = others.submit(collect, tmp_path, 3)
+        with suppress(TimeoutError):  # time to do harm
+            cleaned.result(0.5)
+        go_on.set()
+        assert made.result().new
+        cleaned.result()
+    assert target.read_text("utf-8") == "the week"

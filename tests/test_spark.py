@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -19,9 +19,7 @@ import pytest
 
 from behavior_assets.simulation.shop import ShopConfig, simulate
 from behavior_assets.star import build, dimensions
-from behavior_assets.star.order import OF_THIS_PROCESS
 from behavior_assets.tables import all_tables
-from expectations.rules import load_rules
 from expectations.spark import of_spark
 from resources.compute import DuckDB
 from resources.engine import engine
@@ -38,7 +36,7 @@ from tests.conftest import (
     write_rees46,
 )
 from tests.servers import free_port
-from tests.sparks import require_spark, sail, spark
+from tests.sparks import JARS, break_a_session, require_spark, sail, spark, verdicts
 
 ONLINE_RETAIL_DAYS = 12
 
@@ -101,12 +99,7 @@ def test_spark_itself_makes_the_same_tables(tmp_path: Path) -> None:
         chains.append(chain)
         others.append(unmade_twin(chain, tmp_path / f"{deliver.__name__}-other"))
     homes = [str(other.settings.home.root) for other in others]
-    (tmp_path / "spark-defaults.conf").write_text(SMALL)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.sparks", *homes], check=False, capture_output=True, text=True, cwd=REPOSITORY,
-        env=os.environ | {"SPARK_CONF_DIR": str(tmp_path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    by_spark_itself(tmp_path, "-m", "tests.sparks", "build", *homes)
     for chain, other in zip(chains, others, strict=True):
         assert (other.silver_hashes(), other.hashes()) == (chain.silver_hashes(), chain.hashes())
 
@@ -169,48 +162,43 @@ def test_rules_say_the_same(server: str, tmp_path: Path) -> None:
     chain = Chain.at(tmp_path / "home")
     made_up(chain, tmp_path / "in")
     chain.build()
-    sessions = chain.table("silver/sessions")
-    day, *_ = sessions.parts()
-    rows = pq.read_table(sessions.absolute(sessions.parts()[day])[0], partitioning=None)
-    bad = {"events": -1, "revenue": None, "split_reason": "boredom", "session_key": rows["session_key"][1].as_py()}
-    broken = pa.Table.from_pylist([rows.slice(0, 1).to_pylist()[0] | bad], schema=sessions.spec.schema)
-    sessions.commit([sessions.write(day, "broken", [broken, rows.slice(1)])])
-    make = spark(chain.settings, server)
-    found = {}
+    break_a_session(chain)
     with engine(chain.settings) as backend:
-        for compute in (DuckDB(backend), make(backend)):
-            for spec in all_tables():
-                if not spec.name.startswith(("silver/sessions", "silver/c", "silver/p", "gold/dim_", "gold/f")):
-                    continue
-                if spec.name.removeprefix("gold/") in OF_THIS_PROCESS:
-                    continue
-                table, rules = chain.lake.table(spec), load_rules(spec.name)
-                related = {r.to_table for r in rules.rules if r.kind == "references"}
-                told = compute.judge(table, table.files(), [chain.table(n) for n in sorted(related)], rules)
-                found[type(compute).__name__, spec.name] = [(r.rule.name, r.passed, r.unexpected, r.failed_days)
-                                                            for r in told]  # fmt: skip
-                # As where only some parts changed: one file's rows, and what shares their keys with the others.
-                some = table.files()[:1]
-                asked = [(some, rules.rules, None)]
-                asked += [(table.files(), (r,), (some, r.columns)) for r in rules.rules if r.kind == "unique"]
-                for files, chosen, sharing in asked:
-                    others = [chain.table(n) for n in sorted(related)]
-                    told = compute.judge(table, files, others, replace(rules, rules=chosen), sharing)
-                    found[type(compute).__name__, spec.name] += [
-                        (r.rule.name, r.passed, r.unexpected, r.failed_days) for r in told
-                    ]
-    names = {table for _, table in found}
-    assert {n: found["Spark", n] for n in names} == {n: found["DuckDB", n] for n in names}
-    assert sum(not passed for _, passed, *_ in found["Spark", "silver/sessions"]) > 1
+        here, there = verdicts(chain, DuckDB(backend)), verdicts(chain, spark(chain.settings, server)(backend))
+    assert there == here
+    assert sum(not passed for _, passed, *_ in there["silver/sessions"]) > 1
+
+
+@pytest.mark.timeout(1200)
+def test_rules_say_the_same_on_spark_itself(tmp_path: Path) -> None:
+    """Whose dates and intervals are not Sail's."""
+    require_spark()
+    chain = Chain.at(tmp_path / "home")
+    ga4(chain, tmp_path / "in")
+    chain.build()
+    break_a_session(chain)
+    with engine(chain.settings) as backend:
+        here = verdicts(chain, DuckDB(backend))
+    there = json.loads(by_spark_itself(tmp_path, "-m", "tests.sparks", "judge", str(chain.settings.home.root)))
+    assert there == here
+    assert sum(not passed for _, passed, *_ in there["silver/sessions"]) > 1
+
+
+@pytest.mark.timeout(1200)
+def test_a_run_of_the_command_on_spark_itself(tmp_path: Path) -> None:
+    """A session of this machine, as the documentation shows it."""
+    require_spark()
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "behavior.toml").write_text(f'spark_jars = "{JARS}"\n')
+    by_spark_itself(tmp_path, "-m", "behavior_assets.cli", "run", "--home", str(home), "--format", "rees46",
+                    "--source", str(two_events(tmp_path)), "--engine", "spark")  # fmt: skip
+    assert published(home, "SELECT count(*), sum(revenue_net) FROM fact_sales") == [(1, Decimal("9.9900"))]
 
 
 def test_a_run_of_the_command(server: str, tmp_path: Path) -> None:
     """The star is published as by DuckDB, and a second run changes nothing."""
-    file = write_rees46(tmp_path / "a.csv", [
-        rees46_row("2024-05-01 10:00:00", "view", "1", "7", session="a"),
-        rees46_row("2024-05-01 10:01:00", "purchase", "1", "7", session="a"),
-    ])  # fmt: skip
-    home = tmp_path / "home"
+    file, home = two_events(tmp_path), tmp_path / "home"
     arguments = ("run", "--home", home, "--format", "rees46", "--source", file, "--json")
     told = [run_cli(*arguments, "--engine", "spark", "--spark-remote", server) for _ in range(2)]
     assert [t.code for t in told] == [0, 0], told[0].err
@@ -239,6 +227,37 @@ def test_a_remote_of_the_shell_waits_for_the_engine(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("BEHAVIOR_SPARK_REMOTE", "sc://x")
     told = run_cli("run", "--home", tmp_path / "home", "--engine", "duckdb")
     assert "--spark-remote" not in told.err
+
+
+@pytest.mark.parametrize("remote", ["127.0.0.1:15002", "sc://", "http://x"])
+def test_what_is_no_address_is_told_at_once(tmp_path: Path, remote: str) -> None:
+    told = run_cli("run", "--home", tmp_path / "home", "--engine", "spark", "--spark-remote", remote)
+    assert told.code == 2
+    assert f"--spark-remote {remote!r}: not an address of Spark" in told.err
+
+
+def test_who_listens_and_does_not_answer_is_told(tmp_path: Path) -> None:
+    """And the command ends, though Spark's client goes on waiting."""
+    require_packages("pyspark")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        remote = f"sc://127.0.0.1:{silent.getsockname()[1]}"
+        code = "from resources import spark_session as s; s._ANSWERS = 1; import behavior_assets.cli as c; c.main()"
+        command = [sys.executable, "-c", code, "run", "--home", str(tmp_path / "home"), "--engine", "spark"]
+        done = subprocess.run(
+            [*command, "--spark-remote", remote], check=False, capture_output=True, text=True, cwd=REPOSITORY,
+        )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert f"no session of {remote} (TimeoutError: no answer within 1 s)" in done.stderr
+
+
+def test_jars_that_are_not_there_are_told(tmp_path: Path) -> None:
+    require_spark()
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "behavior.toml").write_text(f'spark_jars = "{tmp_path}"\n')
+    told = run_cli("run", "--home", home, "--engine", "spark")
+    assert told.code == 2
+    assert "there are no jars of Delta Lake in" in told.err
 
 
 def test_no_token_is_told(tmp_path: Path) -> None:
@@ -271,6 +290,25 @@ def test_rules_in_the_words_of_spark() -> None:
     assert of_spark("WITH a AS NOT MATERIALIZED (SELECT * FROM b) SELECT regexp_full_match(c, 'x|y') FROM a") == (
         "WITH a AS (SELECT * FROM b) SELECT c RLIKE '\\\\A(?:x|y)\\\\z' FROM a"
     )
+
+
+def two_events(folder: Path) -> Path:
+    """A file of a view and a purchase."""
+    return write_rees46(folder / "a.csv", [
+        rees46_row("2024-05-01 10:00:00", "view", "1", "7", session="a"),
+        rees46_row("2024-05-01 10:01:00", "purchase", "1", "7", session="a"),
+    ])  # fmt: skip
+
+
+def by_spark_itself(folder: Path, *command: str) -> str:
+    """What Python says in a process of its own, and whose Spark compiles nothing."""
+    (folder / "spark-defaults.conf").write_text(SMALL)
+    done = subprocess.run(
+        [sys.executable, *command], check=False, capture_output=True, text=True, cwd=REPOSITORY,
+        env=os.environ | {"SPARK_CONF_DIR": str(folder)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
 
 
 def twin(chain: Chain, home: Path) -> Chain:

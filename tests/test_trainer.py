@@ -115,7 +115,7 @@ def test_packages_that_are_not_installed_are_named(tmp_path: Path) -> None:
 
     ended = train(replace(recipe(found()), train=missing), ModelStore(tmp_path), None, about(), 7)
     assert ended["outcome"] == NOT_ENOUGH
-    assert ended["reason"].endswith("pip install 'behavior-lakehouse[models]' (tensorflow)")
+    assert ended["reason"].endswith("pip install '.[models]' in the repository (tensorflow)")
 
 
 def test_every_model_has_a_row_and_keys_are_those_of_the_engine(tmp_path: Path) -> None:

@@ -29,7 +29,10 @@ from resources.settings import Home
 
 DIGITS = 16
 LEDGER, MAPPINGS = "ledger", "mappings"
-KEPT_KEY = "behavior.archive"  # in the metadata of bronze's commits: the batch's originals go to the archive
+# In the metadata of bronze's commits: the batch's originals go to the archive, of which machine where several share
+# the lake.
+KEPT_KEY = "behavior.archive"
+HERE = "yes"
 _NAME = re.compile(rf"([0-9a-f]{{{DIGITS}}})-(.+)", re.DOTALL)
 
 

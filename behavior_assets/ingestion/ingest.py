@@ -65,6 +65,7 @@ class Ingestion:
     ) -> None:
         self.bronze = lake.table(BRONZE_EVENTS)
         self.quarantine = lake.table(QUARANTINE_EVENTS)
+        self.machine = lake.machine
         self.settings = settings
         self.con = connection
         self.now_us = now_us
@@ -288,7 +289,7 @@ class Ingestion:
             self.bronze.commit(
                 batch.written, replace=False, batch=told,
                 metadata={ledger.LEDGER_KEY: ledger.encode(entries), ZONE_KEY: self.settings.timezone,
-                          **({archive.KEPT_KEY: "yes"} if self.settings.archive else {})},
+                          **({archive.KEPT_KEY: self.machine or archive.HERE} if self.settings.archive else {})},
             )  # fmt: skip
         except ConflictError:
             self._unlink(batch.written)

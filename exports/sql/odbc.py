@@ -20,7 +20,7 @@ def connect(target: Target) -> tuple[Session, str]:
     try:
         import pyodbc
     except ImportError as error:
-        msg = ("--odbc: pyodbc cannot be loaded. Install the extra, pip install 'behavior-lakehouse[sql]', and on "
+        msg = ("--odbc: pyodbc cannot be loaded. Install the extra, pip install '.[sql]' in the repository, and on "
                "Debian the package unixodbc.")  # fmt: skip
         raise PublishError(msg) from error
     try:

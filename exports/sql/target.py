@@ -19,7 +19,7 @@ _DRIVERS = {
     "mysql": ("mysql+pymysql", "pymysql"), "mariadb": ("mysql+pymysql", "pymysql"),
     "mssql": ("mssql+pyodbc", "pyodbc"), "sqlite": ("sqlite+pysqlite", "sqlite3"),
 }  # fmt: skip
-_EXTRA = "Install the extra: pip install 'behavior-lakehouse[sql]'."
+_EXTRA = "Install the extra: pip install '.[sql]' in the repository."
 
 
 @dataclass(frozen=True)
