@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _PORTS = {"sc": 15002, "spark": 7077}
-_LISTENS, _ANSWERS = 10, 60  # seconds until somebody must listen, and until a query must be answered
+_LISTENS, _ANSWERS = 10, 30  # seconds until somebody must listen, and until that must be a server
 _REMOTES = re.compile(r"sc://.+|spark://.+|k8s://.+|yarn|local(\[.+\])?|local-cluster\[.+\]")
 _SESSIONS: list[SparkSession] = []
 _REMOTE = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_LOCAL_REMOTE")  # left by a remote session before
@@ -49,7 +48,8 @@ def spark_session(settings: Settings) -> SparkSession:
     try:
         _require_listener(remote)
         made = _connected(remote) if remote.startswith("sc://") else _classic(settings)
-        _require_answer(made)
+        made.conf.set("spark.sql.session.timeZone", "UTC")
+        made.sql("SELECT 1").collect()
     except Exception as error:
         if isinstance(error, UsageError):
             raise
@@ -104,31 +104,26 @@ def _require_listener(remote: str) -> None:
             pass
 
 
-def _require_answer(session: SparkSession) -> None:
-    """Ask for a row. Raises TimeoutError where somebody listens who is no Spark: its client waits for ever."""
-    failed: list[Exception] = []
+def _require_server(remote: str) -> None:
+    """Raises TimeoutError where somebody listens who does not speak gRPC: Spark's client would wait for ever."""
+    import grpc
+    from pyspark.sql.connect.client import DefaultChannelBuilder
 
-    def ask() -> None:
-        try:
-            session.conf.set("spark.sql.session.timeZone", "UTC")
-            session.sql("SELECT 1").collect()
-        except Exception as error:  # noqa: BLE001 - raised below
-            failed.append(error)
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(_ANSWERS)
-    if asking.is_alive():
+    channel = DefaultChannelBuilder(remote).toChannel()
+    try:
+        grpc.channel_ready_future(channel).result(timeout=_ANSWERS)
+    except grpc.FutureTimeoutError:
         msg = f"no answer within {_ANSWERS} s"
-        raise TimeoutError(msg)
-    if failed:
-        raise failed[0]
+        raise TimeoutError(msg) from None
+    finally:
+        channel.close()
 
 
 def _connected(remote: str) -> SparkSession:
     from pyspark.sql import SparkSession
 
     _silence()
+    _require_server(remote)
     made: SparkSession = SparkSession.builder.remote(remote).getOrCreate()
     return made
 

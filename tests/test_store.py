@@ -469,7 +469,7 @@ def test_a_forked_process_is_told_instead_of_left_waiting(at: Callable[[str], St
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(StoreError, match=r"^s3://bucket: .*behavior-lakehouse\[cloud\]"):
+    with pytest.raises(StoreError, match=r"^s3://bucket: .*pip install '\.\[cloud\]'"):
         Store.at("s3://bucket")
 
 
