@@ -33,6 +33,7 @@ from tests.conftest import (
     require_packages,
     require_shared,
     run_cli,
+    same_key,
     write_rees46,
 )
 from tests.servers import free_port
@@ -204,6 +205,26 @@ def test_a_run_of_the_command(server: str, tmp_path: Path) -> None:
     assert [t.code for t in told] == [0, 0], told[0].err
     assert published(home, "SELECT count(*), sum(revenue_net) FROM fact_sales") == [(1, Decimal("9.9900"))]
     assert len({json.loads(t.out)["snapshot"] for t in told}) == 1
+
+
+def test_a_machine_that_joins_a_lake_in_a_store_may_use_spark(server: str, tmp_path: Path) -> None:
+    """What it has not fetched yet is there when Spark reads it, and what Spark writes goes to the store."""
+    (tmp_path / "store").mkdir()
+    homes = [tmp_path / "one", tmp_path / "two"]
+    for home in homes:
+        home.mkdir()
+        (home / "behavior.toml").write_text(f'lake_store = "file://{tmp_path}/store"\n')
+    for day, home, engine_of in zip((1, 2), homes, ((), ("--engine", "spark", "--spark-remote", server)), strict=True):
+        file = write_rees46(tmp_path / f"{day}.csv", [
+            rees46_row(f"2024-05-0{day} 10:00:00", "purchase", "1", "7", session=f"s{day}"),
+        ])  # fmt: skip
+        told = run_cli("run", "--home", home, "--format", "rees46", "--source", file, *engine_of)
+        assert told.code == 0, told.err
+        if home == homes[0]:
+            same_key(home, homes[1])
+    for home in homes[::-1]:
+        assert run_cli("run", "--home", home).code == 0
+        assert published(home, "SELECT count(*), sum(revenue_net) FROM fact_sales") == [(2, Decimal("19.9800"))]
 
 
 def test_no_spark_is_told_before_anything_is_taken_in(tmp_path: Path) -> None:
