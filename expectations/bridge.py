@@ -58,7 +58,7 @@ def evaluate(
     row. An unread result of the connection is lost, and one thread at a time may use it.
     """
     if not _RELATION.fullmatch(relation):
-        raise RuleError(rules.table, (), "the name of the relation is not a plain identifier")
+        raise RuleError.of(rules.table, (), "the name of the relation is not a plain identifier")
     return DuckDBEvaluation(connection, relation, rules).results()
 
 
@@ -127,11 +127,11 @@ class Evaluation(ABC):
         if column not in self.types:
             if column in self.wanted:  # then a rule says so, which is better than an error
                 return None
-            raise RuleError(self.rules.table, (), f"there is no day column {column!r}")
+            raise RuleError.of(self.rules.table, (), f"there is no day column {column!r}")
         day = sql.day_expression(column, self.types[column])
         if day is None:
             why = f"the day column {column!r} is of type {self.types[column]}"
-            raise RuleError(self.rules.table, (), why)
+            raise RuleError.of(self.rules.table, (), why)
         return day
 
     def _missing(self, columns: Iterable[str]) -> list[str]:
@@ -167,7 +167,7 @@ class Evaluation(ABC):
         rows = self._read((rule.name,), self._over_relation(sql.count_by_day(query, None)))
         if not rows:
             why = "great-expectations calls it broken, but no row breaks it"
-            raise RuleError(self.rules.table, (rule.name,), why)
+            raise RuleError.of(self.rules.table, (rule.name,), why)
         return rows[0][1], {}
 
     def _days(self, rule: Rule, query: str) -> dict[str, int]:
@@ -215,7 +215,7 @@ class DuckDBEvaluation(Evaluation):
             return read(self.connection, query)[1]
         except duckdb.Error as error:  # its text is safe to pass on
             why = f"{type(error).__name__}: {error}"
-            raise RuleError(self.rules.table, names, why) from None
+            raise RuleError.of(self.rules.table, names, why) from None
 
     def _names(self, query: str) -> set[str]:
         return {row[0] for row in self._read((), f"DESCRIBE {query}")}
@@ -243,4 +243,4 @@ class DuckDBEvaluation(Evaluation):
             if rule.kind not in {"columns", "row_count"}:
                 self._read((rule.name,), self._over_relation(sql.any_breach(rule)))
         names = tuple(rule.name for rule in rules)
-        raise RuleError(self.rules.table, names, "great-expectations raised an exception")
+        raise RuleError.of(self.rules.table, names, "great-expectations raised an exception")

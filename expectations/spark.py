@@ -69,7 +69,7 @@ class SparkEvaluation(Evaluation):
             return self._ask(query)
         except Exception as error:  # noqa: BLE001 - py4j, Spark Connect and Sail have errors of their own
             why = type(error).__name__
-        raise RuleError(self.rules.table, names, why)
+        raise RuleError.of(self.rules.table, names, why)
 
     def _understands(self, query: str) -> bool:
         try:

@@ -24,11 +24,12 @@ class InputRefusedError(BehaviorError):
 class RuleError(BehaviorError):
     """Rules could not be evaluated; names the table and the rules, and no value of a row."""
 
-    def __init__(self, table: str, rules: tuple[str, ...], why: str) -> None:
+    @classmethod
+    def of(cls, table: str, rules: tuple[str, ...], why: str) -> RuleError:
+        """Some rules of a table, or all of them."""
         named = f"rule {', '.join(rules)}: " if rules else ""
-        super().__init__(f"{table}: {named}could not be evaluated: {why}")
-        self.table = table
-        self.rules = rules
+        return cls(f"{table}: {named}could not be evaluated: {why}. What follows from the table was not made. "
+                   "Either the rule is wrong, or this engine does not understand it.")  # fmt: skip
 
 
 class QualityError(BehaviorError):

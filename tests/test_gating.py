@@ -116,6 +116,19 @@ def test_a_broken_gold_table_is_not_published(tmp_path: Path, monkeypatch: pytes
     assert published(home, "SELECT count(*) FROM fact_session") == [(4,)]
 
 
+def test_a_rule_that_cannot_be_asked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its table, in a sentence, and without what it would have compared."""
+    file = tmp_path / "first.csv"
+    file.write_text(THREE_DAYS, "utf-8")
+    rule = {"name": "numbers", "kind": "holds", "condition": "CAST(source AS INTEGER) > 0"}
+    with_rule(monkeypatch, "silver/sessions", rule)
+    code, told, words = run(tmp_path / "home", "--format", "rees46", "--source", file)
+    assert code == 1
+    assert "silver/sessions: rule numbers: could not be evaluated: ConversionException: details withheld" in words
+    assert told["failure"] in words
+    assert "unexpected" not in words
+
+
 def test_a_run_that_died_between_silver_and_sessions_is_made_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
