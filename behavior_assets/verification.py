@@ -28,6 +28,7 @@ from behavior_assets.quality import QUALITY_DAYS, held_days
 from behavior_assets.tables import DAY_TABLES, ORIGINALS, all_tables
 from exports import outlets
 from exports.contract import gold, published
+from exports.snapshot import PUBLISHER, alone
 from exports.verify import SnapshotCheck, check_snapshots
 from resources.commits import Commit, Log, live_files, number_of
 from resources.errors import IntegrityError, UsageError
@@ -135,7 +136,7 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     archive = audit.check_archive(home, entries if bronze is not None else [], archived if settings.archive else (),
                                   sums)  # fmt: skip
     progress("exports")
-    exports = check_snapshots(home.exports, _gold(checks), sums, shared=bool(lake.machine))
+    exports = check_snapshots(home.exports, _gold(checks), sums, elsewhere=_published_elsewhere(lake, checks))
     progress("models")
     problems += outlets.problems(home.exports)
     problems += [*archive.problems, *exports.problems, *ModelStore(home.models).problems(), *unfinished.problems(home)]
@@ -143,7 +144,7 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     if key:
         where = key_place(settings).removeprefix(f"{home.root}{os.sep}")
         problems.append(Problem(where, key, repair=False))
-    elsewhere = [f"archive: the originals of {len(others)} deliveries are kept by other machines"] if others else []
+    elsewhere = [f"archive: the originals of {len(others)} batches are kept by other machines"] if others else []
     elsewhere += [f"exports: {exports.behind}"] if exports.behind else []
     return Inspection(checks, problems, archive, exports, key, entries, orphans, elsewhere)
 
@@ -151,11 +152,22 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
 def _archived(commits: Iterable[Commit], home: Home, machine: str) -> tuple[set[str], set[str]]:
     """Batches whose originals were put into this home's archive, and into those of other machines."""
     kept = {e.batch_id: str(c.info[KEPT_KEY]) for c, batch in batches_of(commits) for e in batch if KEPT_KEY in c.info}
+    if not machine:  # the lake is in no store, or not any more
+        return set(kept), set()
+    ours = {batch for batch, where in kept.items() if where == machine}
     nameless = {batch for batch, where in kept.items() if where == HERE}
-    # They are from before the lake went to a store: of the one machine that it was on, which still knows some of them.
-    ours = nameless if not machine or nameless & noted(home) else set()
-    ours |= {batch for batch, where in kept.items() if where == machine}
+    # From before the lake went to a store: of another machine where this one knows none of them, and there is another.
+    if nameless & noted(home) or kept.keys() == nameless | ours:
+        ours |= nameless
     return ours, kept.keys() - ours
+
+
+def _published_elsewhere(lake: Lake, checks: Mapping[str, TableCheck]) -> bool:
+    """Whether the last snapshot is that of another machine, with which this one shares the lake."""
+    info = checks.get("gold/refresh_info")
+    if not lake.machine or info is None or not info.sound:
+        return False
+    return info.table.recorded(PUBLISHER) not in {None, "", lake.machine}
 
 
 def _in_store(check: TableCheck) -> list[Problem]:
@@ -317,4 +329,6 @@ def verify_at_rest(settings: Settings, progress: Callable[[str], None] = lambda 
             stack.enter_context(exclusive(settings.home.dagster))
         if os.access(settings.home.lake, os.W_OK):
             stack.enter_context(Lake(settings.home.lake).alone())
+        if os.access(settings.home.exports, os.W_OK):
+            stack.enter_context(alone(settings.home.exports))
         return verify_home(settings, progress)

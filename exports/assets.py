@@ -14,7 +14,7 @@ from behavior_assets.sessions.sessionise import SILVER_SESSIONS
 from behavior_assets.star.order import GOLD_INPUTS
 from exports import outlets
 from exports.database import publish_to_setting
-from exports.snapshot import Manifest, current_manifest, data_through, publish
+from exports.snapshot import Manifest, alone, current_manifest, data_through, publish
 from resources.home import HomeResource
 from resources.settings import Settings
 
@@ -70,7 +70,8 @@ def _outlets(condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:  #
                   automation_condition=condition, freshness_policy=fresh, description=description)  # fmt: skip
         def outlet(home: HomeResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
             settings = home.settings()
-            done = make(settings, current_manifest(settings.home.exports))
+            with alone(settings.home.exports):
+                done = make(settings, current_manifest(settings.home.exports))
             return dg.MaterializeResult(metadata={
                 "of_snapshot": done.snapshot, "made_now": done.new, "files": done.files, "edited": done.edited,
             })  # fmt: skip

@@ -1,6 +1,7 @@
 """What is made of a snapshot for people: which files, of which snapshot, and whether they are still those.
 
-``outlets.json`` notes it, so that an outlet is made once for a snapshot, again after damage, and never half.
+``outlets.json`` notes it, so that an outlet is made once for a snapshot, again after damage, and never half. Whoever
+makes any has the exports alone (``snapshot.alone``) from before it asks which snapshot is the current one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from resources.disk import disk_errors, draft_of
 from resources.failpoints import reach
 from resources.integrity import Problem, sha256_or_nothing
-from resources.lock import exclusive
 
 if TYPE_CHECKING:
     from exports.aggregate import Aggregate
@@ -56,8 +56,7 @@ def powerbi(exports: Path, manifest: Mapping[str, Any]) -> Made:
     from exports.powerbi.project import write_project
     from exports.powerbi.sources import parquet
 
-    with exclusive(exports):
-        done = write_project(exports / "powerbi", parquet(str(exports)))
+    done = write_project(exports / "powerbi", parquet(str(exports)))
     return Made("powerbi", str(manifest["snapshot"]), done.written, done.files, done.edited)
 
 
@@ -81,17 +80,9 @@ def _profile(exports: Path, manifest: Mapping[str, Any], memory_limit: int | Non
 def _made(
     exports: Path, name: str, manifest: Mapping[str, Any], write: Callable[[], Iterable[Path]]
 ) -> Made:
-    """Write an outlet unless it is there, whole and of this snapshot.
-
-    Outlets do not hold the lake, so other processes may be at the same, or clean up after a publication.
-    """
-    with exclusive(exports):
-        return _made_alone(exports, name, str(manifest["snapshot"]), write)
-
-
-def _made_alone(exports: Path, name: str, snapshot: str, write: Callable[[], Iterable[Path]]) -> Made:
+    """Write an outlet unless it is there, whole and of this snapshot."""
     notes = read_notes(exports)
-    told = notes.get(name, {})
+    told, snapshot = notes.get(name, {}), str(manifest["snapshot"])
     if told.get("snapshot") == snapshot and told.get("version") == VERSIONS[name] and not _changed(exports, told):
         return Made(name, snapshot, new=False, files=len(told["files"]))
     written = {p.relative_to(exports).as_posix(): sha256_or_nothing(p) for p in write()}

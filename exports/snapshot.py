@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from resources.settings import Settings
 from resources.stamp import stamp
 from resources.table import LakeTable
 
+PUBLISHER = "behavior.publisher"  # in the metadata of refresh_info's commits: the machine, where several share the lake
 SCHEMA_VERSION = 1
 Manifest = dict[str, Any]
 
@@ -161,7 +163,8 @@ def _write_refresh_info(lake: Lake, snapshot: str, now: datetime, through: date,
     table = lake.table(gold("refresh_info"))
     row = {"snapshot": snapshot, "published_at": now.astimezone(UTC).replace(tzinfo=None), "data_through": through,
            "is_synthetic": "Yes" if synthetic else "No"}  # fmt: skip
-    table.commit([table.write("all", "refresh", [pa.Table.from_pylist([row], schema=table.spec.schema)])])
+    written = table.write("all", "refresh", [pa.Table.from_pylist([row], schema=table.spec.schema)])
+    table.commit([written], metadata={PUBLISHER: lake.machine})
     return table
 
 
@@ -272,17 +275,26 @@ def add_views(con: duckdb.DuckDBPyConnection, exports: Path, manifest: Mapping[s
         con.execute(f'CREATE VIEW "{name}" AS {_rows(exports, entry)}')
 
 
+@contextmanager
+def alone(exports: Path) -> Iterator[None]:
+    """Make or remove what lies below ``exports/`` while nobody else does: outlets do not hold the lake meanwhile.
+
+    Who has the lake may ask for this, and not the other way round.
+    """
+    with disk_errors(exports), exclusive(exports):
+        yield
+
+
 def collect(exports: Path, keep: int, current: str = "") -> int:
     """Forget all but the newest snapshots and remove files that none of these names. Returns files removed.
 
     The ``current`` one is the newest, also where the clock was set back.
     Drafts go as well: only who was killed leaves any, one publication runs at a time, and outlets are waited for.
     """
-    with disk_errors(exports):
+    with alone(exports):
         reach("export.clean")
-        with exclusive(exports):
-            for draft in exports.rglob(".*.tmp*"):
-                draft.unlink()
+        for draft in exports.rglob(".*.tmp*"):
+            draft.unlink()
         manifests = sorted((exports / "snapshots").glob("*.json"), key=lambda p: (p.stem == current, p.stem))
         for old in manifests[:-keep]:
             old.unlink()

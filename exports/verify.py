@@ -50,15 +50,17 @@ class SnapshotCheck:
         self.problems.append(Problem(f"exports/{where}", what))
 
 
-def check_snapshots(exports: Path, gold: Gold, sums: Sums, *, shared: bool = False) -> SnapshotCheck:
+def check_snapshots(exports: Path, gold: Gold, sums: Sums, *, elsewhere: bool = False) -> SnapshotCheck:
     """All retained snapshots, the current one and its views. ``gold``: tables whose log is whole, by published name.
 
-    ``shared``: other machines publish from the same lake, too.
+    ``elsewhere``: it was another machine that published last from the same lake.
     """
     check = SnapshotCheck()
     kept = sorted((exports / "snapshots").glob("*.json"))
     if not kept and not (exports / CURRENT).exists():
-        if gold.get("refresh_info") and not shared:  # written with the first publication
+        if elsewhere:
+            check.behind = "another machine has published: `behavior run` publishes here, too"
+        elif gold.get("refresh_info"):  # written with the first publication
             check.manifests.add(CURRENT)
             check.add(CURRENT, "no snapshot is there, though gold/refresh_info tells of one: publish again "
                       "(`behavior run`)")  # fmt: skip
@@ -77,7 +79,7 @@ def check_snapshots(exports: Path, gold: Gold, sums: Sums, *, shared: bool = Fal
         if CURRENT not in check.manifests:
             check.current = manifests[CURRENT]
         if check.current is not None:
-            newer = _published_elsewhere(gold, check.current) if shared else ""
+            newer = _published_elsewhere(gold, check.current) if elsewhere else ""
             if newer:
                 check.behind = f"another machine has published since ({newer}): `behavior run` publishes here, too"
             else:

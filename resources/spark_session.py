@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PORTS = {"sc": 15002, "spark": 7077}
 _LISTENS, _ANSWERS = 10, 30  # seconds until somebody must listen, and until that must be a server
-_REMOTES = re.compile(r"sc://.+|spark://.+|k8s://.+|yarn|local(\[.+\])?|local-cluster\[.+\]")
+_REMOTES = re.compile(r"(sc|spark|k8s)://[^/;?].*|yarn|local(\[.+\])?|local-cluster\[.+\]")
 _SESSIONS: list[SparkSession] = []
 _REMOTE = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_LOCAL_REMOTE")  # left by a remote session before
 _MOST_TOLD = 200  # characters of Spark's own words
@@ -60,11 +60,20 @@ def spark_session(settings: Settings) -> SparkSession:
 
 def _refused(remote: str, error: Exception) -> str:
     """Why there is no session, and what to do."""
-    where, _, secrets = remote.partition(";")  # a token, perhaps, which Spark's own words may repeat
-    why = "" if secrets else "".join(f": {line[:_MOST_TOLD]}" for line in str(error).strip().splitlines()[:1])
-    jars = f"Check that Delta Lake's jars are at hand (setting spark_jars, else {DELTA} by Maven)."
-    check = "Check that a Spark Connect server answers there, with Delta Lake." if remote.startswith("sc://") else jars
+    where = _shown(remote)  # Spark's own words may repeat the rest
+    why = "" if where != remote else "".join(f": {line[:_MOST_TOLD]}" for line in str(error).strip().splitlines()[:1])
+    check = f"Check that Delta Lake's jars are at hand (setting spark_jars, else {DELTA} by Maven)."
+    if remote.startswith("sc://"):
+        check = "Check that a Spark Connect server answers there, with Delta Lake."
+    elif remote:
+        check = f"Check that the master answers there. {check}"
     return f"--engine spark: no session of {where or 'this machine'} ({type(error).__name__}{why}). {check}"
+
+
+def _shown(remote: str) -> str:
+    """An address without what may be a password or a token."""
+    shown = re.sub(r"//[^/@]*@", "//", re.split(r"[;?]", remote, maxsplit=1)[0])
+    return "/".join(shown.split("/")[:3]) if shown.startswith("sc://") else shown
 
 
 @contextmanager
@@ -89,7 +98,7 @@ def _require_address(remote: str) -> None:
     """Raises UsageError for what Spark would look for minutes to understand."""
     if remote and not _REMOTES.fullmatch(remote):
         msg = (
-            f"--spark-remote {remote.partition(';')[0]!r}: not an address of Spark. Write sc://host:15002 for a Spark "
+            f"--spark-remote {_shown(remote)!r}: not an address of Spark. Write sc://host:15002 for a Spark "
             "Connect server, or a cluster's master: spark://host:7077, k8s://https://host:6443, yarn."
         )
         raise UsageError(msg)
@@ -97,11 +106,19 @@ def _require_address(remote: str) -> None:
 
 def _require_listener(remote: str) -> None:
     """Spark's client would try for minutes. Raises OSError where nobody listens."""
-    place = urlsplit(remote.partition(";")[0].partition(",")[0])  # of several masters the first
-    if place.scheme in _PORTS:
-        at = place.hostname or "", place.port or _PORTS[place.scheme]
-        with socket.create_connection(at, timeout=_LISTENS):
-            pass
+    scheme, _, rest = remote.partition("://")
+    if scheme not in _PORTS:
+        return
+    places = [urlsplit(f"{scheme}://{place}") for place in rest.partition(";")[0].split(",")]
+    failed: OSError | None = None
+    for place in places:  # of several masters one is in charge
+        try:
+            with socket.create_connection((place.hostname or "", place.port or _PORTS[scheme]), timeout=_LISTENS):
+                return
+        except OSError as error:
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 def _require_server(remote: str) -> None:
@@ -139,7 +156,7 @@ def _silence() -> None:
 def _jars(folder: Path) -> str:
     """The jars of a folder, as Spark wants them. Raises UsageError where Delta Lake's are not among them."""
     found = sorted(folder.glob("*.jar"))
-    if not any(path.name.startswith("delta-spark") for path in found):
+    if not any("delta-spark" in path.name for path in found):
         msg = (
             f"spark_jars {str(folder)!r}: there are no jars of Delta Lake in {folder.resolve()}. Name a folder that "
             f"has {DELTA} and what it needs, or leave the setting away: Spark then asks Maven for them."

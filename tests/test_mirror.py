@@ -671,7 +671,7 @@ def test_what_another_machine_keeps_is_no_damage(machines: Machines) -> None:
         done = run_cli("verify", "--home", machines.home(name), "--json")
         assert done.code == 0, done.out
         told[name] = json.loads(done.out)["elsewhere"]
-    theirs = "archive: the originals of 1 deliveries are kept by other machines"
+    theirs = "archive: the originals of 1 batches are kept by other machines"
     assert told["two"] == [theirs]
     assert told["one"][0] == theirs
     assert "another machine has published since" in told["one"][1]
@@ -683,6 +683,14 @@ def test_what_another_machine_keeps_is_no_damage(machines: Machines) -> None:
         moved.rename(original)
     assert done.code == 5
     assert original.name in json.dumps(json.loads(done.out)["problems"])
+    exports = machines.home("two") / "exports"
+    moved = exports.rename(machines.base / "moved")
+    try:
+        done = run_cli("verify", "--home", machines.home("two"), "--json")
+    finally:
+        shutil.rmtree(exports, ignore_errors=True)
+        moved.rename(exports)
+    assert done.code == 5, "it was this machine that published last"
 
 
 def test_a_run_with_nothing_to_do_fetches_little(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:

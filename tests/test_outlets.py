@@ -18,7 +18,7 @@ from behavior_assets.definitions import build_definitions
 from behavior_assets.outlets_cli import shown
 from exports import outlets
 from exports.measures.catalog import measures
-from exports.snapshot import collect, read_manifest
+from exports.snapshot import alone, collect, read_manifest
 from resources.disk import draft_of
 from resources.errors import StorageError
 from resources.failpoints import armed
@@ -249,8 +249,12 @@ def test_a_clean_up_waits_for_an_outlet_of_another_process(tmp_path: Path) -> No
             go_on.wait(60)
         return [target]
 
+    def made_alone() -> outlets.Made:
+        with alone(tmp_path):
+            return outlets._made(tmp_path, "report", {"snapshot": "20240501T000000Z"}, write)
+
     with ThreadPoolExecutor(2) as others:
-        made = others.submit(outlets._made, tmp_path, "report", {"snapshot": "20240501T000000Z"}, write)
+        made = others.submit(made_alone)
         assert writing.wait(60)
         cleaned = others.submit(collect, tmp_path, 3)
         with suppress(TimeoutError):  # time to do harm

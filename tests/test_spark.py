@@ -21,6 +21,7 @@ from behavior_assets.simulation.shop import ShopConfig, simulate
 from behavior_assets.star import build, dimensions
 from behavior_assets.tables import all_tables
 from expectations.spark import of_spark
+from resources import spark_session
 from resources.compute import DuckDB
 from resources.engine import engine
 from resources.parquet import DataFile
@@ -250,10 +251,19 @@ def test_a_remote_of_the_shell_waits_for_the_engine(tmp_path: Path, monkeypatch:
     assert "--spark-remote" not in told.err
 
 
+def test_of_several_masters_one_must_listen() -> None:
+    dead = f"127.0.0.1:{free_port()}"
+    with socket.create_server(("127.0.0.1", 0)) as standby:
+        spark_session._require_listener(f"spark://{dead},127.0.0.1:{standby.getsockname()[1]}")
+    with pytest.raises(ConnectionRefusedError):
+        spark_session._require_listener(f"spark://{dead},{dead}")
+
+
 @pytest.mark.parametrize("remote", ["127.0.0.1:15002", "sc://", "http://x"])
 def test_what_is_no_address_is_told_at_once(tmp_path: Path, remote: str) -> None:
-    told = run_cli("run", "--home", tmp_path / "home", "--engine", "spark", "--spark-remote", remote)
+    told = run_cli("run", "--home", tmp_path / "home", "--engine", "spark", "--spark-remote", f"{remote};token=secret")
     assert told.code == 2
+    assert "secret" not in told.err
     assert f"--spark-remote {remote!r}: not an address of Spark" in told.err
 
 
@@ -281,9 +291,10 @@ def test_jars_that_are_not_there_are_told(tmp_path: Path) -> None:
     assert "there are no jars of Delta Lake in" in told.err
 
 
-def test_no_token_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("token", ["/;token=secret", "/?token=secret", "/token=secret", "?token=secret"])
+def test_no_token_is_told(tmp_path: Path, token: str) -> None:
     remote = f"sc://127.0.0.1:{free_port()}"
-    told = run_cli("run", "--home", tmp_path / "home", "--engine", "spark", "--spark-remote", f"{remote}/;token=secret")
+    told = run_cli("run", "--home", tmp_path / "home", "--engine", "spark", "--spark-remote", remote + token)
     assert told.code == 2
     assert remote in told.err
     assert "secret" not in told.err + told.out

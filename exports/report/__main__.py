@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exports.aggregate import aggregate
 from exports.report import write_report
-from exports.snapshot import current_manifest
+from exports.snapshot import alone, current_manifest
 from exports.spreadsheets import write_spreadsheets
 from resources.errors import BehaviorError, UsageError
 
@@ -18,11 +18,13 @@ def main(arguments: list[str]) -> Path:
         msg = "wanted: python -m exports.report HOME [OUT]"
         raise UsageError(msg)
     exports = Path(arguments[0]) / "exports"
-    manifest = current_manifest(exports)
-    out = Path(arguments[1]) if len(arguments) > 1 else exports
-    told = aggregate(exports, manifest)
-    write_spreadsheets(out, manifest, told)
-    return write_report(out, manifest, told)
+    current_manifest(exports)  # raises where there is none, before a lock is made there
+    with alone(exports):
+        manifest = current_manifest(exports)
+        out = Path(arguments[1]) if len(arguments) > 1 else exports
+        told = aggregate(exports, manifest)
+        write_spreadsheets(out, manifest, told)
+        return write_report(out, manifest, told)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from behavior_assets.staleness import stale_days
 from behavior_assets.star.build import StarBuilder
 from behavior_assets.star.order import GOLD_INPUTS, build_table
 from exports import outlets
-from exports.snapshot import current_manifest, data_through, publish, read_manifest
+from exports.snapshot import alone, current_manifest, data_through, publish, read_manifest
 from resources.compute import DuckDB
 from resources.engine import engine
 from resources.lake import Lake
@@ -37,8 +37,9 @@ def republish(settings: Settings, tell: Callable[[str, int], None]) -> None:
         synthetic = any(e.capabilities.get("is_synthetic") for e in read_ledger(lake.table(BRONZE_EVENTS)))
         through = data_through(lake.table(SILVER_SESSIONS), exports, expired=True)  # nobody may be left
         publish(lake, settings, backend.con, through, datetime.now(UTC), synthetic=synthetic)
-    manifest = current_manifest(exports)
     tell("outlets", 0)
-    outlets.powerbi(exports, manifest)
-    outlets.report(exports, manifest, settings.memory_limit)
-    outlets.aggregate(exports, manifest, settings.memory_limit)
+    with alone(exports):
+        manifest = current_manifest(exports)
+        outlets.powerbi(exports, manifest)
+        outlets.report(exports, manifest, settings.memory_limit)
+        outlets.aggregate(exports, manifest, settings.memory_limit)
