@@ -136,7 +136,8 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
     archive = audit.check_archive(home, entries if bronze is not None else [], archived if settings.archive else (),
                                   sums)  # fmt: skip
     progress("exports")
-    exports = check_snapshots(home.exports, _gold(checks), sums, elsewhere=_published_elsewhere(lake, checks))
+    behind = _published_elsewhere(lake, checks)
+    exports = check_snapshots(home.exports, _gold(checks), sums, elsewhere=behind)
     progress("models")
     problems += outlets.problems(home.exports)
     problems += [*archive.problems, *exports.problems, *ModelStore(home.models).problems(), *unfinished.problems(home)]
@@ -145,7 +146,7 @@ def inspect_home(settings: Settings, progress: Callable[[str], None] = lambda _w
         where = key_place(settings).removeprefix(f"{home.root}{os.sep}")
         problems.append(Problem(where, key, repair=False))
     elsewhere = [f"archive: the originals of {len(others)} batches are kept by other machines"] if others else []
-    elsewhere += [f"exports: {exports.behind}"] if exports.behind else []
+    elsewhere += ["exports: another machine has published since; `behavior run` publishes here, too"] if behind else []
     return Inspection(checks, problems, archive, exports, key, entries, orphans, elsewhere)
 
 

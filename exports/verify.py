@@ -9,7 +9,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
@@ -43,7 +42,6 @@ class SnapshotCheck:
     manifests: set[str] = field(default_factory=set)
     views: bool = False
     current: Manifest | None = None  # if it is whole
-    behind: str = ""  # of a lake that machines share: what another one has published since
 
     def add(self, where: str, what: str) -> None:
         """Note a problem."""
@@ -53,14 +51,12 @@ class SnapshotCheck:
 def check_snapshots(exports: Path, gold: Gold, sums: Sums, *, elsewhere: bool = False) -> SnapshotCheck:
     """All retained snapshots, the current one and its views. ``gold``: tables whose log is whole, by published name.
 
-    ``elsewhere``: it was another machine that published last from the same lake.
+    ``elsewhere``: it was another machine that published last from the same lake, so what lies here is older than gold.
     """
     check = SnapshotCheck()
     kept = sorted((exports / "snapshots").glob("*.json"))
     if not kept and not (exports / CURRENT).exists():
-        if elsewhere:
-            check.behind = "another machine has published: `behavior run` publishes here, too"
-        elif gold.get("refresh_info"):  # written with the first publication
+        if gold.get("refresh_info") and not elsewhere:  # written with the first publication
             check.manifests.add(CURRENT)
             check.add(CURRENT, "no snapshot is there, though gold/refresh_info tells of one: publish again "
                       "(`behavior run`)")  # fmt: skip
@@ -78,12 +74,8 @@ def check_snapshots(exports: Path, gold: Gold, sums: Sums, *, elsewhere: bool = 
         _compare(check, exports, kept)
         if CURRENT not in check.manifests:
             check.current = manifests[CURRENT]
-        if check.current is not None:
-            newer = _published_elsewhere(gold, check.current) if elsewhere else ""
-            if newer:
-                check.behind = f"another machine has published since ({newer}): `behavior run` publishes here, too"
-            else:
-                _agree_with_gold(check, gold, con)
+        if check.current is not None and not elsewhere:
+            _agree_with_gold(check, gold, con)
         # Where current.json is damaged, the newest manifest tells what it told.
         newest = f"snapshots/{kept[-1].name}" if kept else ""
         shown = check.current or (manifests[newest] if newest and newest not in check.manifests else None)
@@ -232,15 +224,6 @@ def _compare(check: SnapshotCheck, exports: Path, kept: list[Path]) -> None:
     elif (exports / where).read_bytes() != raw:
         check.manifests.update((CURRENT, where))
         check.add(CURRENT, f"it is not what {where} holds, and both look whole")
-
-
-def _published_elsewhere(gold: Gold, current: Manifest) -> str:
-    """The snapshot that gold tells of, where it is another one."""
-    told: set[str] = set()
-    for path, _ in gold.get("refresh_info", []):
-        with suppress(pa.ArrowException, OSError):  # a file that cannot be read is told by itself
-            told |= set(pq.read_table(path, columns=["snapshot"], partitioning=None)["snapshot"].to_pylist())
-    return max(told - {current["snapshot"]}, default="")
 
 
 def _agree_with_gold(check: SnapshotCheck, gold: Gold, con: duckdb.DuckDBPyConnection) -> None:

@@ -45,14 +45,15 @@ def spark_session(settings: Settings) -> SparkSession:
     if not remote and shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
         msg = "--engine spark: a session of this machine needs Java 17. Install it, or name a server: --spark-remote."
         raise UsageError(msg)
+    _silence()
     try:
         _require_listener(remote)
         made = _connected(remote) if remote.startswith("sc://") else _classic(settings)
         made.conf.set("spark.sql.session.timeZone", "UTC")
         made.sql("SELECT 1").collect()
+    except UsageError:
+        raise
     except Exception as error:
-        if isinstance(error, UsageError):
-            raise
         raise UsageError(_refused(remote, error)) from error
     _SESSIONS.append(made)
     return made
@@ -139,7 +140,6 @@ def _require_server(remote: str) -> None:
 def _connected(remote: str) -> SparkSession:
     from pyspark.sql import SparkSession
 
-    _silence()
     _require_server(remote)
     made: SparkSession = SparkSession.builder.remote(remote).getOrCreate()
     return made
@@ -168,7 +168,6 @@ def _jars(folder: Path) -> str:
 def _classic(settings: Settings) -> SparkSession:
     from pyspark.sql import SparkSession
 
-    _silence()
     scratch, jars = settings.home.staging / "spark", settings.spark_jars
     options = {
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
